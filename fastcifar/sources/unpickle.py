@@ -1,0 +1,87 @@
+"""A pickle reader that makes nothing but what a CIFAR-10 batch holds: dicts, lists, strings, numbers, uint8 arrays.
+
+A pickle is a program, and its calls are what is dangerous. Here the few names that a CIFAR batch calls stand for the
+harmless stand-ins below, made anew for each file; every other name is refused. Not even numpy is called until an
+array's shape, type and size have been checked.
+"""
+
+import io
+import pickle
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastcifar.errors import FastcifarError
+
+MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
+
+
+def unpickle(content: bytes, where: str) -> Any:
+    """What the pickle holds, Python 2's strings as bytes. Raises FastcifarError naming ``where`` and what it refuses."""
+    try:
+        return _revealed(_Reader(io.BytesIO(content)).load())
+    except FastcifarError as error:
+        raise FastcifarError(f"{where}: {error}") from error
+    except Exception as error:  # hostile bytes can raise anything
+        raise FastcifarError(f"{where} is not a readable pickle ({error}); it is damaged: fetch it again") from error
+
+
+class _Reader(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, encoding="bytes")
+
+        # Local, so that a pickle that tampers with one spoils only its own reading.
+        class Type(_Type):
+            pass
+
+        class Array(_Array):
+            pass
+
+        def encode(text: str, encoding: str) -> bytes:  # how Python 3 writes bytes in protocols 0 to 2
+            if encoding != "latin1":
+                raise FastcifarError(f"it encodes text as {encoding!r}, which no CIFAR batch does")
+            return text.encode("latin1")
+
+        self._allowed = {("numpy", "dtype"): Type, ("numpy", "ndarray"): Array, ("_codecs", "encode"): encode}
+        self._allowed |= {(module, "_reconstruct"): lambda kind, shape, code: Array() for module in MULTIARRAY}
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self._allowed[module, name]
+        except KeyError:
+            raise FastcifarError(
+                f"it calls for {module}.{name}, which no CIFAR batch does; do not trust this file"
+            ) from None
+
+
+class _Type:
+    """Stands for a numpy dtype."""
+
+    def __init__(self, code: Any, align: Any = False, copy: Any = False) -> None:
+        self.code = code
+
+    def __setstate__(self, state: Any) -> None:
+        pass  # byte order and the like: nothing to a uint8
+
+
+class _Array:
+    """Stands for a numpy array until its state is known to be that of a uint8 matrix."""
+
+    value: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, fortran, content = state
+        code = kind.code if isinstance(kind, _Type) else kind
+        if code not in ("u1", b"u1", "|u1", b"|u1") or fortran or not isinstance(content, bytes):
+            raise FastcifarError(f"it holds an array of {code!r}; plain uint8 (u1) is needed")
+        if not all(type(size) is int and size >= 0 for size in shape) or prod(shape) != len(content):
+            raise FastcifarError(f"it holds an array of shape {shape} with {len(content):,} bytes")
+        self.value = np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _revealed(batch: Any) -> Any:
+    """The batch with its arrays in place of their stand-ins; they are values of the outermost dictionary."""
+    if not isinstance(batch, dict):
+        return batch
+    return {key: value.value if isinstance(value, _Array) else value for key, value in batch.items()}
