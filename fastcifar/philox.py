@@ -18,6 +18,7 @@ from fastcifar.errors import UsageError
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
+LOW = 0xFFFFFFFF
 U32 = NDArray[np.uint32]
 
 
@@ -30,7 +31,7 @@ class Stream(IntEnum):
     ORDER = 3  # the order of an epoch
     SPLIT = 4  # training or validation
     WEIGHTS = 5  # initial weights: id = element, epoch = tensor
-    DROPOUT = 6  # block = unit group; the layer is the stream's upper 16 bits
+    DROPOUT = 6  # block = four units; the layer is in the stream's upper 16 bits
     IMAGES = 7  # synthetic images and labels
 
 
@@ -38,7 +39,19 @@ def key_of(seed: int) -> tuple[int, int]:
     """The two key words of a seed in [0, 2**64). Raises UsageError outside that range."""
     if not 0 <= seed < 1 << 64:
         raise UsageError(f"seed {seed} is outside [0, 2**64); choose a non-negative 64-bit integer")
-    return seed & 0xFFFFFFFF, seed >> 32
+    return seed & LOW, seed >> 32
+
+
+def rounds(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
+    """The ten rounds, on int64 values in [0, 2**32): numpy arrays or torch tensors of one shape, on any device."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(ROUNDS):
+        # a 64-bit product that overflows int64 keeps its bits; the masks take the sign off again
+        p0, p1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        c0, c1, c2, c3 = ((p1 >> 32) & LOW) ^ c1 ^ k0, p1 & LOW, ((p0 >> 32) & LOW) ^ c3 ^ k1, p0 & LOW
+        k0, k1 = (k0 + WEYL[0]) & LOW, (k1 + WEYL[1]) & LOW
+    return c0, c1, c2, c3
 
 
 def philox4x32(counter: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike], key: tuple[int, int]) -> tuple[U32, ...]:
@@ -47,16 +60,9 @@ def philox4x32(counter: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike], key: 
     counter: four arrays (or ints) of values in [0, 2**32), broadcast together. key: two such ints.
     Returns four uint32 arrays of the broadcast shape.
     """
-    # 64-bit lanes hold the 32 x 32 -> 64-bit products exactly.
-    c0, c1, c2, c3 = (np.asarray(word, np.uint64) for word in np.broadcast_arrays(*counter))
-    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
-    m0, m1 = np.uint64(MULTIPLIERS[0]), np.uint64(MULTIPLIERS[1])
-    k0, k1 = key
-    for _ in range(ROUNDS):
-        p0, p1 = m0 * c0, m1 * c2
-        c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ np.uint64(k0), p1 & low, (p0 >> half) ^ c3 ^ np.uint64(k1), p0 & low
-        k0, k1 = (k0 + WEYL[0]) & 0xFFFFFFFF, (k1 + WEYL[1]) & 0xFFFFFFFF
-    return tuple(word.astype(np.uint32) for word in (c0, c1, c2, c3))
+    c0, c1, c2, c3 = (np.asarray(word, np.int64) for word in np.broadcast_arrays(*counter))
+    with np.errstate(over="ignore"):  # said for numpy's scalars, which a 0-d array becomes
+        return tuple(np.asarray(word).astype(np.uint32) for word in rounds((c0, c1, c2, c3), key))
 
 
 def words(seed: int, stream: int, ids: ArrayLike, epoch: int = 0, block: int = 0) -> tuple[U32, ...]:
@@ -69,7 +75,12 @@ def scaled(word: Any, n: Any) -> Any:
     return (np.asarray(word, np.int64) * np.asarray(n, np.int64)) >> np.int64(32)
 
 
+def shuffled(ids: NDArray[np.int64], seed: int, stream: int, epoch: int = 0) -> NDArray[np.int64]:
+    """ids (N,) in a random order: sorted by a 64-bit number of each id's own (ties, if any, as they came)."""
+    high, low, _, _ = words(seed, stream, ids, epoch)
+    return ids[np.argsort((high.astype(np.uint64) << np.uint64(32)) | low, kind="stable")]
+
+
 def permutation(n: int, seed: int, stream: int, epoch: int = 0) -> NDArray[np.int64]:
-    """A random order of range(n): positions sorted by a 64-bit word of their own (ties, if any, by position)."""
-    high, low, _, _ = words(seed, stream, np.arange(n), epoch)
-    return np.argsort((high.astype(np.uint64) << np.uint64(32)) | low, kind="stable").astype(np.int64)
+    """A random order of range(n)."""
+    return shuffled(np.arange(n), seed, stream, epoch)

@@ -26,7 +26,7 @@ def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dty
     """
     check(images_BHWC, len(draws), out_dtype)
     device = images_BHWC.device
-    x_BCHW = images_BHWC.permute(0, 3, 1, 2).float() / 255
+    x_BCHW = images_BHWC.permute(0, 3, 1, 2).float() * (1 / 255)
     x_BCHW = torch.where(_column(draws.flip, x_BCHW), x_BCHW.flip(3), x_BCHW)
     if spec.jitters:
         x_BCHW = _jitter(x_BCHW, draws)
@@ -34,8 +34,8 @@ def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dty
         x_BCHW = _rotate(x_BCHW, draws)
     if spec.size:
         x_BCHW = _resize_crop(x_BCHW, *spec.size)
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
-    x_BCHW = (x_BCHW - mean) / std
+    mean, scale = (torch.from_numpy(values).to(device).view(1, 3, 1, 1) for values in normalisation(spec))
+    x_BCHW = (x_BCHW - mean) * scale
     if spec.erase:
         x_BCHW = _erase(x_BCHW, draws)
     return x_BCHW.to(out_dtype, memory_format=torch.channels_last)
@@ -50,6 +50,11 @@ def check(images_BHWC: Tensor, n_draws: int, out_dtype: torch.dtype) -> None:
         raise UsageError(f"{shape[0]} images but {n_draws} draws; draw for the ids of exactly these images")
     if out_dtype not in OUT_DTYPES:
         raise UsageError(f"out_dtype {out_dtype} is not one of {', '.join(map(str, OUT_DTYPES))}")
+
+
+def normalisation(spec: Augment) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and 1 / std of the three channels, float32."""
+    return np.array(spec.mean, np.float32), np.float32(1) / np.array(spec.std, np.float32)
 
 
 Array = TypeVar("Array", bound=np.ndarray)
@@ -87,7 +92,9 @@ def _brightness(x_BCHW: Tensor, factor: Tensor) -> Tensor:
 
 
 def _contrast(x_BCHW: Tensor, factor: Tensor) -> Tensor:
-    return _blend(x_BCHW, _grey(x_BCHW).mean(dim=(1, 2, 3), keepdim=True), factor)
+    # float64 holds the sum exactly but for freak images, so its order does not matter
+    mean = _grey(x_BCHW).double().mean(dim=(1, 2, 3), keepdim=True).float()
+    return _blend(x_BCHW, mean, factor)
 
 
 def _saturation(x_BCHW: Tensor, factor: Tensor) -> Tensor:
@@ -106,7 +113,11 @@ def _hue(x_BCHW: Tensor, turn: Tensor) -> Tensor:
         (green - blue) / divisor,
         torch.where(green == value, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
     )
-    k = torch.cat([(n + sextant + 6 * turn).remainder(6) for n in (5, 3, 1)], dim=1)
+    sextant = sextant + 6 * turn
+    sextant = torch.where(sextant < 0, sextant + 6, sextant)
+    sextant = torch.where(sextant >= 6, sextant - 6, sextant)
+    k = torch.cat([n + sextant for n in (5, 3, 1)], dim=1)
+    k = torch.where(k >= 6, k - 6, k)
     return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
 
 

@@ -1,0 +1,39 @@
+"""The networks, as plain modules: ``forward(images, noise=None)``, where noise switches dropout on."""
+
+from torch import nn
+
+from fastcifar.errors import UsageError
+from fastcifar.models.cnn import CNN
+from fastcifar.models.mlp import MLP
+from fastcifar.models.vit import ViT
+from fastcifar.models.weights import initialise
+
+MLP_HIDDEN = {"mlp_s": (1500, 500, 100), "mlp_l": (2048, 1024, 512, 256, 128, 64, 32, 16)}
+MODELS = ("mlp_s", "mlp_l", "cnn", "vit", "vit_as_run")
+
+
+def build(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
+    """A network by name, with ``classes`` outputs and the initial weights of ``seed``, on the CPU in float32.
+
+    dropout: probability in [0, 1); the ViTs take 0 as "none" too. Raises UsageError for an unknown name or a dropout
+    out of range.
+    """
+    if not 0 <= dropout < 1:
+        raise UsageError(f"dropout {dropout} is outside [0, 1)")
+    model: nn.Module
+    if name in MLP_HIDDEN:
+        model = MLP(MLP_HIDDEN[name], classes, dropout)
+    elif name == "cnn":
+        model = CNN(classes, dropout)
+    elif name == "vit":
+        model = ViT(classes, dropout)
+    elif name == "vit_as_run":
+        model = ViT(classes, dropout, depth=1, width=2048, activation=nn.functional.relu, pre_norm=False, norm_patches=True)
+    else:
+        raise UsageError(f"model {name!r} does not exist; there are {', '.join(MODELS)}")
+    return initialise(model, seed)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """The number of trained values."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

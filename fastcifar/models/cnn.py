@@ -1,0 +1,29 @@
+"""Experiment 2's convolutional network."""
+
+from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
+
+from fastcifar.models.noise import Dropout, Noise
+
+
+class CNN(nn.Module):
+    """Three 3x3 convolutions of stride 2 (32, 64, 128 channels), max-pool 2x2, channel dropout, three linear layers
+    512-512-40-classes; ReLU between. (B, 3, 32, 32) -> (B, classes).
+    """
+
+    def __init__(self, classes: int, dropout: float) -> None:
+        super().__init__()
+        channels = (3, 32, 64, 128)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(a, b, kernel_size=3, stride=2, padding=1) for a, b in zip(channels, channels[1:], strict=False)
+        )
+        self.dropout = Dropout(dropout, layer=0, channels=True)
+        self.linear1, self.linear2 = nn.Linear(512, 512), nn.Linear(512, 40)
+        self.head = nn.Linear(40, classes)
+
+    def forward(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        x = images
+        for convolution in self.convolutions:
+            x = convolution(x).relu()
+        x = self.dropout(max_pool2d(x, 2), noise).flatten(1)
+        return self.head(self.linear2(self.linear1(x).relu()).relu())

@@ -1,0 +1,22 @@
+"""Experiment 1's multi-layer perceptrons."""
+
+from torch import Tensor, nn
+
+from fastcifar.models.noise import Dropout, Noise
+
+
+class MLP(nn.Module):
+    """Flattened images through hidden layers with ReLU; dropout after the last one. (B, 3, 32, 32) -> (B, classes)."""
+
+    def __init__(self, hidden: tuple[int, ...], classes: int, dropout: float) -> None:
+        super().__init__()
+        widths = (3 * 32 * 32, *hidden)
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.dropout = Dropout(dropout, layer=0)
+        self.head = nn.Linear(widths[-1], classes)
+
+    def forward(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        x = images.flatten(1)
+        for layer in self.hidden:
+            x = layer(x).relu()
+        return self.head(self.dropout(x, noise))

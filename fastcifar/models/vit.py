@@ -1,0 +1,92 @@
+"""Experiment 3's vision transformer, as the report describes it and as its authors ran it.
+
+Shape suffixes: B batch, T tokens (64 patches and the class token), D embedding, H heads.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, scaled_dot_product_attention
+
+from fastcifar.models.noise import Dropout, Noise
+
+PATCH, PATCHES, DIM, HEADS = 4, 64, 30, 6
+
+
+class ViT(nn.Module):
+    """(B, 3, 32, 32) -> (B, classes), read off the class token. Defaults are the report's form: six pre-norm layers,
+    MLP of four times the dimension, GELU. width: of the MLP; norm_patches: LayerNorm before and after projection.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        dropout: float = 0.0,
+        depth: int = 6,
+        width: int = 4 * DIM,
+        activation: Callable[[Tensor], Tensor] = gelu,
+        pre_norm: bool = True,
+        norm_patches: bool = False,
+    ) -> None:
+        super().__init__()
+        pixels = 3 * PATCH * PATCH
+        self.norm_pixels = nn.LayerNorm(pixels) if norm_patches else nn.Identity()
+        self.project = nn.Linear(pixels, DIM)
+        self.norm_projected = nn.LayerNorm(DIM) if norm_patches else nn.Identity()
+        self.class_token = nn.Parameter(torch.empty(DIM))
+        self.positions = nn.Parameter(torch.empty(PATCHES + 1, DIM))
+        self.layers = nn.ModuleList(EncoderLayer(width, activation, pre_norm, dropout, n) for n in range(depth))
+        # post-norm layers end in a norm of their own
+        self.norm = nn.LayerNorm(DIM) if pre_norm else nn.Identity()
+        self.head = nn.Linear(DIM, classes)
+
+    def forward(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        # (B, C, rows, 4, columns, 4) -> (B, rows * columns, C * 4 * 4)
+        patches = images.unflatten(2, (-1, PATCH)).unflatten(4, (-1, PATCH))
+        patches = patches.permute(0, 2, 4, 1, 3, 5).reshape(len(images), PATCHES, -1)
+        x_BTD = self.norm_projected(self.project(self.norm_pixels(patches)))
+        first = self.class_token.to(x_BTD.dtype).expand(len(images), 1, DIM)
+        x_BTD = torch.cat([first, x_BTD], dim=1) + self.positions
+        for layer in self.layers:
+            x_BTD = layer(x_BTD, noise)
+        return self.head(self.norm(x_BTD[:, 0]))
+
+
+class EncoderLayer(nn.Module):
+    """Attention, then the MLP, each added to its input; normalised before (pre) or after the addition (post)."""
+
+    def __init__(
+        self, width: int, activation: Callable[[Tensor], Tensor], pre_norm: bool, dropout: float, number: int
+    ) -> None:
+        super().__init__()
+        self.activation, self.pre_norm = activation, pre_norm
+        self.norm1, self.norm2 = nn.LayerNorm(DIM), nn.LayerNorm(DIM)
+        self.queries_keys_values, self.attended = nn.Linear(DIM, 3 * DIM), nn.Linear(DIM, DIM)
+        self.widen, self.narrow = nn.Linear(DIM, width), nn.Linear(width, DIM)
+        # where torch's own encoder layer has its dropouts
+        self.drop_weights, self.drop_attended, self.drop_wide, self.drop_narrow = (
+            Dropout(dropout, layer=4 * number + n) for n in range(4)
+        )
+
+    def forward(self, x_BTD: Tensor, noise: Noise | None) -> Tensor:
+        if self.pre_norm:
+            x_BTD = x_BTD + self._attend(self.norm1(x_BTD), noise)
+            return x_BTD + self._mlp(self.norm2(x_BTD), noise)
+        x_BTD = self.norm1(x_BTD + self._attend(x_BTD, noise))
+        return self.norm2(x_BTD + self._mlp(x_BTD, noise))
+
+    def _attend(self, x_BTD: Tensor, noise: Noise | None) -> Tensor:
+        packed = self.queries_keys_values(x_BTD).unflatten(2, (3, HEADS, -1))
+        q_BHTE, k_BHTE, v_BHTE = packed.permute(2, 0, 3, 1, 4)
+        if noise is None or self.drop_weights.p == 0:
+            out_BHTE = scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE)
+        else:
+            weights_BHTT = (q_BHTE @ k_BHTE.mT * q_BHTE.shape[-1] ** -0.5).softmax(-1)
+            out_BHTE = self.drop_weights(weights_BHTT, noise).to(v_BHTE.dtype) @ v_BHTE
+        out_BTD = self.attended(out_BHTE.transpose(1, 2).flatten(2))
+        return self.drop_attended(out_BTD, noise)
+
+    def _mlp(self, x_BTD: Tensor, noise: Noise | None) -> Tensor:
+        wide = self.drop_wide(self.activation(self.widen(x_BTD)), noise)
+        return self.drop_narrow(self.narrow(wide), noise)

@@ -1,0 +1,135 @@
+"""What every input pipeline is (`Pipeline`), what it gives (`Batch`), and how to get one (`open_pipeline`).
+
+A pipeline is a file in ``pipelines/``: its name is the file's, and the file says ``PIPELINE = <its class>``.
+"""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastcifar.augment import Augment
+from fastcifar.dataset import Dataset
+from fastcifar.errors import UsageError
+from fastcifar.kernels.reference import OUT_DTYPES
+from fastcifar.philox import Stream, key_of, shuffled
+
+
+class Batch(NamedTuple):
+    """images: (B, 3, S, S), channels_last. labels: (B,) int64. ids: (B,) int64, rows of the dataset's arrays."""
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor
+
+
+@dataclass(frozen=True)
+class Request:
+    """What batches are wanted. Raises UsageError for what no pipeline could give."""
+
+    dataset: Dataset
+    split: str = "training"
+    """training, validation, labelled (both) or test"""
+    augment: Augment = field(default_factory=Augment)
+    batch_size: int = 128
+    seed: int = 0
+    """of order and augmentation, [0, 2**64)"""
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float32
+    shuffle: bool | None = None
+    """None: only when split is training"""
+    drop_last: bool = False
+    """leave out an epoch's last batch when it is short"""
+    split_seed: int | None = None
+    """redraw the 4:1 split with this seed; None keeps the dataset's own"""
+
+    def __post_init__(self) -> None:
+        key_of(self.seed)
+        if self.batch_size < 1:
+            raise UsageError(f"batch size {self.batch_size} must be at least 1")
+        if self.dtype not in OUT_DTYPES:
+            raise UsageError(f"dtype {self.dtype} is not one of {', '.join(map(str, OUT_DTYPES))}")
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """The ids of ``epoch`` (>= 0) in their order, (N,) int64; ascending unless shuffled."""
+        ids = self.dataset.ids(self.split, self.split_seed)
+        shuffle = self.split == "training" if self.shuffle is None else self.shuffle
+        return shuffled(ids, self.seed, Stream.ORDER, epoch) if shuffle else ids
+
+    def batches(self) -> int:
+        """Batches an epoch."""
+        samples = len(self.dataset.ids(self.split, self.split_seed))
+        return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
+
+
+class Pipeline(ABC):
+    """Gives the batches of a Request, epoch by epoch. A context manager: leaving it closes it."""
+
+    exact: ClassVar[bool]
+    """whether the pixels equal the reference's to the dtype's rounding; if not, the docstring says what differs"""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Why this pipeline cannot run here and the cure, or None."""
+        return None
+
+    def __len__(self) -> int:
+        return self.request.batches()
+
+    @abstractmethod
+    def epoch(self, k: int) -> Iterator[Batch]:
+        """The batches of epoch k >= 0, a pure function of the request and k. Stop whenever you like.
+
+        A worker's error is raised here. Raises UsageError when the pipeline is closed.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back threads and memory. May be called again."""
+
+    def __enter__(self) -> "Pipeline":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def pipeline_names() -> list[str]:
+    """The names of all pipelines: the files of ``pipelines/``."""
+    package = importlib.import_module("fastcifar.pipelines")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def available() -> dict[str, str | None]:
+    """Every pipeline's name, with None where it can run here and the reason and cure where it cannot."""
+    return {name: _pipeline_class(name).missing() for name in pipeline_names()}
+
+
+def _pipeline_class(name: str) -> type[Pipeline]:
+    names = pipeline_names()
+    if name not in names:
+        raise UsageError(f"pipeline {name!r} does not exist; there are {', '.join(names)}")
+    pipeline: type[Pipeline] = importlib.import_module(f"fastcifar.pipelines.{name}").PIPELINE
+    return pipeline
+
+
+def open_pipeline(name: str, dataset: Dataset, **request: Any) -> Pipeline:
+    """A pipeline by name over ``dataset``; keywords are the fields of Request.
+
+    Raises UsageError for an unknown name, a pipeline that cannot run here, or a request that cannot be met.
+    """
+    pipeline = _pipeline_class(name)
+    reason = pipeline.missing()
+    if reason:
+        raise UsageError(f"pipeline {name!r} cannot run here: {reason}")
+    return pipeline(Request(dataset, **request))

@@ -1,0 +1,253 @@
+"""The pixels of a slice of a batch, compiled: one image at a time, in scratch memory that fits the L1 cache.
+
+An image is spread into three planes of 1,024 floats, so that every colour operation is a loop that LLVM turns into
+vector instructions. Turning and flipping are one table of source places; the result is normalised as it is gathered
+into (H, W, C) order, enlarged if asked (across first, for the 32 source rows only), and cast in one pass.
+
+Everything compiled that `render` calls is in this file: numba's on-disk cache notices changes to this file alone.
+"""
+
+import numba
+import numpy as np
+
+SIZE = 32
+PIXELS = SIZE * SIZE
+OUTSIDE = PIXELS  # one more place in every plane, holding what rotation pulls in from outside the image: 0
+
+# No fast-math: the operations of the reference, in its order, give its bits.
+_COMPILE = {"cache": True, "nogil": True, "error_model": "numpy"}
+
+# numba would compute in float64 wherever a Python literal meets a float32
+F0, F1, F2, F3, F4, F5, F6 = (np.float32(v) for v in range(7))
+RED, GREEN, BLUE = np.float32(0.2989), np.float32(0.587), np.float32(0.114)
+PER_LEVEL = np.float32(1 / 255)
+HALF = np.float32(0.5)
+TRIG_ONE, TRIG_ZERO = np.int32(1 << 24), np.int32(0)
+FLOAT32, FLOAT16, BFLOAT16 = range(3)
+
+
+@numba.njit(**_COMPILE)
+def _clamp(x):
+    x = x if x > F0 else F0
+    return x if x < F1 else F1
+
+
+@numba.njit(**_COMPILE)
+def _brightness(r, g, b, factor):
+    for p in range(PIXELS):
+        r[p] = _clamp(r[p] * factor)
+        g[p] = _clamp(g[p] * factor)
+        b[p] = _clamp(b[p] * factor)
+
+
+@numba.njit(**_COMPILE)
+def _grey(r, g, b, grey):
+    for p in range(PIXELS):
+        grey[p] = RED * r[p] + GREEN * g[p] + BLUE * b[p]
+
+
+@numba.njit(fastmath={"reassoc"}, **_COMPILE)
+def _mean(grey):
+    """In float64, where the sum of 1,024 float32 values in [0, 1] is all but always exact, hence of any order."""
+    total = 0.0
+    for p in range(PIXELS):
+        total += np.float64(grey[p])
+    return np.float32(total / PIXELS)
+
+
+@numba.njit(**_COMPILE)
+def _contrast(r, g, b, grey, factor):
+    _grey(r, g, b, grey)
+    rest = (F1 - factor) * _mean(grey)
+    for p in range(PIXELS):
+        r[p] = _clamp(factor * r[p] + rest)
+        g[p] = _clamp(factor * g[p] + rest)
+        b[p] = _clamp(factor * b[p] + rest)
+
+
+@numba.njit(**_COMPILE)
+def _saturation(r, g, b, grey, factor):
+    _grey(r, g, b, grey)
+    for p in range(PIXELS):
+        rest = (F1 - factor) * grey[p]
+        r[p] = _clamp(factor * r[p] + rest)
+        g[p] = _clamp(factor * g[p] + rest)
+        b[p] = _clamp(factor * b[p] + rest)
+
+
+@numba.njit(**_COMPILE)
+def _sector(value, chroma, k):
+    """One channel of HSV's inverse; k in [0, 12) sextants."""
+    k = k - F6 if k >= F6 else k
+    rest = F4 - k
+    return value - chroma * _clamp(k if k < rest else rest)
+
+
+@numba.njit(**_COMPILE)
+def _hue(r, g, b, turn):
+    sextants = F6 * turn
+    for p in range(PIXELS):
+        red, green, blue = r[p], g[p], b[p]
+        value = red if red > green else green
+        value = value if value > blue else blue
+        low = red if red < green else green
+        low = low if low < blue else blue
+        chroma = value - low
+        # choosing the numerator first leaves one division
+        numerator = blue - red if green == value else red - green
+        numerator = green - blue if red == value else numerator
+        start = F2 if green == value else F4
+        start = F0 if red == value else start
+        h = start + numerator / (chroma if chroma > F0 else F1) + sextants
+        h = h + F6 if h < F0 else h
+        h = h - F6 if h >= F6 else h
+        r[p] = _sector(value, chroma, F5 + h)
+        g[p] = _sector(value, chroma, F3 + h)
+        b[p] = _sector(value, chroma, F1 + h)
+
+
+@numba.njit(**_COMPILE)
+def _jitter(r, g, b, grey, order, brightness, contrast, saturation, hue):
+    for step in range(4):
+        part = order[step]
+        if part == 0:
+            _brightness(r, g, b, brightness)
+        elif part == 1:
+            _contrast(r, g, b, grey, contrast)
+        elif part == 2:
+            _saturation(r, g, b, grey, saturation)
+        else:
+            _hue(r, g, b, hue)
+
+
+@numba.njit(**_COMPILE)
+def _places(places, cos, sin, flip):
+    """For each output pixel the source pixel, or OUTSIDE. The flip comes first in time, so last on the way back."""
+    centre = np.int32(((SIZE - 1) << 24) + (1 << 24))
+    last, mask = np.int32(SIZE - 1), np.int32(SIZE - 1 if flip else 0)
+    for row in range(SIZE):
+        y = np.int32(2 * row - (SIZE - 1))
+        start_column, start_row = centre - sin * y, centre + cos * y
+        for column in range(SIZE):
+            x = np.int32(2 * column - (SIZE - 1))
+            source_column = np.int32((start_column + cos * x) >> 25)
+            source_row = np.int32((start_row + sin * x) >> 25)
+            # as unsigned numbers, negative places are beyond the last one too
+            inside = (np.uint32(source_column) <= np.uint32(last)) & (np.uint32(source_row) <= np.uint32(last))
+            place = source_row * np.int32(SIZE) + (source_column ^ mask)
+            places[row * SIZE + column] = np.uint32(place) if inside else np.uint32(OUTSIDE)
+
+
+@numba.njit(**_COMPILE)
+def _stretch(source, across, first, weight, crop):
+    """The 32 rows of (32, 32, 3) floats enlarged along their length: (32, crop, 3)."""
+    for row in range(SIZE):
+        for column in range(crop):
+            at, to, w = (row * SIZE + first[column]) * 3, (row * crop + column) * 3, weight[column]
+            for c in range(3):
+                across[to + c] = source[at + c] * (F1 - w) + source[at + 3 + c] * w
+
+
+@numba.njit(**_COMPILE)
+def _blend_rows(upper, lower, w, mean, scale, line):
+    for k in range(line.shape[0]):
+        line[k] = (upper[k] * (F1 - w) + lower[k] * w - mean[k]) * scale[k]
+
+
+@numba.njit(**_COMPILE)
+def _normalise(source, mean, scale):
+    for k in range(source.shape[0]):
+        source[k] = (source[k] - mean[k]) * scale[k]
+
+
+@numba.njit(**_COMPILE)
+def _to_bfloat16(bits, out):
+    """bits: float32 values seen as uint32. Rounds to nearest, ties to even."""
+    for k in range(out.shape[0]):
+        u = bits[k]
+        out[k] = np.uint16((u + np.uint32(0x7FFF) + ((u >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+
+
+@numba.njit(**_COMPILE)
+def _to_float16(values, bits, small, small_bits, out):
+    """As _to_bfloat16. Below 2**-14, adding 0.5 leaves the multiple of 2**-24 that float16 holds; small: scratch."""
+    for k in range(out.shape[0]):
+        small[k] = abs(values[k]) + HALF
+    for k in range(out.shape[0]):
+        u = bits[k] & np.uint32(0x7FFFFFFF)
+        normal = (u - np.uint32(112 << 23) + np.uint32(0xFFF) + ((u >> np.uint32(13)) & np.uint32(1))) >> np.uint32(13)
+        normal = normal if normal < np.uint32(0x7C00) else np.uint32(0x7C00)
+        tiny = small_bits[k] - np.uint32(0x3F000000)
+        half = tiny if u < np.uint32(0x38800000) else normal
+        out[k] = np.uint16(half | ((bits[k] >> np.uint32(16)) & np.uint32(0x8000)))
+
+
+@numba.njit(**_COMPILE)
+def _store(values, bits, small, small_bits, n, out32, out16, dtype, start):
+    """The first n values, cast, to the flat output from ``start`` on."""
+    if dtype == FLOAT32:
+        out32[start : start + n] = values[:n]
+    elif dtype == BFLOAT16:
+        _to_bfloat16(bits, out16[start : start + n])
+    else:
+        _to_float16(values, bits, small, small_bits, out16[start : start + n])
+
+
+@numba.njit(**_COMPILE)
+def render(
+    images, rows, flip, order, brightness, contrast, saturation, hue, cos, sin, top, left, height, width,
+    jitters, rotates, mean, scale, first, weight, crop, out32, out16, dtype,
+):  # fmt: skip
+    """Write apply's result for samples 0..len(rows)-1.
+
+    images: (N, 3072) uint8, of which rows (B,) int64 are taken; then the arrays of Draws; jitters, rotates: bool;
+    mean, scale: float32 tables of 3,072 or (enlarging) 3 * crop values, channels interleaved, of the mean and of
+    1 / std; first (crop,) int64, weight (crop,) float32: enlargement taps, crop 0 for none. dtype: FLOAT32 writes
+    out32, else out16 is written (the other may be empty); both are flat.
+    """
+    r, g, b = np.empty(PIXELS + 1, np.float32), np.empty(PIXELS + 1, np.float32), np.empty(PIXELS + 1, np.float32)
+    r[OUTSIDE] = g[OUTSIDE] = b[OUTSIDE] = F0
+    grey, places = np.empty(PIXELS, np.float32), np.empty(PIXELS, np.uint32)
+    source = np.empty(PIXELS * 3, np.float32)
+    side = crop if crop else SIZE
+    wide = side * 3
+    across, line = np.empty(SIZE * wide, np.float32), np.empty(wide, np.float32)
+    small = np.empty(PIXELS * 3, np.float32)
+    source_bits, line_bits, small_bits = source.view(np.uint32), line.view(np.uint32), small.view(np.uint32)
+    for i in range(rows.shape[0]):
+        image = images[rows[i]]
+        if jitters or rotates or flip[i]:
+            for p in range(PIXELS):
+                r[p] = np.float32(image[3 * p])
+                g[p] = np.float32(image[3 * p + 1])
+                b[p] = np.float32(image[3 * p + 2])
+            for p in range(PIXELS):
+                r[p] *= PER_LEVEL
+                g[p] *= PER_LEVEL
+                b[p] *= PER_LEVEL
+            if jitters:
+                _jitter(r, g, b, grey, order[i], brightness[i], contrast[i], saturation[i], hue[i])
+            _places(places, cos[i] if rotates else TRIG_ONE, sin[i] if rotates else TRIG_ZERO, flip[i])
+            for p in range(PIXELS):
+                place = places[p]
+                source[3 * p], source[3 * p + 1], source[3 * p + 2] = r[place], g[place], b[place]
+        else:
+            for k in range(PIXELS * 3):
+                source[k] = np.float32(image[k]) * PER_LEVEL
+        begin = i * side * wide
+        if crop:
+            _stretch(source, across, first, weight, crop)
+            for row in range(crop):
+                at = first[row] * wide
+                upper, lower = across[at : at + wide], across[at + wide : at + 2 * wide]
+                _blend_rows(upper, lower, weight[row], mean, scale, line)
+                _store(line, line_bits, small, small_bits, wide, out32, out16, dtype, begin + row * wide)
+        else:
+            _normalise(source, mean, scale)
+            _store(source, source_bits, small, small_bits, PIXELS * 3, out32, out16, dtype, begin)
+        for row in range(top[i], top[i] + height[i]):
+            at = begin + (row * side + left[i]) * 3
+            if dtype == FLOAT32:
+                out32[at : at + width[i] * 3] = F0
+            else:
+                out16[at : at + width[i] * 3] = np.uint16(0)
