@@ -1,7 +1,7 @@
 """Progress bars: on standard error, and only where a person is looking at it."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -21,7 +21,7 @@ def track(
     if not sys.stderr.isatty():
         yield from iterable
         return
-    if total is None and size is None and hasattr(iterable, "__len__"):
+    if total is None and size is None and isinstance(iterable, Sized):
         total = len(iterable)
     columns = (
         TextColumn("{task.description}"),

@@ -7,6 +7,7 @@ row in its part; the label is -1 where the part has none. ``train.idx`` and ``te
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import nvidia.dali
@@ -62,11 +63,11 @@ def _read(records: Path, index: Path, count: int) -> Iterator[tuple[U8, I64, I64
     pipeline = nvidia.dali.Pipeline(batch_size=BATCH, num_threads=1, device_id=None)
     with pipeline:
         features = {
-            "image": tfrecord.FixedLenFeature((), tfrecord.string, ""),
+            "image": tfrecord.FixedLenFeature([], tfrecord.string, ""),
             "label": tfrecord.FixedLenFeature([1], tfrecord.int64, -1),
             "id": tfrecord.FixedLenFeature([1], tfrecord.int64, -1),
         }
-        fields = fn.readers.tfrecord(path=str(records), index_path=str(index), features=features)
+        fields: Any = fn.readers.tfrecord(path=str(records), index_path=str(index), features=features)
         pipeline.set_outputs(fields["image"], fields["label"], fields["id"])
     pipeline.build()
     for start in range(0, count, BATCH):

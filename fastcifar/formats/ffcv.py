@@ -68,6 +68,8 @@ class _Writer(DatasetWriter):
     arrive. FFCV does not notice either when its unbuffered writes stop short, so the size is checked.
     """
 
+    metadata_sm: Any
+
     def _write_common(self, num_samples: int, queue_content: Iterable[Any], work: Any, work_args: tuple[Any]) -> None:
         self.num_samples = num_samples
         self.prepare()

@@ -31,7 +31,7 @@ TABLE = _crc_table()
 
 
 @numba.njit(nogil=True)
-def _crc32c(data: NDArray[np.uint8], table: NDArray[np.uint32]) -> int:
+def _crc32c(data: NDArray[np.uint8], table: NDArray[np.uint32]) -> np.uint32:
     crc = np.uint32(0xFFFFFFFF)
     for byte in data:
         crc = table[(crc ^ byte) & np.uint32(0xFF)] ^ (crc >> np.uint32(8))

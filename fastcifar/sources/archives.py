@@ -212,7 +212,7 @@ class Tar(Files):
                 if member is None:
                     break
                 yield archive, member
-                archive.members = []  # tarfile would keep all it has seen
+                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep all it has seen
             # tarfile takes a cut at a member's edge, or a damaged header, for the end; the real one is marked by zeros.
             # Reading on to the end of the file lets gzip, bzip2 and xz check their sums.
             stream = archive.fileobj

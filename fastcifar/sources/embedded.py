@@ -85,4 +85,4 @@ def download(folder: Path) -> Path:
         raise FastcifarError(
             f"cannot download {dataset.url}: {error}; where there is no network, give the path of a copy of the archive"
         ) from error
-    return folder / dataset.filename
+    return folder / str(dataset.filename)

@@ -18,7 +18,7 @@ MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and s
 
 
 def unpickle(content: bytes, where: str) -> Any:
-    """What the pickle holds, Python 2's strings as bytes; raises FastcifarError naming ``where`` and what was refused."""
+    """What the pickle holds, Python 2's strings as bytes. Raises FastcifarError naming ``where`` and the fault."""
     try:
         return _revealed(_Reader(io.BytesIO(content)).load())
     except FastcifarError as error:
