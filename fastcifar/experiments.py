@@ -1,0 +1,180 @@
+"""The report's experiments, each declared once, as data, under three protocols.
+
+``sound`` is what we stand for, ``report`` what the report says, ``as-run`` what its authors' program did. They differ
+in the fields of Protocol and in what the experiments' functions below say.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from types import MappingProxyType
+from typing import Any
+
+from fastcifar.augment import RECIPES, Augment
+from fastcifar.errors import UsageError
+
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How runs are validated, stopped and kept. Epochs count from 1."""
+
+    name: str
+    augment_validation: bool = False
+    """validation images get the training transform, freshly drawn every epoch"""
+    jitter: bool = True
+    """False: the colour jitter changes nothing, as one called without a strength does"""
+    split_by_seed: bool = False
+    """the 4:1 split is redrawn by each run's seed"""
+    window_rule: bool = False
+    """False: stop, from min_epochs on, when ``window`` epochs in a row brought no new best accuracy; keep the best.
+    True: stop when the oldest of the last ``window`` accuracies is the largest of them; keep the last epoch whose
+    accuracy was the largest of its last ``window``"""
+    min_epochs: int = 30
+    window: int = 4
+    batch_mean_loss: bool = False
+    """an epoch's loss is the mean of its batches' means, not of its samples"""
+
+    def recipe(self, name: str) -> Augment:
+        """The recipe ``none``, ``basic`` or ``erasing`` as this protocol has it. Raises UsageError for other names."""
+        if name not in RECIPES:
+            raise UsageError(f"recipe {name!r} does not exist; there are {', '.join(RECIPES)}")
+        recipe = RECIPES[name]
+        if self.jitter:
+            return recipe
+        return dataclasses.replace(recipe, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
+
+    def keeps(self, accuracies: list[float]) -> bool:
+        """Whether the last of the validation accuracies so far is that of the weights to keep."""
+        if self.window_rule:
+            return accuracies[-1] == max(accuracies[-self.window :])
+        return len(accuracies) == 1 or accuracies[-1] > max(accuracies[:-1])
+
+    def stops(self, accuracies: list[float]) -> bool:
+        """Whether a run with these validation accuracies is over (its largest number of epochs apart)."""
+        if len(accuracies) < max(self.min_epochs, self.window):
+            return False
+        recent = accuracies[-self.window :]
+        if self.window_rule:
+            return recent[0] == max(recent)
+        return len(accuracies) > self.window and max(recent) <= max(accuracies[: -self.window])
+
+
+PROTOCOLS = {
+    "sound": Protocol("sound"),
+    "report": Protocol("report"),
+    "as-run": Protocol(
+        "as-run",
+        augment_validation=True,
+        jitter=False,
+        split_by_seed=True,
+        window_rule=True,
+        min_epochs=32,
+        batch_mean_loss=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment under one protocol.
+
+    fixed: what all its runs share; grid: the values that are combined; headline: the combination the report singles
+    out. All three are fields of runs.RunSpec.
+    """
+
+    number: int
+    title: str
+    fixed: Mapping[str, Any]
+    grid: Mapping[str, tuple[Any, ...]]
+    headline: Mapping[str, Any]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names that --model takes."""
+        return tuple(self.grid.get("model", (self.fixed.get("model"),)))
+
+    def configurations(self) -> list[dict[str, Any]]:
+        """Every point of the grid, as fields of RunSpec; seeds apart."""
+        return [
+            {**self.fixed, **dict(zip(self.grid, values, strict=True))} for values in product(*self.grid.values())
+        ]
+
+    def configuration(self, **chosen: Any) -> dict[str, Any]:
+        """The headline configuration with ``chosen`` fields instead of its own."""
+        return {**self.fixed, **self.headline, **chosen}
+
+
+def experiment1(protocol: str) -> Experiment:
+    """Multi-layer perceptrons of two sizes on flattened images.
+
+    Expected (report): MLP S about 40 % validation accuracy, MLP L no progress (10 %).
+    """
+    dropout = 0.5 if protocol == "as-run" else 0.1
+    sizes = ("mlp_s",) if protocol == "as-run" else ("mlp_s", "mlp_l")
+    return Experiment(
+        1,
+        "MLP by size",
+        fixed=MappingProxyType({"batch_size": 128, "lr": 1e-3, "l2": 0.01, "dropout": dropout, "recipe": "none"}),
+        grid=MappingProxyType({"model": sizes}),
+        headline=MappingProxyType({"model": "mlp_s"}),
+    )
+
+
+def experiment2(protocol: str) -> Experiment:
+    """A convolutional network by batch size, learning rate, L2, dropout and augmentation: 72 configurations.
+
+    Expected (report) at batch 128, lr 1e-3: about 63 % plain, 67 % with dropout 0.5, 71 % with basic augmentation
+    too, 65 % with erasing as well (its validation images were erased: see ``as-run``).
+    """
+    return Experiment(
+        2,
+        "CNN by batch, learning rate, L2, dropout, augmentation",
+        fixed=MappingProxyType({"model": "cnn"}),
+        grid=MappingProxyType(
+            {
+                "batch_size": (64, 128),
+                "lr": (1e-2, 1e-3, 1e-4),
+                "l2": (0.0, 0.01),
+                "dropout": (0.0, 0.5),
+                "recipe": ("none", "basic", "erasing"),
+            }
+        ),
+        headline=MappingProxyType({"batch_size": 128, "lr": 1e-3, "l2": 0.0, "dropout": 0.5, "recipe": "basic"}),
+    )
+
+
+def experiment3(protocol: str) -> Experiment:
+    """A small vision transformer by batch size and learning rate.
+
+    Expected (report): about 51 % whatever the configuration.
+    """
+    as_run = protocol == "as-run"
+    return Experiment(
+        3,
+        "ViT by batch and learning rate",
+        fixed=MappingProxyType(
+            {
+                "model": "vit_as_run" if as_run else "vit",
+                "l2": 0.0,
+                "dropout": 0.1 if as_run else 0.0,
+                "recipe": "none",
+            }
+        ),
+        grid=MappingProxyType({"batch_size": (64, 128), "lr": (1e-2, 1e-3, 1e-4)}),
+        headline=MappingProxyType({"batch_size": 128, "lr": 1e-3}),
+    )
+
+
+EXPERIMENTS = {1: experiment1, 2: experiment2, 3: experiment3}
+
+
+def experiment(number: int, protocol: str) -> Experiment:
+    """An experiment under a protocol. Raises UsageError for an unknown one of either."""
+    if number not in EXPERIMENTS:
+        raise UsageError(f"experiment {number} does not exist; there are {', '.join(map(str, EXPERIMENTS))}")
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"protocol {protocol!r} does not exist; there are {', '.join(PROTOCOLS)}")
+    return EXPERIMENTS[number](protocol)

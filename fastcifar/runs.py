@@ -1,0 +1,189 @@
+"""What a run is (`RunSpec`) and where it is kept (`RunDirectory`). Nothing here is ever unpickled."""
+
+import difflib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.experiments import PROTOCOLS
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TIMING = ("seconds", "images_per_s", "stall")
+"""the keys of metrics.jsonl and summary.json that are measured, so differ from one time to the next"""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything a run's numbers depend on. Raises UsageError for a value out of range."""
+
+    experiment: int
+    protocol: str
+    model: str
+    batch_size: int
+    lr: float
+    l2: float
+    """Adam's coupled weight decay"""
+    dropout: float
+    recipe: str
+    seed: int
+    dataset: str
+    """the dataset's SHA-256"""
+    epochs: int = 100
+    """at most so many; early stopping may end a run before"""
+    precision: str = "bfloat16"
+    """of activations and of the pixels; weights and Adam's moments are float32"""
+    pipeline: str = "resident"
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("lr", 1e-9, 10), ("l2", 0, 10), ("dropout", 0, 0.99), ("epochs", 1, 100_000),
+                                ("batch_size", 1, 65_536), ("seed", 0, (1 << 64) - 1)):  # fmt: skip
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(f"{name} {getattr(self, name)} is outside [{low:g}, {high:g}]")
+        for name, known in (("precision", PRECISIONS), ("protocol", PROTOCOLS)):
+            if getattr(self, name) not in known:
+                raise UsageError(f"{name} {getattr(self, name)!r} does not exist; there are {', '.join(known)}")
+        PROTOCOLS[self.protocol].recipe(self.recipe)
+
+    @property
+    def label(self) -> str:
+        """The configuration, readable, seed apart."""
+        return (
+            f"{self.model}-{self.recipe}-b{self.batch_size}-lr{self.lr:g}-l2_{self.l2:g}-d{self.dropout:g}"
+            f"-{self.protocol}"
+        )
+
+    @property
+    def run_id(self) -> str:
+        """The label, the seed and a hash of every field."""
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return f"{self.label}-s{self.seed}-{digest[:8]}"
+
+
+def parse_overrides(pairs: list[str], settable: Mapping[str, type]) -> dict[str, Any]:
+    """``key=value`` strings as typed values. Raises UsageError for an unknown key (with near matches) or a bad value."""
+    chosen: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set {pair!r} is not of the form key=value, as in --set lr=1e-4")
+        if key not in settable:
+            near = difflib.get_close_matches(key, settable, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(settable)}"
+            raise UsageError(f"--set {key}: no such setting; {hint}")
+        try:
+            chosen[key] = settable[key](text)
+        except ValueError as error:
+            raise UsageError(f"--set {key}={text}: {text!r} is not of type {settable[key].__name__}") from error
+    return chosen
+
+
+SETTABLE: dict[str, type] = {
+    field.name: field.type  # type: ignore[misc]
+    for field in fields(RunSpec)
+    if field.name in ("batch_size", "lr", "l2", "dropout", "recipe", "epochs", "precision")
+}
+"""What --set takes, with its type."""
+
+
+class RunDirectory:
+    """``<out>/exp<N>/<run-id>/``: run.json, metrics.jsonl, checkpoint.safetensors, model.safetensors, summary.json."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, spec: RunSpec, out: Path) -> "RunDirectory":
+        """The directory of a spec under ``out``, whether it exists or not."""
+        return cls(out / f"exp{spec.experiment}" / spec.run_id)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the directory and keep other processes from training in it. Raises FastcifarError if one does."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / "lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise FastcifarError(f"another process is training {self.path}; wait for it or stop it") from error
+            yield
+
+    def start(self, spec: RunSpec, context: Mapping[str, Any]) -> None:
+        """Write run.json: the spec and the context (dataset, environment) that its first epoch runs in."""
+        if not (self.path / "run.json").exists():
+            self._write("run.json", json.dumps({"spec": asdict(spec), **context}, indent=1).encode())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The epochs so far; a line that an interruption cut short is not one."""
+        try:
+            lines = (self.path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Add an epoch, on the disk before this returns."""
+        with open(self.path / "metrics.jsonl", "ab") as file:
+            file.write(json.dumps(line).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def keep_metrics(self, epochs: int) -> list[dict[str, Any]]:
+        """Drop what an interruption left behind the first ``epochs`` lines; returns those."""
+        kept = self.metrics()[:epochs]
+        self._write("metrics.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in kept))
+        return kept
+
+    def summary(self) -> dict[str, Any] | None:
+        """The result of a finished run, else None."""
+        try:
+            summary: dict[str, Any] = json.loads((self.path / "summary.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        return summary
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json, which makes the run finished, and drop the checkpoint."""
+        self._write("summary.json", json.dumps(summary, indent=1).encode())
+        (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+
+    def save_tensors(self, name: str, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
+        """Write ``name``.safetensors with a JSON note in its header: wholly or not at all."""
+        contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        self._write(f"{name}.safetensors", save(contiguous, metadata={"note": json.dumps(note)}))
+
+    def load_tensors(self, name: str, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What save_tensors wrote, or None. Raises FastcifarError for a file that is damaged."""
+        file = self.path / f"{name}.safetensors"
+        if not file.exists():
+            return None
+        try:
+            with safe_open(file, framework="pt", device=str(device)) as opened:
+                note = json.loads(opened.metadata()["note"])
+                return {key: opened.get_tensor(key) for key in opened.keys()}, note  # noqa: SIM118
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise FastcifarError(f"{file} is damaged ({error}); delete {self.path} to train it anew") from error
+
+    def _write(self, name: str, content: bytes) -> None:
+        temporary = self.path / f".{name}.tmp"
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path / name)
+
+
+def find_runs(out: Path) -> list[RunDirectory]:
+    """Every run directory below ``out``, by name."""
+    return [RunDirectory(file.parent) for file in sorted(out.glob("exp*/*/run.json"))]
