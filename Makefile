@@ -1,0 +1,38 @@
+# On a bare machine: `make demo` shows what fastcifar does, `make test` checks that it does it.
+# Both install into .venv first, once: tools/install.py says what is optional and what was left out.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types tests install clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## convert handwritten digits, train on them with three seeds, show the results
+	$(BIN)/fastcifar demo
+
+test: lint types tests ## everything CI checks: lint, types, tests
+
+lint: $(INSTALLED) ## ruff: faults and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## mypy, strict
+	$(BIN)/python tools/typing_tree.py
+	$(BIN)/mypy
+
+tests: $(INSTALLED) ## pytest, warnings as errors
+	$(BIN)/python -m pytest -q
+
+install: ## install into .venv, trying again what was left out before
+	$(PYTHON) tools/install.py
+
+clean: ## remove what was built, not .venv, data/ or runs/
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+$(INSTALLED): setup.py tools/install.py
+	$(PYTHON) tools/install.py

@@ -1,0 +1,88 @@
+"""The machine and the software: facts, read without importing any heavy library."""
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def usable_cores() -> int:
+    """CPU cores this process may keep busy: its affinity, cut to its control group's quota; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
+    return max(1, min(cores, int(quota) // int(period))) if quota.isdigit() else cores
+
+
+def memory_bytes() -> int:
+    """Memory this process may use, in bytes: the machine's, cut to its control group's limit."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _read("/sys/fs/cgroup/memory.max")
+    return min(machine, int(limit)) if limit.isdigit() else machine
+
+
+def cpu_model() -> str:
+    """The processor's name as it gives it."""
+    return proc_field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
+
+
+def cpu_flags() -> frozenset[str]:
+    """Instruction-set flags of the processor, as Linux names them; empty where there is no /proc/cpuinfo."""
+    return frozenset((proc_field("/proc/cpuinfo", "flags") or proc_field("/proc/cpuinfo", "Features")).split())
+
+
+def gpus() -> list[dict[str, str]]:
+    """NVIDIA devices by the driver's own tool: name, driver, memory_mib, capability. Empty where there are none."""
+    listed = _output(
+        "nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader,nounits"
+    )
+    keys = ("name", "driver", "memory_mib", "capability")
+    rows = [line.split(", ") for line in (listed or "").splitlines()]
+    return [dict(zip(keys, row, strict=True)) for row in rows if len(row) == len(keys)]  # else it is a message
+
+
+def commit() -> tuple[str, bool] | tuple[None, None]:
+    """The checkout's commit and whether its files differ from it; (None, None) for an installed package.
+
+    Files under bench/results do not count as differing: they are what is being measured, not what is measured with.
+    """
+    # A package installed in somebody else's repository must not report that repository's commit.
+    if _output("git", "-C", str(CHECKOUT), "rev-parse", "--show-toplevel") != str(CHECKOUT):
+        return None, None
+    head = _output("git", "-C", str(CHECKOUT), "rev-parse", "HEAD")
+    changed = _output("git", "-C", str(CHECKOUT), "status", "--porcelain", "--", ".", ":(exclude)bench/results")
+    return (None, None) if head is None else (head, bool(changed))
+
+
+def version(*distributions: str) -> str | None:
+    """The version of the first of these distributions that is installed, or None; imports none of them."""
+    return next((found.version for name in distributions for found in metadata.distributions(name=name)), None)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def proc_field(path: str, name: str) -> str:
+    """The first ``name : value`` line of a /proc file; empty where there is none."""
+    for line in _read(path).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def _output(*command: str) -> str | None:
+    """What a command prints, or None where it is missing, fails or does not answer in 20 seconds."""
+    # git sets variables like GIT_DIR for its hooks; they would turn -C to another repository.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        answer = subprocess.run(command, env=inherited, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

@@ -1,0 +1,91 @@
+"""All of fastcifar's metadata. pyproject.toml holds only the build system and the tools' settings.
+
+The package map is written by hand because ``kernels/`` and ``pipelines/`` stand at the top of the checkout while
+nothing of those names may land at the top of site-packages: there they are ``fastcifar.kernels`` and
+``fastcifar.pipelines``. A new sub-package must be added to PACKAGES; tests/test_layout.py notices when it is not.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).resolve().parent
+
+PACKAGES = {
+    "fastcifar": "fastcifar",
+    "fastcifar.models": "fastcifar/models",
+    "fastcifar.sources": "fastcifar/sources",
+    "fastcifar.formats": "fastcifar/formats",
+    "fastcifar.kernels": "kernels",
+    "fastcifar.kernels.cpu": "kernels/cpu",
+    "fastcifar.pipelines": "pipelines",
+}
+
+REQUIRED = [
+    "torch>=2.6",
+    "torchvision>=0.21",
+    "numba>=0.61",
+    "numpy>=1.26",
+    "rich>=13.7",
+    "typer>=0.15",
+    "safetensors>=0.4.5",
+    "pillow>=10.3",
+    "matplotlib>=3.9",
+    "scikit-learn>=1.5",
+]
+
+EXTRAS = {
+    # Built from source: needs a C++ compiler, pkg-config, OpenCV and libjpeg-turbo (see tools/install.py).
+    "ffcv": ["ffcv>=1.0.2"],
+    # The CUDA 13 build, like torch's; on a machine without a GPU its CPU operators work too.
+    "dali": ["nvidia-dali-cuda130>=1.52; platform_system == 'Linux'"],
+    "kaggle": ["py7zr>=1.0"],
+    "ray": ["ray>=2.40"],
+    "tensorboard": ["tensorboard>=2.18"],
+    "dev": [
+        "build>=1.2",
+        "hypothesis>=6.120",
+        "mypy>=2.4,<2.5",  # pinned, as is ruff: a new release of either finds new faults in old code
+        "pre-commit>=4.0",
+        "pytest>=8.3",
+        "pytest-xdist>=3.6",
+        "ruff>=0.17,<0.18",
+        "setuptools>=77",
+        "wheel>=0.45",
+    ],
+}
+
+
+def version() -> str:
+    """``__version__`` as fastcifar/__init__.py states it, read without importing the package."""
+    source = (ROOT / "fastcifar" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
+    if found is None:
+        raise RuntimeError("fastcifar/__init__.py states no __version__")
+    return found.group(1)
+
+
+setup(
+    name="fastcifar",
+    version=version(),
+    description="A proven-equal benchmark of image input pipelines and a fast CIFAR-10 trainer",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="fastcifar contributors",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=list(PACKAGES),
+    package_dir=PACKAGES,
+    install_requires=REQUIRED,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["fastcifar = fastcifar.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,24 @@
+"""Lay out build/typing/fastcifar the way the package looks once installed, as symbolic links, for mypy.
+
+mypy finds modules by folder, and ``fastcifar.kernels`` and ``fastcifar.pipelines`` lie beside ``fastcifar/`` in the
+checkout. Wheels need no such thing: setup.py maps the folders.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TREE = ROOT / "build" / "typing" / "fastcifar"
+
+
+def main() -> None:
+    shutil.rmtree(TREE, ignore_errors=True)  # removes the links, never what they point to
+    TREE.mkdir(parents=True)
+    entries = [entry for entry in (ROOT / "fastcifar").iterdir() if entry.name != "__pycache__"]
+    for entry in [*entries, ROOT / "kernels", ROOT / "pipelines"]:
+        (TREE / entry.name).symlink_to(os.path.relpath(entry, TREE))
+
+
+if __name__ == "__main__":
+    main()
