@@ -1,0 +1,47 @@
+"""Sample images under a recipe: what the network will see."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from fastcifar.augment import Augment, draw
+from fastcifar.dataset import Dataset
+from fastcifar.errors import UsageError
+from fastcifar.kernels import reference
+
+GAP, BACKGROUND = 2, 255  # pixels between images; white
+SMALLEST_SIDE = 96  # pixels that an image takes at least: 32 x 32 ones are enlarged, keeping their pixels square
+
+
+def preview(dataset: Dataset, augment: Augment, path: Path, rows: int = 8, columns: int = 8, seed: int = 0) -> None:
+    """Write a PNG: each row one training image, first as it is, then ``columns`` draws (epochs 1, 2, ... of ``seed``).
+
+    Normalisation is undone, so erased rectangles show the mean colour. Raises UsageError for more rows than images.
+    """
+    ids = dataset.ids("training")
+    if not 1 <= rows <= len(ids) or not 1 <= columns <= 64:
+        raise UsageError(f"{rows} rows of {columns} draws: rows go from 1 to {len(ids)}, draws from 1 to 64")
+    ids = ids[np.linspace(0, len(ids) - 1, rows).astype(np.int64)]
+    images = np.array(dataset.images("train")[ids])
+    grid = [_cells(images, augment.still(), seed, 0, ids)]
+    grid += [_cells(images, augment, seed, epoch, ids) for epoch in range(1, columns + 1)]
+    side, scale = augment.out_size, max(1, -(-SMALLEST_SIDE // augment.out_size))
+    pitch = side * scale + GAP
+    sheet = np.full((rows * pitch + GAP, (columns + 1) * pitch + GAP, 3), BACKGROUND, np.uint8)
+    for column, cells in enumerate(grid):
+        for row in range(rows):
+            cell = cells[row].repeat(scale, axis=0).repeat(scale, axis=1)
+            top, left = GAP + row * pitch, GAP + column * pitch
+            sheet[top : top + side * scale, left : left + side * scale] = cell
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet).save(path)
+
+
+def _cells(images: NDArray[np.uint8], augment: Augment, seed: int, epoch: int, ids: NDArray[np.int64]) -> NDArray:
+    """(N, S, S, 3) uint8."""
+    pixels = reference.apply(torch.from_numpy(images), draw(augment, seed, epoch, ids), augment)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (augment.mean, augment.std))
+    return (pixels * std + mean).mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()

@@ -1,0 +1,123 @@
+"""What ``fastcifar train`` does between its options and its table: specs, runs one after another, results."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fastcifar import machine
+from fastcifar.dataset import Dataset
+from fastcifar.errors import UsageError
+from fastcifar.experiments import SEEDS, experiment
+from fastcifar.report.curves import curves
+from fastcifar.runs import RunDirectory, RunSpec
+from fastcifar.train import train
+
+AMP = ("auto", "off", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Session:
+    """The finished runs of a session, in order: their specs, directories and summaries."""
+
+    specs: Sequence[RunSpec]
+    directories: Sequence[RunDirectory]
+    summaries: Sequence[Mapping[str, Any]]
+
+    def by_configuration(self) -> dict[str, list[Mapping[str, Any]]]:
+        """The summaries of each configuration's seeds."""
+        grouped: dict[str, list[Mapping[str, Any]]] = {}
+        for spec, summary in zip(self.specs, self.summaries, strict=True):
+            grouped.setdefault(spec.label, []).append(summary)
+        return grouped
+
+    def draw_curves(self, path: Path) -> None:
+        """Write the picture of losses and accuracies."""
+        grouped: dict[str, list[list[dict[str, Any]]]] = {}
+        for spec, directory in zip(self.specs, self.directories, strict=True):
+            grouped.setdefault(spec.label, []).append(directory.metrics())
+        curves(grouped, path)
+
+
+def plan(
+    number: int,
+    dataset: Dataset,
+    *,
+    model: str | None = None,
+    protocol: str = "sound",
+    seeds: Iterable[int] = SEEDS,
+    overrides: Mapping[str, Any] | None = None,
+    precision: str = "float32",
+    pipeline: str = "resident",
+) -> list[RunSpec]:
+    """The specs of an experiment's headline configuration (with ``overrides``), one a seed.
+
+    Raises UsageError for what does not exist or is out of range.
+    """
+    declared = experiment(number, protocol)
+    chosen = dict(overrides or {})
+    if model is not None:
+        if model not in declared.models:
+            raise UsageError(
+                f"experiment {number} under protocol {protocol} has no model {model!r}; "
+                f"there are {', '.join(declared.models)}"
+            )
+        chosen["model"] = model
+    fields = {"precision": precision, "pipeline": pipeline} | declared.configuration(**chosen)
+    return [
+        RunSpec(experiment=number, protocol=protocol, seed=seed, dataset=dataset.sha256, **fields) for seed in seeds
+    ]
+
+
+def run(specs: Sequence[RunSpec], dataset: Dataset, out: Path, device: torch.device) -> Session:
+    """Train the specs one after another, under a progress bar where a person is looking."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn(),
+        TextColumn("{task.fields[news]}"),
+    )  # fmt: skip
+    summaries = []
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        for spec in specs:
+            task = progress.add_task(f"{spec.label}, seed {spec.seed}", total=spec.epochs, news="")
+
+            def watch(line: Mapping[str, Any], task: Any = task) -> None:
+                accuracy = "diverged" if line["val_accuracy"] is None else f"{100 * line['val_accuracy']:.2f} %"
+                progress.update(task, advance=1, news=f"{accuracy}  {line['images_per_s']:,.0f} images/s")
+
+            summary = train(spec, dataset, out, device, watch)
+            progress.update(task, total=summary["epochs"], completed=summary["epochs"])
+            summaries.append(summary)
+    return Session(specs, [RunDirectory.of(spec, out) for spec in specs], summaries)
+
+
+def device_of(name: str) -> torch.device:
+    """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``. Raises UsageError where there is none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices; fastcifar doctor")
+    return device
+
+
+def precision_of(amp: str, device: torch.device) -> str:
+    """The precision that --amp means on a device. auto: bfloat16 where the hardware multiplies it, else float32 on a
+    CPU and float16 on a GPU. Raises UsageError for an unknown name.
+    """
+    if amp not in AMP:
+        raise UsageError(f"--amp {amp!r} is not one of {', '.join(AMP)}")
+    if amp != "auto":
+        return "float32" if amp == "off" else amp
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    return "bfloat16" if machine.cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
