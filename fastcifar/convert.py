@@ -27,7 +27,7 @@ from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.formats import extra_formats
 from fastcifar.progress import track
 from fastcifar.sources import IMAGE_SHAPE, Source, open_source
-from fastcifar.sources.archives import file_sha256
+from fastcifar.sources.files import file_sha256
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the quota, the limit on a file's size
 LEAST = 5  # images: the fewest that leave one for validation

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.philox import Stream, permutation
-from fastcifar.sources.archives import file_sha256
+from fastcifar.sources.files import file_sha256
 from fastcifar.sources.source import IMAGE_SHAPE, U8
 
 FORMAT, VERSION = "fastcifar dataset", 1
 MANIFEST = "manifest.json"
 PARTS = ("train", "test")
 SPLITS = ("training", "validation", "labelled", "test")
+REMAKE = "make the dataset anew: fastcifar convert SRC DEST --overwrite"
 HELD_OUT = 5  # one image in five is for validation
 KEYS = ("classes", "counts", "image_shape", "mean", "std", "source", "split_seed", "files", "sha256", "tools")
 
@@ -63,30 +64,32 @@ class Dataset:
         Raises UsageError for a path that is no dataset, FastcifarError for one that is damaged.
         """
         path = Path(path)
-        dataset = cls(path, read_manifest(path))
-        for name, entry in dataset.manifest["files"].items():
-            file = path / name
-            if not file.is_file():
-                raise FastcifarError(
-                    f"{file} is missing; make the dataset anew: fastcifar convert SRC {path} --overwrite"
-                )
-            if (size := file.stat().st_size) != entry["bytes"]:
-                raise FastcifarError(
-                    f"{file} has {size:,} bytes, not the {entry['bytes']:,} written; make the dataset anew: "
-                    f"fastcifar convert SRC {path} --overwrite"
-                )
-        for part, count in dataset.manifest["counts"].items():
-            dataset._array(f"{part}.images.npy", (count, *IMAGE_SHAPE), np.uint8)
-            dataset.labels(part)
-        dataset._split()
+        manifest = read_manifest(path)
+        try:
+            dataset = cls(path, manifest)
+            dataset._check()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # its values are not what convert writes
+            raise FastcifarError(f"{path / MANIFEST} is damaged ({error!r}); {REMAKE}") from error
         return dataset
+
+    def _check(self) -> None:
+        """That the files are there in full, with the shapes that the manifest gives."""
+        for name, entry in self.manifest["files"].items():
+            file = self.path / name
+            size = file.stat().st_size if file.is_file() else None
+            if size != entry["bytes"]:
+                found = "is missing" if size is None else f"has {size:,} bytes, not the {entry['bytes']:,} written"
+                raise FastcifarError(f"{file} {found}; {REMAKE}")
+        for part, count in self.manifest["counts"].items():
+            self.images(part)
+            if self.labels(part) is None and self.test_ids() is None:
+                raise FastcifarError(
+                    f"{self.path} has neither labels nor ids for its {count:,} {part} images; {REMAKE}"
+                )
+        self._split()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Dataset.open, (self.path,)  # a worker process maps the files itself instead of being sent their bytes
-
-    def __len__(self) -> int:
-        """The number of train images."""
-        return int(self.manifest["counts"]["train"])
 
     def images(self, part: str) -> U8:
         """(N, 32, 32, 3) uint8 images of "train" or "test", memory-mapped, read-only."""
@@ -94,12 +97,13 @@ class Dataset:
 
     def labels(self, part: str) -> U8 | None:
         """(N,) uint8 labels of "train" or "test"; None for a test part that has none."""
-        if f"{part}.labels.npy" not in self.manifest["files"] and part == "test":
+        count = self._count(part)
+        if part == "test" and "test.labels.npy" not in self.manifest["files"]:
             return None
-        return self._array(f"{part}.labels.npy", (self._count(part),), np.uint8)
+        return self._array(f"{part}.labels.npy", (count,), np.uint8)
 
     def test_ids(self) -> NDArray[np.int64] | None:
-        """(N,) int64: Kaggle's id of each test row; None for any other source."""
+        """(N,) int64: Kaggle's id of each test row, ascending; None for any other source."""
         if "test.ids.npy" not in self.manifest["files"]:
             return None
         return self._array("test.ids.npy", (self._count("test"),), np.int64)

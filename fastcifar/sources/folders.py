@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastcifar.errors import FastcifarError
-from fastcifar.sources.archives import Files
+from fastcifar.sources.files import Files
 from fastcifar.sources.images import IMAGE_LIMIT, decode_chunks
 from fastcifar.sources.source import CIFAR10, Chunk, Source
 

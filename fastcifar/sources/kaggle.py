@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fastcifar.errors import FastcifarError
-from fastcifar.sources.archives import Files, open_7z
+from fastcifar.sources.archives import open_7z
+from fastcifar.sources.files import Files
 from fastcifar.sources.images import IMAGE_LIMIT, decode_chunks
 from fastcifar.sources.source import CIFAR10, I64, U8, Chunk, Source
 
@@ -26,13 +27,22 @@ class Kaggle(Source):
     """Row i of train is Kaggle's id i + 1; the rows of test are in the order of Kaggle's ids, which are ``test_ids``.
 
     trainLabels.csv says which train images there must be, sampleSubmission.csv which test images; without the latter
-    their ids must be 1, 2, 3, ... An unpacked folder is preferred to the 7z archive it came from.
+    there may be no test images, or their ids are 1, 2, 3, ... An unpacked folder is preferred to its 7z archive.
     """
 
     def __init__(self, files: Files) -> None:
         self._outer = files
+        self._nested: list[Files] = []
         self.name = f"Kaggle's files in {files.title}"
         self.classes = CIFAR10
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        files = self._outer
         labels = [name for name in files.names if name.rpartition("/")[2] == LABELS]
         if len(labels) != 1:
             raise FastcifarError(f"{files.name} has {len(labels)} files called {LABELS}; one is needed: {CURE}")
@@ -41,12 +51,11 @@ class Kaggle(Source):
         self._ids = {"train": np.arange(1, len(self._labels) + 1)}
         self._members = {"train": self._find("train")}
         self._check_ids("train", f"of {LABELS}")
-        if self._has("test"):
+        listed = self._base + SUBMISSION in files.names
+        if listed or self._has("test"):
             self._members["test"] = self._find("test")
             self._ids["test"] = self.test_ids = self._expected_test_ids()
-            self._check_ids(
-                "test", f"of {SUBMISSION}" if self._base + SUBMISSION in files.names else "below the highest"
-            )
+            self._check_ids("test", f"of {SUBMISSION}" if listed else "below the highest")
         self.counts = {part: len(ids) for part, ids in self._ids.items()}
 
     def chunks(self, part: str) -> Iterator[Chunk]:
@@ -64,9 +73,8 @@ class Kaggle(Source):
         return self._outer.sha256()
 
     def close(self) -> None:
-        for files, _ in self._members.values():
+        for files in [*self._nested, self._outer]:
             files.close()
-        self._outer.close()
 
     def _has(self, part: str) -> bool:
         start = self._base + part
@@ -78,8 +86,12 @@ class Kaggle(Source):
         files, names = self._outer, [name for name in self._outer.names if name.startswith(folder)]
         if not names:
             if archive not in files.names:
-                raise FastcifarError(f"{files.name} has neither {folder} nor {archive}: {CURE}")
+                raise FastcifarError(
+                    f"{files.name} has neither {folder} nor {archive}: {CURE}"
+                    + (f", or remove {SUBMISSION} to do without test images" if part == "test" else "")
+                )
             files = open_7z(f"{files.name}/{archive}", files.open(archive))
+            self._nested.append(files)
             names, folder = list(files.names), f"{part}/"
         members = {}
         for name in names:

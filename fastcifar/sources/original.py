@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastcifar.errors import FastcifarError
-from fastcifar.sources.archives import Files
+from fastcifar.sources.files import Files
 from fastcifar.sources.source import CIFAR10, IMAGE_SHAPE, U8, Chunk, Source
 from fastcifar.sources.unpickle import unpickle
 

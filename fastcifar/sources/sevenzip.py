@@ -1,5 +1,6 @@
 """Members of a 7z archive, streamed: py7zr pushes them from a thread, through a short queue, to whoever reads."""
 
+import io
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +13,10 @@ from py7zr import SevenZipFile
 from py7zr.io import Py7zIO, WriterFactory
 
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.sources.archives import Files, Listing, file_sha256, reading
+from fastcifar.sources.files import Files, Listing, file_sha256, reading
 
 QUEUED = 1024  # members decompressed ahead of the reader
+SIP, GULP = 256, 1 << 16  # bytes of compressed input handed to py7zr at a time
 WAIT = 0.1  # seconds between looks at whether the other side still lives
 
 
@@ -22,16 +24,21 @@ class SevenZip(Files):
     """A 7z archive; its CRC-32s are checked as members are read."""
 
     def __init__(self, name: str, file: IO[bytes], path: Path | None) -> None:
-        self.name, self.path, self._file = name, path, file
-        with reading(name):
-            self._zip = SevenZipFile(file)
-            if self._zip.needs_password():
-                raise UsageError(f"{name} is encrypted; decrypt it first")
+        self.name, self.path, self._file = name, path, _Frugal(file)
+        self._stop, self._thread = Event(), Thread()
         listing, self._sizes = Listing(name), {}
-        for member in self._zip.files:
-            if not member.is_directory:
-                listing.add(member.filename, not (member.is_symlink or member.is_junction or member.is_socket))
-                self._sizes[member.filename] = member.uncompressed
+        try:
+            with reading(name):
+                self._zip = SevenZipFile(self._file)
+                if self._zip.needs_password():
+                    raise UsageError(f"{name} is encrypted; decrypt it first")
+                for member in self._zip.files:
+                    if not member.is_directory:
+                        listing.add(member.filename, not (member.is_symlink or member.is_junction or member.is_socket))
+                        self._sizes[member.filename] = member.uncompressed
+        except BaseException:
+            self._file.close()
+            raise
         self.names = tuple(listing.names)
         self._stored = listing.names
 
@@ -40,30 +47,33 @@ class SevenZip(Files):
         for name in wanted:
             self._check_size(name, self._sizes[self._stored[name]], limit)
         queue: Queue[tuple[str, bytes]] = Queue(QUEUED)
-        stop, failed = Event(), []
+        failed = []
 
         def extract() -> None:
             try:
                 with reading(self.name), TemporaryDirectory() as empty:  # py7zr names members by a path; none is made
                     self._zip.reset()
-                    self._zip.extract(empty, stored, factory=_Factory(len(empty) + 1, queue, stop))
+                    self._file.frugal = True
+                    self._zip.extract(empty, stored, factory=_Factory(len(empty) + 1, self._file, queue, self._stop))
             except FastcifarError as error:
                 failed.append(error)
 
-        thread = Thread(target=extract, daemon=True)
-        thread.start()
+        self._stop.clear()
+        self._thread = Thread(target=extract, daemon=True)
+        self._thread.start()
         try:
-            while thread.is_alive() or not queue.empty():
-                try:
-                    member = queue.get(timeout=WAIT)
-                except Empty:
-                    continue
-                yield member
+            while self._thread.is_alive() or not queue.empty():
+                with suppress(Empty):
+                    yield queue.get(timeout=WAIT)
             if failed:
                 raise failed[0]
         finally:
-            stop.set()
-            thread.join()
+            self._halt()
+
+    def _halt(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def open(self, name: str) -> IO[bytes]:
         raise UsageError(f"{name!r} is an archive inside the 7z archive {self.name}; unpack the 7z archive first")
@@ -73,27 +83,58 @@ class SevenZip(Files):
         return file_sha256(self.path)
 
     def close(self) -> None:
+        self._halt()
         self._zip.close()
         self._file.close()
+
+
+class _Frugal(io.BufferedIOBase):
+    """The archive file, given to the decompressor in small helpings once ``frugal``.
+
+    py7zr reads a megabyte for every member, however small, and what the decompressor does not need yet piles up in
+    memory: the whole archive, for small images. So there is a gulp only when nothing has come out since the last read.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.frugal, self.fed = file, False, False
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.frugal and size is not None:
+            size = min(size, SIP if self.fed else GULP)
+        self.fed = False
+        return self._file.read(-1 if size is None else size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class _Factory(WriterFactory):
     """Makes the file-like object that py7zr writes a member to; ``skip`` characters of its path are not the name."""
 
-    def __init__(self, skip: int, queue: "Queue[tuple[str, bytes]]", stop: Event) -> None:
-        self._skip, self._queue, self._stop = skip, queue, stop
+    def __init__(self, skip: int, source: _Frugal, queue: "Queue[tuple[str, bytes]]", stop: Event) -> None:
+        self._skip, self._source, self._queue, self._stop = skip, source, queue, stop
 
     def create(self, filename: str) -> Py7zIO:
-        return _Member(filename[self._skip :], self._queue, self._stop)
+        return _Member(filename[self._skip :], self._source, self._queue, self._stop)
 
 
 class _Member(Py7zIO):
     """Gathers one member and queues it when py7zr closes it, which it does only after the checksum agreed."""
 
-    def __init__(self, name: str, queue: "Queue[tuple[str, bytes]]", stop: Event) -> None:
-        self._name, self._queue, self._stop, self._content = name, queue, stop, bytearray()
+    __slots__ = ("_content", "_name", "_queue", "_source", "_stop")  # py7zr keeps every one, and there may be 300,000
+
+    def __init__(self, name: str, source: _Frugal, queue: "Queue[tuple[str, bytes]]", stop: Event) -> None:
+        self._name, self._source, self._queue, self._stop, self._content = name, source, queue, stop, bytearray()
 
     def write(self, s: bytes | bytearray) -> int:
+        self._source.fed = True
         self._content += s
         return len(s)
 
@@ -110,7 +151,8 @@ class _Member(Py7zIO):
         return len(self._content)
 
     def close(self) -> None:
+        content, self._content = bytes(self._content), bytearray()
         while not self._stop.is_set():
             with suppress(Full):
-                return self._queue.put((self._name, bytes(self._content)), timeout=WAIT)
+                return self._queue.put((self._name, content), timeout=WAIT)
         raise InterruptedError("the reader has left")
