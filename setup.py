@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent
 PACKAGES = {
     "fastcifar": "fastcifar",
     "fastcifar.models": "fastcifar/models",
+    "fastcifar.report": "fastcifar/report",
     "fastcifar.sources": "fastcifar/sources",
     "fastcifar.formats": "fastcifar/formats",
     "fastcifar.kernels": "kernels",

@@ -204,17 +204,14 @@ class Draws:
     @property
     def degrees(self) -> NDArray[np.float64]:
         """The rotation angles in degrees, counter-clockwise."""
-        return self.angle * (360.0 / fixedpoint.TURN)
+        return self.angle.astype(np.float64) * (360.0 / fixedpoint.TURN)
 
     @classmethod
     def empty(cls, n: int) -> "Draws":
         """Room for the draws of n images, not yet drawn."""
-        return cls(
-            np.empty(n, np.bool_),
-            np.empty((n, 4), np.uint8),
-            *(np.empty(n, np.float32) for _ in range(4)),
-            *(np.empty(n, np.int32) for _ in range(7)),
-        )
+        arrays: list[NDArray[Any]] = [np.empty(n, np.bool_), np.empty((n, 4), np.uint8)]
+        arrays += [np.empty(n, np.float32) for _ in range(4)] + [np.empty(n, np.int32) for _ in range(7)]
+        return cls(*arrays)
 
 
 def draw(spec: Augment, seed: int, epoch: int, ids: ArrayLike) -> Draws:
@@ -233,15 +230,9 @@ def draw(spec: Augment, seed: int, epoch: int, ids: ArrayLike) -> Draws:
     angle = bounds.rotate + scaled(gate_angle, bounds.rotate_span)
     cos, sin = fixedpoint.cos_sin(angle)
     rectangle = _rectangles(bounds, seed, epoch, ids, gate_erase < bounds.erase)
-    return Draws(
-        gate_flip < bounds.flip,
-        JITTER_ORDERS[scaled(gate_order, len(JITTER_ORDERS))],
-        *factors,
-        angle.astype(np.int32),
-        cos.astype(np.int32),
-        sin.astype(np.int32),
-        *rectangle,
-    )
+    arrays: list[NDArray[Any]] = [gate_flip < bounds.flip, JITTER_ORDERS[scaled(gate_order, len(JITTER_ORDERS))]]
+    arrays += [*factors, *(whole.astype(np.int32) for whole in (angle, cos, sin)), *rectangle]
+    return Draws(*arrays)
 
 
 def _rectangles(

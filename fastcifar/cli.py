@@ -207,7 +207,9 @@ def doctor(as_json: Json = False) -> None:
 
 
 @app.command()
-def demo(folder: Annotated[Path, typer.Argument(help="Where its dataset, runs and picture go.")] = Path("demo")) -> None:
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where its dataset, runs and picture go.")] = Path("demo"),
+) -> None:
     """Convert the built-in handwritten digits, train experiment 2 on them with three seeds, show the results.
 
     Example: fastcifar demo

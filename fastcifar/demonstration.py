@@ -20,16 +20,19 @@ def run(folder: Path, note: Callable[[str], None]) -> session.Session:
     """Convert ``digits`` into every form that this machine can write, and train experiment 2's headline configuration
     on it for EPOCHS epochs with three seeds. What cannot be written is noted with its reason.
     """
-    formats = []
-    for name in FORMATS:
-        try:
-            extra_formats([name])
-            formats.append(name)
-        except UsageError as error:
-            note(f"going on without the {name} form: {error}")
+    formats = [name for name in FORMATS if _writable(name, note)]
     dataset = convert("digits", folder / "digits", formats, overwrite=True)
     device = session.device_of("auto")
     precision = session.precision_of("auto", device)
     specs = session.plan(2, dataset, overrides={"epochs": EPOCHS}, precision=precision)
     note(f"{dataset.name} in {', '.join(formats)}; training {len(specs)} seeds, {EPOCHS} epochs, {device}, {precision}")
     return session.run(specs, dataset, folder / "runs", device)
+
+
+def _writable(name: str, note: Callable[[str], None]) -> bool:
+    try:
+        extra_formats([name])
+    except UsageError as error:
+        note(f"going on without the {name} form: {error}")
+        return False
+    return True

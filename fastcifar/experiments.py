@@ -98,9 +98,7 @@ class Experiment:
 
     def configurations(self) -> list[dict[str, Any]]:
         """Every point of the grid, as fields of RunSpec; seeds apart."""
-        return [
-            {**self.fixed, **dict(zip(self.grid, values, strict=True))} for values in product(*self.grid.values())
-        ]
+        return [{**self.fixed, **dict(zip(self.grid, values, strict=True))} for values in product(*self.grid.values())]
 
     def configuration(self, **chosen: Any) -> dict[str, Any]:
         """The headline configuration with ``chosen`` fields instead of its own."""

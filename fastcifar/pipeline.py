@@ -41,7 +41,7 @@ class Request:
     batch_size: int = 128
     seed: int = 0
     """of order and augmentation, [0, 2**64)"""
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
     shuffle: bool | None = None
     """None: only when split is training"""

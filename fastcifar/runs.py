@@ -72,7 +72,7 @@ class RunSpec:
 
 
 def parse_overrides(pairs: list[str], settable: Mapping[str, type]) -> dict[str, Any]:
-    """``key=value`` strings as typed values. Raises UsageError for an unknown key (with near matches) or a bad value."""
+    """``key=value`` strings as typed values. Raises UsageError for an unknown key or a bad value."""
     chosen: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")

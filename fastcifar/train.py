@@ -39,7 +39,7 @@ class Learner:
     @classmethod
     def new(cls, spec: RunSpec, classes: int, device: torch.device) -> "Learner":
         """With the spec's initial weights, on ``device``, channels_last."""
-        model = build(spec.model, classes, spec.dropout, spec.seed).to(device, memory_format=torch.channels_last)
+        model = build(spec.model, classes, spec.dropout, spec.seed).to(device).to(memory_format=torch.channels_last)
         optimizer = torch.optim.Adam(model.parameters(), lr=spec.lr, weight_decay=spec.l2, fused=True)
         # bfloat16 has float32's range and needs no scaling
         scaler = torch.amp.GradScaler(device.type, enabled=spec.precision == "float16")
@@ -131,7 +131,9 @@ def _train(
             lines.append(line)
             # in this order, a kill between any two leaves what the next session puts right
             if line["val_accuracy"] is not None and protocol.keeps(_accuracies(lines)):
-                directory.save_tensors("model", learner.model.state_dict(), {"epoch": learner.epoch, "model": spec.model})
+                directory.save_tensors(
+                    "model", learner.model.state_dict(), {"epoch": learner.epoch, "model": spec.model}
+                )
             directory.append_metrics(line)
             directory.save_tensors("checkpoint", *learner.state())
             watch(line)

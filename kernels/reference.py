@@ -162,8 +162,7 @@ def _erase(x_BCHW: Tensor, draws: Draws) -> Tensor:
     rows = torch.arange(x_BCHW.shape[2], device=x_BCHW.device).view(1, 1, -1, 1)
     columns = rows.view(1, 1, 1, -1)
     top, left, height, width = (
-        _column(values, x_BCHW)
-        for values in (draws.erase_top, draws.erase_left, draws.erase_height, draws.erase_width)
+        _column(values, x_BCHW) for values in (draws.erase_top, draws.erase_left, draws.erase_height, draws.erase_width)
     )
     erased = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
     return x_BCHW.masked_fill(erased, 0.0)

@@ -11,11 +11,11 @@ from threading import Lock
 
 import numpy as np
 import torch
+from fastcifar.kernels import cpu, reference
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fastcifar.errors import UsageError
-from fastcifar.kernels import cpu, reference
 from fastcifar.pipeline import Batch, Pipeline, Request
 
 AHEAD = 3  # batches made before they are asked for; more only costs cache
@@ -35,7 +35,9 @@ class ResidentPipeline(Pipeline):
         self._images = torch.from_numpy(np.array(request.dataset.images(part))).to(request.device)
         labels = request.dataset.labels(part)
         # a test part without labels gives -1, which no class is
-        self._labels = torch.full((len(self._images),), -1) if labels is None else torch.from_numpy(labels.astype(np.int64))
+        self._labels = (
+            torch.full((len(self._images),), -1) if labels is None else torch.from_numpy(labels.astype(np.int64))
+        )
         self._buffers = Buffers()
         workers = (workers or torch.get_num_threads()) if self._on_cpu else 1
         self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(workers, "fastcifar-resident")

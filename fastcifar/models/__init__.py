@@ -28,7 +28,9 @@ def build(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
     elif name == "vit":
         model = ViT(classes, dropout)
     elif name == "vit_as_run":
-        model = ViT(classes, dropout, depth=1, width=2048, activation=nn.functional.relu, pre_norm=False, norm_patches=True)
+        model = ViT(
+            classes, dropout, depth=1, width=2048, activation=nn.functional.relu, pre_norm=False, norm_patches=True
+        )
     else:
         raise UsageError(f"model {name!r} does not exist; there are {', '.join(MODELS)}")
     return initialise(model, seed)

@@ -1,5 +1,7 @@
 """Experiment 2's convolutional network."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
@@ -15,7 +17,7 @@ class CNN(nn.Module):
         super().__init__()
         channels = (3, 32, 64, 128)
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(a, b, kernel_size=3, stride=2, padding=1) for a, b in zip(channels, channels[1:], strict=False)
+            nn.Conv2d(a, b, kernel_size=3, stride=2, padding=1) for a, b in pairwise(channels)
         )
         self.dropout = Dropout(dropout, layer=0, channels=True)
         self.linear1, self.linear2 = nn.Linear(512, 512), nn.Linear(512, 40)

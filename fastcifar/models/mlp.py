@@ -1,5 +1,7 @@
 """Experiment 1's multi-layer perceptrons."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from fastcifar.models.noise import Dropout, Noise
@@ -11,7 +13,7 @@ class MLP(nn.Module):
     def __init__(self, hidden: tuple[int, ...], classes: int, dropout: float) -> None:
         super().__init__()
         widths = (3 * 32 * 32, *hidden)
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.dropout = Dropout(dropout, layer=0)
         self.head = nn.Linear(widths[-1], classes)
 

@@ -11,14 +11,14 @@ from functools import cache, lru_cache
 
 import numpy as np
 import torch
+from fastcifar.kernels.cpu import pixels
+from fastcifar.kernels.cpu.draw import fill
+from fastcifar.kernels.reference import check, normalisation, resize_taps
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fastcifar.augment import IMAGE_SIZE, Augment, Draws
 from fastcifar.errors import UsageError
-from fastcifar.kernels.cpu import pixels
-from fastcifar.kernels.cpu.draw import fill
-from fastcifar.kernels.reference import check, normalisation, resize_taps
 from fastcifar.philox import key_of
 
 _DTYPES = {torch.float32: pixels.FLOAT32, torch.float16: pixels.FLOAT16, torch.bfloat16: pixels.BFLOAT16}
@@ -86,9 +86,7 @@ def apply_rows(
     return out
 
 
-def _render(
-    source: NDArray[np.uint8], rows: NDArray[np.int64], draws: Draws, spec: Augment, flat: Tensor
-) -> None:
+def _render(source: NDArray[np.uint8], rows: NDArray[np.int64], draws: Draws, spec: Augment, flat: Tensor) -> None:
     dtype = _DTYPES[flat.dtype]
     values = flat.view(-1) if dtype == pixels.FLOAT32 else flat.view(-1).view(torch.uint16)
     empty = np.empty(0, np.float32 if dtype != pixels.FLOAT32 else np.uint16)
