@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastcifar.kernels.cpu.draw import fill_kept
+from fastcifar.kernels.cpu.dice import fill_kept
 from fastcifar.philox import Stream, key_of, rounds
 
 

@@ -11,8 +11,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 import torch
-from fastcifar.kernels.cpu import pixels
-from fastcifar.kernels.cpu.draw import fill
+from fastcifar.kernels.cpu import dice, pixels
 from fastcifar.kernels.reference import check, normalisation, resize_taps
 from numpy.typing import NDArray
 from torch import Tensor
@@ -30,7 +29,7 @@ def draw(spec: Augment, seed: int, epoch: int, ids: NDArray[np.int64]) -> Draws:
     """`augment.draw`, compiled: the same bits. ids: (N,) int64 in [0, 2**32)."""
     key_of(seed)
     draws = Draws.empty(len(ids))
-    fill(spec.bounds(), np.uint64(seed), epoch, ids, *(getattr(draws, name) for name in _NAMES))
+    dice.fill(spec.bounds(), np.uint64(seed), epoch, ids, *(getattr(draws, name) for name in _NAMES))
     return draws
 
 
@@ -70,7 +69,7 @@ def apply_rows(
     threads = threads or torch.get_num_threads()
     parts = max(1, min(threads, len(rows) // _FEWEST_A_THREAD))
     edges = [len(rows) * part // parts for part in range(parts + 1)]
-    source = images_NHWC.view(len(images_NHWC), -1).numpy()
+    source = images_NHWC.flatten(1).numpy()
 
     def slice_of(part: int) -> None:
         here = slice(edges[part], edges[part + 1])
