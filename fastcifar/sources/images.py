@@ -1,6 +1,8 @@
 """PNG and JPEG files to pixels, refusing all that is not a whole 32×32 8-bit RGB image."""
 
 import io
+import struct
+import zlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -11,7 +13,7 @@ from fastcifar.sources.source import I64, IMAGE_SHAPE, U8
 
 IMAGE_LIMIT = 1 << 20  # bytes; a 32×32 image has a few thousand, the rest is room for metadata
 CHUNK = 1024  # images
-PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+PNG_START = b"\x89PNG\r\n\x1a\n"
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PNG_DEPTH = 24  # where a PNG file keeps its bits per sample: signature 8, length 4, "IHDR" 4, width 4, height 4
 MODES = {
@@ -30,11 +32,10 @@ def decode(content: bytes, name: str) -> U8:
             f"{name} is neither a PNG nor a JPEG image; remove it, or convert it to 32×32 8-bit RGB PNG"
         )
     png = content.startswith(PNG_START)
-    # Pillow forgives a file that ends early once it has its pixels, and quietly halves 16-bit samples.
-    if (PNG_END if png else JPEG_END) not in content:
-        raise FastcifarError(
-            f"{name} is truncated: its end mark is missing after {len(content):,} bytes; fetch it again"
-        )
+    # Pillow forgives a file that ends early once it has its pixels, does not check a PNG's sums of them, and quietly
+    # halves 16-bit samples.
+    if not (_is_whole_png(content) if png else JPEG_END in content):
+        raise FastcifarError(f"{name}, of {len(content):,} bytes, is damaged or truncated; fetch it again")
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             depth = content[PNG_DEPTH] if png else 8
@@ -54,6 +55,20 @@ def decode(content: bytes, name: str) -> U8:
         raise FastcifarError(
             f"{name} cannot be decoded ({error}); it is damaged or truncated: fetch it again"
         ) from error
+
+
+def _is_whole_png(content: bytes) -> bool:
+    """Whether all chunks are there, each with its CRC-32, up to the closing IEND: the PNG specification, section 5."""
+    position = len(PNG_START)
+    while position + 12 <= len(content):  # a chunk is its length, kind, data and CRC-32
+        (length,) = struct.unpack_from(">I", content, position)
+        kind_and_data = content[position + 4 : position + 8 + length]
+        position += 12 + length
+        if content[position - 4 : position] != struct.pack(">I", zlib.crc32(kind_and_data)):
+            return False
+        if kind_and_data.startswith(b"IEND"):
+            return True
+    return False
 
 
 def decode_chunks(files: Iterable[tuple[int, str, bytes]]) -> Iterator[tuple[I64, U8]]:
