@@ -4,24 +4,20 @@ manifest.json, train.images.npy (N, 32, 32, 3) uint8, train.labels.npy (N,) uint
 for a labelled test, test.images.npy and test.ids.npy (M,) int64 for Kaggle's; ffcv/ and dali/ when asked for.
 """
 
-import errno
 import json
-import os
 import platform
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from math import sqrt
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fastcifar
+from fastcifar.atomic import neighbour, put_in_place, writing
 from fastcifar.dataset import FORMAT, MANIFEST, VERSION, Dataset, content_hash, files_in, read_manifest, split_of
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.formats import extra_formats
@@ -29,7 +25,6 @@ from fastcifar.progress import track
 from fastcifar.sources import IMAGE_SHAPE, Source, open_source
 from fastcifar.sources.files import file_sha256
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the quota, the limit on a file's size
 LEAST = 5  # images: the fewest that leave one for validation
 Histogram = NDArray[np.int64]  # (3, 256): how many pixels of each channel have each value
 
@@ -51,7 +46,7 @@ def convert(
     dest = Path(dest).expanduser()
     dest = dest.resolve() if dest.is_symlink() else dest.absolute()
     _check_destination(dest, overwrite)
-    with open_source(source) as images, _neighbour(dest) as folder:
+    with open_source(source) as images, neighbour(dest) as folder:
         if images.counts["train"] < LEAST:
             raise FastcifarError(
                 f"{images.name} has {images.counts['train']} train images; at least {LEAST} are needed"
@@ -59,29 +54,12 @@ def convert(
         histogram = _write_arrays(images, folder, split_seed)
         manifest = _manifest(images, histogram, split_seed, extras)
         _write_manifest(folder, manifest)
-        for name, module in extras.items():
-            with writing(folder / name):
-                module.write(Dataset.open(folder))
+        for module in extras.values():
+            module.write(Dataset.open(folder))
         if extras:
             _write_manifest(folder, manifest)
-        with writing(folder):
-            _sync(folder)
-        with writing(dest):
-            _put_in_place(folder, dest, overwrite)
+        put_in_place(folder, dest, overwrite)
     return Dataset.open(dest)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError into a FastcifarError that names what was being written."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL:
-            raise FastcifarError(
-                f"disk full while writing {path} ({error.strerror}); free some space, or choose a DEST on another disk"
-            ) from error
-        raise FastcifarError(f"cannot write {path}: {error}") from error
 
 
 def _check_destination(dest: Path, overwrite: bool) -> None:
@@ -89,28 +67,14 @@ def _check_destination(dest: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UsageError(f"{dest} exists; choose another DEST, or replace the dataset there with --overwrite")
-    manifest = read_manifest(dest)  # raises UsageError for what is no dataset: that is never deleted
+    try:
+        manifest = read_manifest(dest)
+    except FastcifarError as error:
+        raise UsageError(f"{error}; --overwrite replaces nothing but datasets: remove {dest} yourself") from error
     if foreign := sorted(files_in(dest) - manifest["files"].keys()):
         raise UsageError(
             f"{dest} holds {foreign[0]!r}, which --overwrite would delete and fastcifar did not write; move it"
         )
-
-
-@contextmanager
-def _neighbour(dest: Path) -> Iterator[Path]:
-    """A new directory beside ``dest``, gone in the end unless it was renamed; so are parents made for nothing."""
-    parents = [parent for parent in dest.parents if not parent.exists()]
-    folder = dest.parent / f".{dest.name}.{secrets.token_hex(4)}.partial"
-    try:
-        with writing(folder):
-            folder.mkdir(parents=True)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if not dest.exists():
-            for parent in parents:
-                if parent.exists() and not any(parent.iterdir()):
-                    parent.rmdir()
 
 
 def _write_arrays(source: Source, folder: Path, split_seed: int) -> Histogram:
@@ -121,10 +85,7 @@ def _write_arrays(source: Source, folder: Path, split_seed: int) -> Histogram:
         path = folder / f"{part}.images.npy"
         with writing(path), open(path, "wb") as file:
             # Plain writes: a full disk is an OSError here, where a memory map would die of SIGBUS.
-            np.lib.format.write_array_header_1_0(
-                file, {"descr": "|u1", "fortran_order": False, "shape": (count, *IMAGE_SHAPE)}
-            )
-            start = file.tell()
+            start = _write_header(file, np.dtype(np.uint8), (count, *IMAGE_SHAPE))
             chunks = track(source.chunks(part), f"reading {part} images", count, lambda chunk: len(chunk.rows))
             for chunk in chunks:
                 _write_rows(file, start, chunk.rows, chunk.images)
@@ -146,7 +107,7 @@ def _write_arrays(source: Source, folder: Path, split_seed: int) -> Histogram:
     return histogram
 
 
-def _write_rows(file: Any, start: int, rows: NDArray[np.int64], images: NDArray[np.uint8]) -> None:
+def _write_rows(file: IO[bytes], start: int, rows: NDArray[np.int64], images: NDArray[np.uint8]) -> None:
     """Write images to their rows of the array that begins at byte ``start``, a run of neighbours at a time."""
     order = np.argsort(rows)
     for run in np.split(order, np.flatnonzero(np.diff(rows[order]) != 1) + 1):
@@ -155,8 +116,16 @@ def _write_rows(file: Any, start: int, rows: NDArray[np.int64], images: NDArray[
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
-    with writing(path):
-        np.save(path, array, allow_pickle=False)
+    with writing(path), open(path, "wb") as file:
+        _write_header(file, array.dtype, array.shape)
+        file.write(array.tobytes())  # np.save would not say that the disk is full, only how much was written
+
+
+def _write_header(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+    """Begin a .npy file; return how many bytes the header has."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.tell()
 
 
 def _manifest(
@@ -200,27 +169,3 @@ def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     manifest["sha256"] = content_hash(manifest["files"], manifest["classes"])
     with writing(folder / MANIFEST):
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-
-
-def _sync(folder: Path) -> None:
-    """Have everything in ``folder`` on the disk before its name is."""
-    for path in [*folder.rglob("*"), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _put_in_place(folder: Path, dest: Path, overwrite: bool) -> None:
-    """Rename ``folder`` to ``dest``; what was there steps aside first, and comes back should the renaming fail."""
-    old = folder.with_suffix(".old")
-    try:
-        if overwrite and dest.exists():
-            dest.rename(old)
-        folder.rename(dest)
-    except BaseException:
-        if old.exists() and not dest.exists():
-            old.rename(dest)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -20,6 +20,7 @@ PARTS = ("train", "test")
 SPLITS = ("training", "validation", "labelled", "test")
 REMAKE = "make the dataset anew: fastcifar convert SRC DEST --overwrite"
 HELD_OUT = 5  # one image in five is for validation
+ENTRY = {"bytes", "sha256"}  # what the manifest holds of each file
 KEYS = ("classes", "counts", "image_shape", "mean", "std", "source", "split_seed", "files", "sha256", "tools")
 
 
@@ -168,6 +169,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
         )
     if missing := [key for key in KEYS if key not in manifest]:
         raise FastcifarError(f"{path / MANIFEST} lacks {', '.join(missing)}; {cure}")
+    files = manifest["files"]
+    if not isinstance(files, dict) or not all(
+        isinstance(entry, dict) and entry.keys() >= ENTRY for entry in files.values()
+    ):
+        raise FastcifarError(f"{path / MANIFEST} is damaged: its files are not as they were written; {cure}")
     return manifest
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -82,6 +81,9 @@ def test_what_is_no_dataset_is_never_deleted(tmp_path):
         with pytest.raises(UsageError, match=overwritten):
             convert("synthetic:50", path, overwrite=True)
         assert path.exists()
+    (tmp_path / "folder" / "manifest.json").write_text('{"format": "fastcifar dataset", "version": 1}')
+    with pytest.raises(UsageError, match="lacks classes.*--overwrite replaces nothing but datasets: remove"):
+        convert("synthetic:50", tmp_path / "folder", overwrite=True)
     dataset = convert("synthetic:50", tmp_path / "out").path
     (dataset / "runs").mkdir()
     (dataset / "runs" / "result.json").write_text("precious")
@@ -108,7 +110,7 @@ FAILURES = (Halfway, KeyboardInterrupt, FastcifarError)
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-@pytest.mark.parametrize("step", ["_write_rows", "_save", "_manifest", "_write_manifest", "_sync", "_put_in_place"])
+@pytest.mark.parametrize("step", ["_write_rows", "_save", "_manifest", "_write_manifest", "put_in_place"])
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_failure_at_any_step_leaves_what_was_there(tmp_path, monkeypatch, step, failure, existing):
     destination = tmp_path / "new" / "folders" / "out" if not existing else tmp_path / "out"
@@ -143,14 +145,14 @@ def test_the_old_dataset_comes_back_when_the_new_cannot_take_its_name(tmp_path, 
 
 
 def test_a_destination_that_appears_meanwhile_is_not_replaced(tmp_path, monkeypatch):
-    sync = module._sync
+    put_in_place = module.put_in_place
 
-    def appear(folder):
-        sync(folder)
+    def appear(*arguments):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "precious").write_text("")
+        put_in_place(*arguments)
 
-    monkeypatch.setattr(module, "_sync", appear)
+    monkeypatch.setattr(module, "put_in_place", appear)
     with pytest.raises(FastcifarError, match=r"cannot write .*out"):
         convert("synthetic:60", tmp_path / "out")
     assert left_in(tmp_path) == ["out"]
@@ -173,20 +175,20 @@ def files_of_at_most(size: int):
     [
         (100_000, "train.images.npy"),
         (120, "train.images.npy"),
-        (3072 * 60 + 128, "train.labels.npy"),
-        (700, "manifest"),
+        (130, "train.labels.npy"),
+        (100, "manifest"),
     ],
 )
 def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path, monkeypatch, size, name):
     if name == "train.labels.npy":
-        save = np.save
+        save = module._save
 
-        def full(path, array, **options):
-            if path.name == name:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            save(path, array, **options)
+        def full(path, array):
+            with files_of_at_most(130):
+                save(path, array)
 
-        monkeypatch.setattr(np, "save", full)
+        size = 1 << 40
+        monkeypatch.setattr(module, "_save", full)
     if name == "manifest":
         size, before = 1 << 40, Path.write_text
 

@@ -173,6 +173,7 @@ def test_a_damaged_manifest_is_refused_or_opens(made, tmp_path, data):
     (copy / "manifest.json").write_text(json.dumps(manifest))
     try:
         assert Dataset.open(copy).images("train").shape == (40, 32, 32, 3)
+        assert verify(copy).manifest == manifest
     except FastcifarError as error:
         assert str(copy) in str(error)  # noqa: PT017 - some damage is harmless
 

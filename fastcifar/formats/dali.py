@@ -13,6 +13,7 @@ import numpy as np
 import nvidia.dali
 from nvidia.dali import fn, tfrecord
 
+from fastcifar.atomic import writing
 from fastcifar.dataset import Dataset
 from fastcifar.formats.samples import I64, U8, Samples
 from fastcifar.formats.tfrecord import example, record
@@ -41,14 +42,15 @@ def write(dataset: Dataset) -> None:
             rows |= {split: dataset.ids(split) for split in SPLITS}
         for name, chosen in rows.items():
             index = folder / f"{name}.idx"
-            index.write_text("".join(lines[row] for row in chosen))
+            with writing(index):
+                index.write_text("".join(lines[row] for row in chosen))
             samples.compare(index, chosen, _read(records, index, len(chosen)))
 
 
 def _write_records(path: Path, samples: Samples) -> list[str]:
     """Write every sample's record; return the index's line for each."""
     lines, offset = [], 0
-    with open(path, "wb") as file:
+    with writing(path), open(path, "wb") as file:
         for row in track(range(len(samples)), f"writing {path.name}"):
             image, label, number = samples[row]
             content = record(example({"image": image.tobytes(), "label": label, "id": number}))

@@ -18,6 +18,7 @@ import numba
 import numpy as np
 import torch
 
+from fastcifar.atomic import writing
 from fastcifar.dataset import Dataset
 from fastcifar.formats.samples import I64, U8, Samples
 from fastcifar.progress import track
@@ -56,7 +57,8 @@ def write(dataset: Dataset) -> None:
         path = dataset.path / "ffcv" / f"{part}.beton"
         fields = {"image": RGBImageField(write_mode="raw"), "label": IntField(), "id": IntField()}
         samples = Samples(dataset, part)
-        _Writer(str(path), fields, num_workers=1).from_indexed_dataset(samples)
+        with writing(path):
+            _Writer(str(path), fields, num_workers=1).from_indexed_dataset(samples)
         with _threads_kept():
             samples.compare(path, np.arange(len(samples)), _read(path))
 

@@ -54,7 +54,9 @@ class SevenZip(Files):
                 with reading(self.name), TemporaryDirectory() as empty:  # py7zr names members by a path; none is made
                     self._zip.reset()
                     self._file.frugal = True
-                    self._zip.extract(empty, stored, factory=_Factory(len(empty) + 1, self._file, queue, self._stop))
+                    sink = _Sink(len(empty) + 1, self._file, queue, self._stop)
+                    self._zip.extract(empty, stored, factory=sink)
+                    sink.finish()
             except FastcifarError as error:
                 failed.append(error)
 
@@ -115,23 +117,31 @@ class _Frugal(io.BufferedIOBase):
         super().close()
 
 
-class _Factory(WriterFactory):
-    """Makes the file-like object that py7zr writes a member to; ``skip`` characters of its path are not the name."""
+class _Sink(WriterFactory, Py7zIO):
+    """What py7zr writes members to, one after the other: gathers each, and queues it when it is complete.
+
+    That is when the next is asked for, or all are done: py7zr has compared the checksum by then, or raised.
+    """
 
     def __init__(self, skip: int, source: _Frugal, queue: "Queue[tuple[str, bytes]]", stop: Event) -> None:
-        self._skip, self._source, self._queue, self._stop = skip, source, queue, stop
+        self._skip = skip  # characters of a path that are not the member's name
+        self._source, self._queue, self._stop = source, queue, stop
+        self._name, self._content = "", bytearray()
 
     def create(self, filename: str) -> Py7zIO:
-        return _Member(filename[self._skip :], self._source, self._queue, self._stop)
+        self.finish()
+        self._name = filename[self._skip :]
+        return self
 
-
-class _Member(Py7zIO):
-    """Gathers one member and queues it when py7zr closes it, which it does only after the checksum agreed."""
-
-    __slots__ = ("_content", "_name", "_queue", "_source", "_stop")  # py7zr keeps every one, and there may be 300,000
-
-    def __init__(self, name: str, source: _Frugal, queue: "Queue[tuple[str, bytes]]", stop: Event) -> None:
-        self._name, self._source, self._queue, self._stop, self._content = name, source, queue, stop, bytearray()
+    def finish(self) -> None:
+        """Queue the member that is complete, if there is one; raises InterruptedError once the reader has left."""
+        content, self._content = bytes(self._content), bytearray()
+        while self._name:
+            if self._stop.is_set():
+                raise InterruptedError("the reader has left")
+            with suppress(Full):
+                self._queue.put((self._name, content), timeout=WAIT)
+                self._name = ""
 
     def write(self, s: bytes | bytearray) -> int:
         self._source.fed = True
@@ -149,10 +159,3 @@ class _Member(Py7zIO):
 
     def size(self) -> int:
         return len(self._content)
-
-    def close(self) -> None:
-        content, self._content = bytes(self._content), bytearray()
-        while not self._stop.is_set():
-            with suppress(Full):
-                return self._queue.put((self._name, content), timeout=WAIT)
-        raise InterruptedError("the reader has left")
