@@ -24,11 +24,13 @@ DATA = Path("data/cifar10")
 def main() -> None:
     """Run the command line. Exit code 2 for misuse, 1 for failure, 130 for Ctrl-C; tracebacks only with --debug."""
     try:
-        app()
+        app(prog_name="fastcifar")  # by python -m too: completion goes by this name
     except (FastcifarError, OSError) as error:
         if _debug:
             raise
-        text = str(error) if isinstance(error, FastcifarError) else f"{error.filename}: {error.strerror}"
+        text = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            text = f"{error.filename}: {error.strerror}"
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(text)}")
         sys.exit(error.exit_code if isinstance(error, FastcifarError) else 1)
 

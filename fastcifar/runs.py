@@ -16,8 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from fastcifar.augment import IMAGE_SIZE
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
+from fastcifar.models import MODELS
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TIMING = ("seconds", "images_per_s", "stall")
@@ -54,7 +56,14 @@ class RunSpec:
         for name, known in (("precision", PRECISIONS), ("protocol", PROTOCOLS)):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} {getattr(self, name)!r} does not exist; there are {', '.join(known)}")
-        PROTOCOLS[self.protocol].recipe(self.recipe)
+        if self.model not in MODELS:
+            raise UsageError(f"model {self.model!r} does not exist; there are {', '.join(MODELS)}")
+        side = PROTOCOLS[self.protocol].recipe(self.recipe).out_size
+        if side != IMAGE_SIZE:
+            raise UsageError(
+                f"recipe {self.recipe!r} makes images of {side} x {side} pixels, but {self.model} takes "
+                f"{IMAGE_SIZE} x {IMAGE_SIZE}; choose another recipe, as fastcifar list recipes shows them"
+            )
 
     @property
     def label(self) -> str:
@@ -66,8 +75,9 @@ class RunSpec:
 
     @property
     def run_id(self) -> str:
-        """The label, the seed and a hash of every field."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """The label, the seed and a hash of every field; equal specs have equal ones, an lr of 1 and of 1.0 too."""
+        values = {field.name: field.type(getattr(self, field.name)) for field in fields(self)}  # type: ignore[operator]
+        digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
         return f"{self.label}-s{self.seed}-{digest[:8]}"
 
 
@@ -125,33 +135,43 @@ class RunDirectory:
             self._write("run.json", json.dumps({"spec": asdict(spec), **context}, indent=1).encode())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The epochs so far; a line that an interruption cut short is not one."""
+        """The epochs so far; a line that an interruption cut short is not one.
+
+        Raises FastcifarError where something else damaged the file.
+        """
         try:
             lines = (self.path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+        return [self._parsed("metrics.jsonl", line) for line in lines if line.endswith(b"\n")]
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add an epoch, on the disk before this returns."""
-        with open(self.path / "metrics.jsonl", "ab") as file:
+        with self._writing("metrics.jsonl"), open(self.path / "metrics.jsonl", "ab") as file:
             file.write(json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
     def keep_metrics(self, epochs: int) -> list[dict[str, Any]]:
-        """Drop what an interruption left behind the first ``epochs`` lines; returns those."""
+        """Drop what an interruption left behind the first ``epochs`` lines; returns those.
+
+        Raises FastcifarError when there are fewer: the checkpoint is never ahead of them.
+        """
         kept = self.metrics()[:epochs]
+        if len(kept) < epochs:
+            raise FastcifarError(
+                f"{self.path / 'metrics.jsonl'} has {len(kept)} of the {epochs} epochs that checkpoint.safetensors has "
+                f"behind it; delete {self.path} to train it anew"
+            )
         self._write("metrics.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in kept))
         return kept
 
     def summary(self) -> dict[str, Any] | None:
         """The result of a finished run, else None."""
         try:
-            summary: dict[str, Any] = json.loads((self.path / "summary.json").read_bytes())
+            return self._parsed("summary.json", (self.path / "summary.json").read_bytes())
         except FileNotFoundError:
             return None
-        return summary
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, which makes the run finished, and drop the checkpoint."""
@@ -175,13 +195,34 @@ class RunDirectory:
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise FastcifarError(f"{file} is damaged ({error}); delete {self.path} to train it anew") from error
 
+    def _parsed(self, name: str, content: bytes) -> dict[str, Any]:
+        try:
+            parsed: dict[str, Any] = json.loads(content)
+        except ValueError as error:
+            raise FastcifarError(
+                f"{self.path / name} is damaged ({error}); delete {self.path} to train it anew"
+            ) from error
+        return parsed
+
     def _write(self, name: str, content: bytes) -> None:
         temporary = self.path / f".{name}.tmp"
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path / name)
+        with self._writing(name):
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path / name)
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Name the file in the error of a full disk, which names none."""
+        try:
+            yield
+        except OSError as error:
+            raise FastcifarError(
+                f"cannot write {self.path / name} ({error.strerror}); once it can be, the same command goes on from "
+                "the last whole epoch"
+            ) from error
 
 
 def find_runs(out: Path) -> list[RunDirectory]:

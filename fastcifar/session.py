@@ -14,6 +14,7 @@ from fastcifar import machine
 from fastcifar.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.experiments import SEEDS, experiment
+from fastcifar.pipeline import pipeline_names
 from fastcifar.report.curves import curves
 from fastcifar.runs import RunDirectory, RunSpec
 from fastcifar.train import train
@@ -68,6 +69,8 @@ def plan(
                 f"there are {', '.join(declared.models)}"
             )
         chosen["model"] = model
+    if pipeline not in pipeline_names():
+        raise UsageError(f"pipeline {pipeline!r} does not exist; there are {', '.join(pipeline_names())}")
     fields = {"precision": precision, "pipeline": pipeline} | declared.configuration(**chosen)
     return [
         RunSpec(experiment=number, protocol=protocol, seed=seed, dataset=dataset.sha256, **fields) for seed in seeds

@@ -3,85 +3,23 @@
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
 from fastcifar.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS
+from fastcifar.learner import Learner, evaluate, mean_loss
 from fastcifar.measure import environment
-from fastcifar.models import build, count_parameters
-from fastcifar.models.noise import Noise
+from fastcifar.models import count_parameters
 from fastcifar.pipeline import Batch, Pipeline, open_pipeline
 from fastcifar.runs import PRECISIONS, TIMING, RunDirectory, RunSpec
 
 EVALUATION_BATCH = 512  # of protocols whose loss does not depend on it
-
-
-@dataclass
-class Learner:
-    """A network and what trains it. ``epoch`` epochs are behind it."""
-
-    spec: RunSpec
-    model: nn.Module
-    optimizer: torch.optim.Adam
-    scaler: torch.amp.GradScaler
-    device: torch.device
-    epoch: int = 0
-
-    @classmethod
-    def new(cls, spec: RunSpec, classes: int, device: torch.device) -> "Learner":
-        """With the spec's initial weights, on ``device``, channels_last."""
-        model = build(spec.model, classes, spec.dropout, spec.seed).to(device).to(memory_format=torch.channels_last)
-        optimizer = torch.optim.Adam(model.parameters(), lr=spec.lr, weight_decay=spec.l2, fused=True)
-        # bfloat16 has float32's range and needs no scaling
-        scaler = torch.amp.GradScaler(device.type, enabled=spec.precision == "float16")
-        return cls(spec, model, optimizer, scaler, device)
-
-    def autocast(self) -> AbstractContextManager[None]:
-        """Automatic mixed precision as the spec has it."""
-        dtype = PRECISIONS[self.spec.precision]
-        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
-
-    def step(self, batch: Batch) -> Tensor:
-        """One step of Adam; the batch's mean loss, on the device."""
-        noise = Noise(self.spec.seed, self.epoch + 1, batch.ids)
-        with self.autocast():
-            logits = self.model(batch.images, noise)
-        loss = cross_entropy(logits.float(), batch.labels)
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad()
-        return loss.detach()
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that the next epoch depends on: tensors, and a note for JSON."""
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            for key, value in self.optimizer.state[parameter].items():
-                tensors[f"adam.{key}.{name}"] = value
-        return tensors, {"epoch": self.epoch, "scaler": self.scaler.state_dict()}
-
-    def restore(self, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
-        """Take up what ``state`` gave."""
-        self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
-        for name, parameter in self.model.named_parameters():
-            moments = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            # as Adam makes them: in the parameter's own memory format
-            self.optimizer.state[parameter] = {
-                key: value if key == "step" else torch.empty_like(parameter).copy_(value)
-                for key, value in moments.items()
-            }
-        self.scaler.load_state_dict(note["scaler"])
-        self.epoch = note["epoch"]
 
 
 def train(
@@ -102,41 +40,39 @@ def train(
     with directory.locked():
         summary = directory.summary()
         if summary is None:
-            context = {"dataset": {"name": dataset.name, "sha256": dataset.sha256}, "environment": environment()}
-            directory.start(spec, {**context, "device": str(device)})
-            summary = _train(spec, dataset, directory, device, watch)
+            training, validation = open_pipelines(spec, dataset, device)
+            with training, validation:
+                context = {"dataset": {"name": dataset.name, "sha256": dataset.sha256}, "environment": environment()}
+                directory.start(spec, {**context, "device": str(device)})
+                learner = Learner.new(spec, len(dataset.classes), device)
+                summary = _train(learner, training, validation, directory, watch)
             directory.finish(summary)
         return summary
 
 
 def _train(
-    spec: RunSpec,
-    dataset: Dataset,
+    learner: Learner,
+    training: Pipeline,
+    validation: Pipeline,
     directory: RunDirectory,
-    device: torch.device,
     watch: Callable[[Mapping[str, Any]], None],
 ) -> dict[str, Any]:
-    protocol = PROTOCOLS[spec.protocol]
-    learner = Learner.new(spec, len(dataset.classes), device)
-    checkpoint = directory.load_tensors("checkpoint", device)
+    spec, protocol = learner.spec, PROTOCOLS[learner.spec.protocol]
+    checkpoint = directory.load_tensors("checkpoint", learner.device)
     if checkpoint:
         learner.restore(*checkpoint)
     lines = directory.keep_metrics(learner.epoch)
     for line in lines:
         watch(line)
-    training, validation = open_pipelines(spec, dataset, device)
-    with training, validation:
-        while not _over(spec, lines):
-            line = _epoch(learner, training, validation, protocol.batch_mean_loss)
-            lines.append(line)
-            # in this order, a kill between any two leaves what the next session puts right
-            if line["val_accuracy"] is not None and protocol.keeps(_accuracies(lines)):
-                directory.save_tensors(
-                    "model", learner.model.state_dict(), {"epoch": learner.epoch, "model": spec.model}
-                )
-            directory.append_metrics(line)
-            directory.save_tensors("checkpoint", *learner.state())
-            watch(line)
+    while not _over(spec, lines):
+        line = _epoch(learner, training, validation, protocol.batch_mean_loss)
+        lines.append(line)
+        # in this order, a kill between any two leaves what the next session puts right
+        if not _diverged(lines) and protocol.keeps(_accuracies(lines)):
+            directory.save_tensors("model", learner.model.state_dict(), {"epoch": learner.epoch, "model": spec.model})
+        directory.append_metrics(line)
+        directory.save_tensors("checkpoint", *learner.state())
+        watch(line)
     return _summary(spec, lines, count_parameters(learner.model))
 
 
@@ -167,14 +103,13 @@ def open_pipelines(spec: RunSpec, dataset: Dataset, device: torch.device) -> tup
 def _epoch(learner: Learner, training: Pipeline, validation: Pipeline, batch_means: bool) -> dict[str, Any]:
     """One epoch of training and its validation: a line of metrics.jsonl."""
     epoch = learner.epoch + 1
-    started, waited, samples = perf_counter(), Stopwatch(), 0
+    started, waited = perf_counter(), Stopwatch()
     losses: list[Tensor] = []
-    weights: list[int] = []
+    sizes: list[int] = []
     for batch in waited.over(training.epoch(epoch)):
         losses.append(learner.step(batch))
-        weights.append(len(batch.labels))
-        samples += len(batch.labels)
-    train_loss = _mean(losses, weights, batch_means)
+        sizes.append(len(batch.labels))
+    train_loss = mean_loss(losses, sizes, batch_means)
     trained = perf_counter() - started
     val_loss, val_accuracy = evaluate(learner, validation.epoch(epoch), batch_means)
     learner.epoch = epoch
@@ -184,31 +119,9 @@ def _epoch(learner: Learner, training: Pipeline, validation: Pipeline, batch_mea
         "val_loss": _number(val_loss),
         "val_accuracy": val_accuracy if math.isfinite(val_loss) else None,
         "seconds": perf_counter() - started,
-        "images_per_s": samples / trained,
+        "images_per_s": sum(sizes) / trained,
         "stall": waited.seconds / trained,
     }
-
-
-@torch.inference_mode()
-def evaluate(learner: Learner, batches: Iterator[Batch], batch_means: bool = False) -> tuple[float, float]:
-    """Mean loss and accuracy in [0, 1] over batches; batch_means: the loss as the mean of the batches' means."""
-    losses: list[Tensor] = []
-    weights: list[int] = []
-    right = torch.zeros((), dtype=torch.int64, device=learner.device)
-    for batch in batches:
-        with learner.autocast():
-            logits = learner.model(batch.images).float()
-        losses.append(cross_entropy(logits, batch.labels))
-        weights.append(len(batch.labels))
-        right += (logits.argmax(1) == batch.labels).sum()
-    return _mean(losses, weights, batch_means), int(right) / sum(weights)
-
-
-def _mean(losses: list[Tensor], weights: list[int], batch_means: bool) -> float:
-    """In float64; the one point of an epoch where the host waits for the device."""
-    values = torch.stack(losses).double().cpu()
-    by = torch.ones(len(weights)) if batch_means else torch.tensor(weights)
-    return float((values * by).sum() / by.sum())
 
 
 class Stopwatch:

@@ -19,8 +19,11 @@ SMALLEST_SIDE = 96  # pixels that an image takes at least: 32 x 32 ones are enla
 def preview(dataset: Dataset, augment: Augment, path: Path, rows: int = 8, columns: int = 8, seed: int = 0) -> None:
     """Write a PNG: each row one training image, first as it is, then ``columns`` draws (epochs 1, 2, ... of ``seed``).
 
-    Normalisation is undone, so erased rectangles show the mean colour. Raises UsageError for more rows than images.
+    Normalisation is undone, so erased rectangles show the mean colour. Raises UsageError for more rows than images
+    and for a file that is not called .png.
     """
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"{path}: a preview is a PNG file; call it {path.name}.png, for example")
     ids = dataset.ids("training")
     if not 1 <= rows <= len(ids) or not 1 <= columns <= 64:
         raise UsageError(f"{rows} rows of {columns} draws: rows go from 1 to {len(ids)}, draws from 1 to 64")
