@@ -22,7 +22,7 @@ from fastcifar.philox import key_of
 
 _DTYPES = {torch.float32: pixels.FLOAT32, torch.float16: pixels.FLOAT16, torch.bfloat16: pixels.BFLOAT16}
 _NAMES = [field.name for field in fields(Draws)]
-_FEWEST_A_THREAD = 16  # below this many samples a second thread costs more than it brings
+_FEWEST_A_THREAD = 64  # below this many samples a second thread costs more than it brings
 
 
 def draw(spec: Augment, seed: int, epoch: int, ids: NDArray[np.int64]) -> Draws:
