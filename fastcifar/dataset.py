@@ -170,9 +170,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if missing := [key for key in KEYS if key not in manifest]:
         raise FastcifarError(f"{path / MANIFEST} lacks {', '.join(missing)}; {cure}")
     files = manifest["files"]
-    if not isinstance(files, dict) or not all(
-        isinstance(entry, dict) and entry.keys() >= ENTRY for entry in files.values()
-    ):
+    entries = files.values() if isinstance(files, dict) else [None]
+    if not all(isinstance(entry, dict) and entry.keys() >= ENTRY for entry in entries):
         raise FastcifarError(f"{path / MANIFEST} is damaged: its files are not as they were written; {cure}")
     return manifest
 

@@ -82,7 +82,7 @@ def test_what_is_no_dataset_is_never_deleted(tmp_path):
             convert("synthetic:50", path, overwrite=True)
         assert path.exists()
     (tmp_path / "folder" / "manifest.json").write_text('{"format": "fastcifar dataset", "version": 1}')
-    with pytest.raises(UsageError, match="lacks classes.*--overwrite replaces nothing but datasets: remove"):
+    with pytest.raises(UsageError, match=r"lacks classes.*--overwrite replaces nothing but datasets: remove"):
         convert("synthetic:50", tmp_path / "folder", overwrite=True)
     dataset = convert("synthetic:50", tmp_path / "out").path
     (dataset / "runs").mkdir()
