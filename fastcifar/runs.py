@@ -89,7 +89,7 @@ def parse_overrides(pairs: list[str], settable: Mapping[str, type]) -> dict[str,
         if not equals:
             raise UsageError(f"--set {pair!r} is not of the form key=value, as in --set lr=1e-4")
         if key not in settable:
-            near = difflib.get_close_matches(key, settable, cutoff=0.4)
+            near = difflib.get_close_matches(key, settable)
             hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(settable)}"
             raise UsageError(f"--set {key}: no such setting; {hint}")
         try:
