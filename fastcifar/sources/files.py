@@ -98,12 +98,12 @@ class Listing:
             raise FastcifarError(
                 f"{self.archive} holds {stored!r}, a path that leads outside it; it is not to be trusted"
             )
+        if any(part.startswith(".") or part in JUNK for part in parts):
+            return
         if not regular:
             raise FastcifarError(
                 f"{self.archive} holds {stored!r}, a link or device; only plain files are expected in it"
             )
-        if any(part.startswith(".") or part in JUNK for part in parts):
-            return
         name = "/".join(parts)
         if name in self.names:
             raise FastcifarError(f"{self.archive} holds {name!r} twice; which of the two is meant cannot be told")
