@@ -8,6 +8,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -57,16 +58,19 @@ class Request:
         if self.dtype not in OUT_DTYPES:
             raise UsageError(f"dtype {self.dtype} is not one of {', '.join(map(str, OUT_DTYPES))}")
 
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids of the split, (N,) int64, ascending."""
+        return self.dataset.ids(self.split, self.split_seed)
+
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """The ids of ``epoch`` (>= 0) in their order, (N,) int64; ascending unless shuffled."""
-        ids = self.dataset.ids(self.split, self.split_seed)
+        """The ids in the order of ``epoch`` (>= 0); ascending unless shuffled."""
         shuffle = self.split == "training" if self.shuffle is None else self.shuffle
-        return shuffled(ids, self.seed, Stream.ORDER, epoch) if shuffle else ids
+        return shuffled(self.ids, self.seed, Stream.ORDER, epoch) if shuffle else self.ids
 
     def batches(self) -> int:
         """Batches an epoch."""
-        samples = len(self.dataset.ids(self.split, self.split_seed))
-        return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
+        return len(self.ids) // self.batch_size if self.drop_last else -(-len(self.ids) // self.batch_size)
 
 
 class Pipeline(ABC):
