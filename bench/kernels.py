@@ -116,7 +116,8 @@ def main() -> None:
                     f"{100 * row['write_share']:.1f} %",
                     f"{row['max_abs_dev']:.2g}",
                 )
-    rows.write(collected, asked.out, environment())
+    around = environment()
+    rows.write(({**row, "environment": around} for row in collected), asked.out)
     Console(width=150).print(table)
     print(f"memory takes {bandwidth / 1e9:.1f} GB/s of writes; rows in {asked.out}")
 

@@ -65,7 +65,8 @@ def main() -> None:
     for recipe in asked.recipes.split(","):
         collected.append(compare(recipe, asked.draws, asked.seed))
         print(collected[-1], flush=True)
-    rows.write(collected, asked.out, environment())
+    around = environment()
+    rows.write(({**row, "environment": around} for row in collected), asked.out)
 
 
 if __name__ == "__main__":

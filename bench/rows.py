@@ -20,7 +20,12 @@ def rates(timing: Timing, images: int) -> dict[str, Any]:
     }
 
 
-def write(rows: Iterable[Mapping[str, Any]], path: Path, environment: Mapping[str, Any]) -> None:
-    """Write the rows, each with the environment, in place of what ``path`` held."""
+def write(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Write the rows in place of what ``path`` held. Each has its "environment" (``measure.environment``)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps({**row, "environment": environment}) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -80,7 +80,8 @@ def main() -> None:
         }
         for name, timing in timings.items()
     ]
-    rows.write(collected, asked.out, environment())
+    around = environment()
+    rows.write(({**row, "environment": around} for row in collected), asked.out)
     table = Table("loop", "seconds an epoch", "images/s", "least", "most", "fastcifar is faster by")
     for name, timing in timings.items():
         rate = [f"{images / seconds:,.0f}" for seconds in (timing.median, timing.max, timing.min)]

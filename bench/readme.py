@@ -1,0 +1,142 @@
+"""The README's tables of results, made from the committed rows; `make test` fails while they differ.
+
+    python bench/readme.py
+
+A table stands between ``<!-- rows NAME -->`` and ``<!-- end -->``, NAME being a file of bench/results.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench import rows
+from fastcifar.report.table import spread
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+BLOCK = re.compile(r"(<!-- rows (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+Rows = list[dict[str, Any]]
+
+
+def _table(header: list[str], body: list[list[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _under(table: str, found: Rows) -> str:
+    around = found[0]["environment"]
+    commit = f"{str(around['commit'])[:10]}{', with changes not committed' if around['dirty'] else ''}"
+    versions = around["versions"]
+    return (
+        f"{table}\n{around['cpu']}, {around['cores']} cores; Python {around['python']}, torch {versions['torch']}, "
+        f"torchvision {versions['torchvision']}, numba {versions['numba']}; commit {commit}.\n"
+    )
+
+
+def kernels(found: Rows) -> str:
+    """Images/s by recipe: ours, torchvision's, the plain loop's."""
+    speed = {(row["recipe"], row["dtype"], row["kernel"]): row for row in found}
+    body = []
+    for recipe, dtype in dict.fromkeys((row["recipe"], row["dtype"]) for row in found):
+        ours, theirs = speed[recipe, dtype, "cpu"], speed[recipe, dtype, "torchvision, 1 thread"]
+        plain = speed.get((recipe, dtype, "plain numba"))
+        body.append(
+            [
+                f"{recipe}, {dtype}",
+                f"{ours['images_per_s']:,.0f} ({ours['images_per_s_min']:,.0f}-{ours['images_per_s_max']:,.0f})",
+                f"{ours['images_per_s'] / theirs['images_per_s']:.0f}×",
+                f"{ours['images_per_s'] / plain['images_per_s']:.1f}×" if plain else "",
+                f"{100 * ours['write_share']:.0f} %",
+            ]
+        )
+    threads = speed[found[0]["recipe"], found[0]["dtype"], "cpu"]["threads"]
+    header = [
+        "recipe, output",
+        f"images/s, {threads} threads: median (range)",
+        "torchvision a sample, 1 thread",
+        "plain numba loop",
+        "of memory-write bandwidth",
+    ]
+    return _under(_table(header, body), found)
+
+
+def parity(found: Rows) -> str:
+    """The largest deviations by recipe."""
+    body = [
+        [
+            row["recipe"],
+            f"{row['draws']:,}",
+            f"{row['reference_torchvision']:.1e}",
+            f"{row['apart']:,} of {row['pixels']:,}",
+            f"{row['cpu_reference_float32']:g}",
+            f"{row['cpu_reference_bfloat16']:g}",
+        ]
+        for row in found
+    ]
+    header = [
+        "recipe",
+        "draws",
+        "reference from torchvision",
+        "pixels where rotation took the neighbour",
+        "CPU kernel from reference, float32",
+        "bfloat16",
+    ]
+    return _under(_table(header, body), found)
+
+
+def training(found: Rows) -> str:
+    """Seconds an epoch by loop."""
+    fastest = next(row for row in found if row["loop"] == "fastcifar")
+    body = [
+        [
+            row["loop"],
+            f"{row['seconds']:.2f}",
+            f"{row['images_per_s']:,.0f} ({row['images_per_s_min']:,.0f}-{row['images_per_s_max']:,.0f})",
+            f"{row['seconds'] / fastest['seconds']:.1f}×",
+            "" if row["stall"] is None else f"{100 * row['stall']:.2f} %",
+        ]
+        for row in found
+    ]
+    header = ["loop", "seconds an epoch", "images/s: median (range)", "fastcifar is faster by", "data stall"]
+    return _under(_table(header, body), found)
+
+
+def accuracy(found: Rows) -> str:
+    """Validation accuracy by configuration, over seeds."""
+    groups: dict[tuple[Any, ...], Rows] = {}
+    for row in found:
+        key = tuple(row[name] for name in ("experiment", "model", "recipe", "protocol", "precision"))
+        groups.setdefault(key, []).append(row)
+    body = [
+        [
+            f"exp {number}, {model}, {recipe}, {protocol}",
+            ", ".join(str(row["seed"]) for row in group),
+            spread([row["val_accuracy"] for row in group]),
+            ", ".join(str(row["epochs"]) for row in group),
+            f"{mean(row['seconds'] for row in group):,.0f}",
+        ]
+        for (number, model, recipe, protocol, _), group in groups.items()
+    ]
+    header = ["configuration", "seeds", "accuracy, %", "epochs", "seconds a run"]
+    return _under(_table(header, body), found)
+
+
+RENDERERS: dict[str, Callable[[Rows], str]] = {
+    "kernels-cpu.jsonl": kernels,
+    "parity-cpu.jsonl": parity,
+    "training-cpu.jsonl": training,
+    "accuracy-cpu.jsonl": accuracy,
+}
+
+
+def rendered(text: str) -> str:
+    """The README's text with every table made anew from the rows."""
+    return BLOCK.sub(lambda m: m[1] + RENDERERS[m[2]](rows.read(rows.RESULTS / m[2])) + m[3], text)
+
+
+if __name__ == "__main__":
+    README.write_text(rendered(README.read_text()))
