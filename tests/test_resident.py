@@ -32,8 +32,8 @@ def test_an_error_in_a_worker_reaches_the_caller_and_the_pipeline_lives_on(synth
             raise MemoryError("no room for batch 4")
         return draw(*arguments)
 
-    monkeypatch.setattr(cpu, "draw", failing)
     with ResidentPipeline(request(synthetic), workers=1) as pipeline:
+        monkeypatch.setattr(cpu, "draw", failing)
         seen = []
         with pytest.raises(MemoryError, match="batch 4"):
             seen.extend(pipeline.epoch(0))
@@ -44,8 +44,8 @@ def test_an_error_in_a_worker_reaches_the_caller_and_the_pipeline_lives_on(synth
 def test_batches_are_made_ahead(synthetic, monkeypatch):
     made = []
     make = ResidentPipeline._make
-    monkeypatch.setattr(ResidentPipeline, "_make", lambda self, *a: made.append(1) or make(self, *a))
     with ResidentPipeline(request(synthetic), workers=1) as pipeline:
+        monkeypatch.setattr(ResidentPipeline, "_make", lambda self, *a: made.append(1) or make(self, *a))
         epoch = pipeline.epoch(0)
         next(epoch)
         pipeline._pool.submit(int).result()  # behind all that was submitted
