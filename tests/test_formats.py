@@ -122,8 +122,12 @@ def test_dali_records_and_indexes_are_exact(tmp_path, unlabelled):
 @needs_ffcv
 def test_ffcv_files_are_exact_and_other_threads_keep_theirs(tmp_path, unlabelled):
     threads = torch.get_num_threads()
-    dataset = convert(unlabelled, tmp_path / "out", formats=("ffcv", "raw", "ffcv"))
-    assert torch.get_num_threads() == threads
+    torch.set_num_threads(3)
+    try:
+        dataset = convert(unlabelled, tmp_path / "out", formats=("ffcv", "raw", "ffcv"))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
     from ffcv.reader import Reader
 
     for part in ("train", "test"):

@@ -7,6 +7,7 @@ import stat
 import sys
 import tarfile
 import threading
+import tracemalloc
 import zipfile
 from contextlib import closing
 from pathlib import Path
@@ -181,8 +182,13 @@ def test_a_zip_bomb_behind_a_small_declared_size_stays_small(tmp_path):
     packed({"a": bytes(50 << 20)}, "zip", tmp_path / "it.zip")
     content = (tmp_path / "it.zip").read_bytes()
     (tmp_path / "it.zip").write_bytes(content.replace((50 << 20).to_bytes(4, "little"), (100).to_bytes(4, "little")))
-    with pytest.raises(FastcifarError, match="cannot read 'a' in"):
-        contents(tmp_path / "it.zip")
+    tracemalloc.start()
+    try:
+        with pytest.raises(FastcifarError, match="cannot read 'a' in"):
+            contents(tmp_path / "it.zip")
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_encrypted_archive_is_refused(tmp_path):
