@@ -43,7 +43,6 @@ class SevenZip(Files):
         self._stored = listing.names
 
     def stream(self, wanted: Collection[str], limit: int) -> Iterator[tuple[str, bytes]]:
-        stored = {self._stored[name] for name in wanted}
         for name in wanted:
             self._check_size(name, self._sizes[self._stored[name]], limit)
         queue: Queue[tuple[str, bytes]] = Queue(QUEUED)
@@ -54,8 +53,8 @@ class SevenZip(Files):
                 with reading(self.name), TemporaryDirectory() as empty:  # py7zr names members by a path; none is made
                     self._zip.reset()
                     self._file.frugal = True
-                    sink = _Sink(len(empty) + 1, self._file, queue, self._stop)
-                    self._zip.extract(empty, stored, factory=sink)
+                    sink = _Sink(wanted, len(empty) + 1, self._file, queue, self._stop)
+                    self._zip.extractall(empty, factory=sink)
                     sink.finish()
             except FastcifarError as error:
                 failed.append(error)
@@ -118,34 +117,42 @@ class _Frugal(io.BufferedIOBase):
 
 
 class _Sink(WriterFactory, Py7zIO):
-    """What py7zr writes members to, one after the other: gathers each, and queues it when it is complete.
+    """What py7zr writes members to, one after the other: gathers each that is wanted, and queues it when complete.
 
     That is when the next is asked for, or all are done: py7zr has compared the checksum by then, or raised.
     """
 
-    def __init__(self, skip: int, source: _Frugal, queue: "Queue[tuple[str, bytes]]", stop: Event) -> None:
-        self._skip = skip  # characters of a path that are not the member's name
-        self._source, self._queue, self._stop = source, queue, stop
+    def __init__(
+        self,
+        wanted: Collection[str],
+        skip: int,  # characters of a path that are not the member's name
+        source: _Frugal,
+        queue: "Queue[tuple[str, bytes]]",
+        stop: Event,
+    ) -> None:
+        self._wanted, self._skip, self._source, self._queue, self._stop = wanted, skip, source, queue, stop
         self._name, self._content = "", bytearray()
 
     def create(self, filename: str) -> Py7zIO:
         self.finish()
-        self._name = filename[self._skip :]
+        name = filename[self._skip :]
+        self._name = name if name in self._wanted else ""
         return self
 
     def finish(self) -> None:
         """Queue the member that is complete, if there is one; raises InterruptedError once the reader has left."""
         content, self._content = bytes(self._content), bytearray()
-        while self._name:
-            if self._stop.is_set():
-                raise InterruptedError("the reader has left")
+        if self._stop.is_set():
+            raise InterruptedError("the reader has left")
+        while self._name and not self._stop.is_set():
             with suppress(Full):
                 self._queue.put((self._name, content), timeout=WAIT)
                 self._name = ""
 
     def write(self, s: bytes | bytearray) -> int:
         self._source.fed = True
-        self._content += s
+        if self._name:
+            self._content += s
         return len(s)
 
     def read(self, size: int | None = None) -> bytes:
