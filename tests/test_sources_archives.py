@@ -1,5 +1,6 @@
 """Folders and archives: listed and streamed alike; damage, tricks and traps refused; nothing written anywhere."""
 
+import errno
 import io
 import random
 import re
@@ -204,6 +205,21 @@ def test_what_is_no_archive_is_refused(tmp_path):
     (tmp_path / "one.gz").write_bytes(b"\x1f\x8b and then nothing of the kind")
     with pytest.raises(FastcifarError, match=r"cannot read .*one\.gz"):
         open_files(tmp_path / "one.gz")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", SEVEN_ZIP])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch, kind):
+    path = packed(TREE, kind, tmp_path / "it")
+
+    def denied(name, *mode, **options):
+        if str(name).startswith(str(path)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(name))
+        return open(name, *mode, **options)
+
+    for module in ("archives", "files"):
+        monkeypatch.setattr(f"fastcifar.sources.{module}.open", denied, raising=False)
+    with pytest.raises(FastcifarError, match=r"cannot read .*it.*Permission denied[^;]*$"):
+        contents(path)
 
 
 def test_a_loop_of_links_in_a_folder_is_refused(tmp_path):
