@@ -30,7 +30,7 @@ def reading(what: str) -> Iterator[None]:
     except Exception as error:  # hostile bytes can raise anything: zlib.error, struct.error, EOFError, IndexError...
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
             raise FastcifarError(
-                f"cannot read {what}: {error or 'out of memory'}"
+                f"cannot read {what}: {str(error) or 'out of memory'}"
             ) from error  # no fault of its content
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FastcifarError(
