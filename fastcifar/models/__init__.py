@@ -15,8 +15,8 @@ MODELS = ("mlp_s", "mlp_l", "cnn", "vit", "vit_as_run")
 def build(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
     """A network by name, with ``classes`` outputs and the initial weights of ``seed``, on the CPU in float32.
 
-    dropout: probability in [0, 1); the ViTs take 0 as "none" too. Raises UsageError for an unknown name or a dropout
-    out of range.
+    dropout: probability in [0, 1), after an MLP's last hidden layer, of the CNN's channels, on a ViT's embedding.
+    Raises UsageError for an unknown name or a dropout out of range.
     """
     if not 0 <= dropout < 1:
         raise UsageError(f"dropout {dropout} is outside [0, 1)")
@@ -29,7 +29,14 @@ def build(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
         model = ViT(classes, dropout)
     elif name == "vit_as_run":
         model = ViT(
-            classes, dropout, depth=1, width=2048, activation=nn.functional.relu, pre_norm=False, norm_patches=True
+            classes,
+            dropout,
+            layer_dropout=0.1,
+            depth=1,
+            width=2048,
+            activation=nn.functional.relu,
+            pre_norm=False,
+            norm_patches=True,
         )
     else:
         raise UsageError(f"model {name!r} does not exist; there are {', '.join(MODELS)}")

@@ -16,13 +16,15 @@ PATCH, PATCHES, DIM, HEADS = 4, 64, 30, 6
 
 class ViT(nn.Module):
     """(B, 3, 32, 32) -> (B, classes), read off the class token. Defaults are the report's form: six pre-norm layers,
-    MLP of four times the dimension, GELU. width: of the MLP; norm_patches: LayerNorm before and after projection.
+    MLP of four times the dimension, GELU. dropout: on the embedding; layer_dropout: inside the layers; width: of the
+    MLP; norm_patches: LayerNorm before and after projection.
     """
 
     def __init__(
         self,
         classes: int,
         dropout: float = 0.0,
+        layer_dropout: float = 0.0,
         depth: int = 6,
         width: int = 4 * DIM,
         activation: Callable[[Tensor], Tensor] = gelu,
@@ -36,7 +38,8 @@ class ViT(nn.Module):
         self.norm_projected = nn.LayerNorm(DIM) if norm_patches else nn.Identity()
         self.class_token = nn.Parameter(torch.empty(DIM))
         self.positions = nn.Parameter(torch.empty(PATCHES + 1, DIM))
-        self.layers = nn.ModuleList(EncoderLayer(width, activation, pre_norm, dropout, n) for n in range(depth))
+        self.layers = nn.ModuleList(EncoderLayer(width, activation, pre_norm, layer_dropout, n) for n in range(depth))
+        self.drop_embedding = Dropout(dropout, layer=EncoderLayer.DROPOUTS * depth)
         # post-norm layers end in a norm of their own
         self.norm = nn.LayerNorm(DIM) if pre_norm else nn.Identity()
         self.head = nn.Linear(DIM, classes)
@@ -47,7 +50,7 @@ class ViT(nn.Module):
         patches = patches.permute(0, 2, 4, 1, 3, 5).reshape(len(images), PATCHES, -1)
         x_BTD = self.norm_projected(self.project(self.norm_pixels(patches)))
         first = self.class_token.to(x_BTD.dtype).expand(len(images), 1, DIM)
-        x_BTD = torch.cat([first, x_BTD], dim=1) + self.positions
+        x_BTD = self.drop_embedding(torch.cat([first, x_BTD], dim=1) + self.positions, noise)
         for layer in self.layers:
             x_BTD = layer(x_BTD, noise)
         return self.head(self.norm(x_BTD[:, 0]))
@@ -55,6 +58,8 @@ class ViT(nn.Module):
 
 class EncoderLayer(nn.Module):
     """Attention, then the MLP, each added to its input; normalised before (pre) or after the addition (post)."""
+
+    DROPOUTS = 4  # numbers of dropout layers that one encoder layer takes
 
     def __init__(
         self, width: int, activation: Callable[[Tensor], Tensor], pre_norm: bool, dropout: float, number: int
@@ -66,7 +71,7 @@ class EncoderLayer(nn.Module):
         self.widen, self.narrow = nn.Linear(DIM, width), nn.Linear(width, DIM)
         # where torch's own encoder layer has its dropouts
         self.drop_weights, self.drop_attended, self.drop_wide, self.drop_narrow = (
-            Dropout(dropout, layer=4 * number + n) for n in range(4)
+            Dropout(dropout, layer=self.DROPOUTS * number + n) for n in range(self.DROPOUTS)
         )
 
     def forward(self, x_BTD: Tensor, noise: Noise | None) -> Tensor:
