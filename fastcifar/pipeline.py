@@ -74,17 +74,31 @@ class Request:
 
 
 class Pipeline(ABC):
-    """Gives the batches of a Request, epoch by epoch. A context manager: leaving it closes it."""
+    """Gives the batches of a Request, epoch by epoch. A context manager: leaving it closes it.
 
-    exact: ClassVar[bool]
-    """whether the pixels equal the reference's to the dtype's rounding; if not, the docstring says what differs"""
+    A file may offer its pipeline in several forms; ``NAME:FORM`` asks for one, ``NAME`` for the plain one, "".
+    """
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    forms: ClassVar[tuple[str, ...]] = ("",)
+    differs: str = ""
+    """where the pixels are not the reference's to the dtype's rounding: what differs, and why"""
+
+    def __init__(self, request: Request, form: str = "") -> None:
+        self.request, self.form = request, form
+
+    @property
+    def exact(self) -> bool:
+        """Whether the pixels equal the reference's to the dtype's rounding."""
+        return not self.differs
 
     @classmethod
-    def missing(cls) -> str | None:
-        """Why this pipeline cannot run here and the cure, or None."""
+    def missing(cls, form: str) -> str | None:
+        """Why this form of the pipeline cannot run on this machine and the cure, or None."""
+        return None
+
+    @classmethod
+    def refuses(cls, request: Request, form: str) -> str | None:
+        """Why this form cannot give what is asked (an operation it lacks, a file not converted) and the cure, or None."""
         return None
 
     def __len__(self) -> int:
@@ -109,31 +123,32 @@ class Pipeline(ABC):
 
 
 def pipeline_names() -> list[str]:
-    """The names of all pipelines: the files of ``pipelines/``."""
+    """Every pipeline in each of its forms: the names of the files of ``pipelines/``, with ``:FORM``."""
     package = importlib.import_module("fastcifar.pipelines")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    files = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return [f"{name}:{form}" if form else name for name in files for form in _class_of(name).forms]
 
 
 def available() -> dict[str, str | None]:
-    """Every pipeline's name, with None where it can run here and the reason and cure where it cannot."""
-    return {name: _pipeline_class(name).missing() for name in pipeline_names()}
+    """Every name with None where it can run here, and the reason and cure where it cannot."""
+    return {name: _class_of(name).missing(name.partition(":")[2]) for name in pipeline_names()}
 
 
-def _pipeline_class(name: str) -> type[Pipeline]:
-    names = pipeline_names()
-    if name not in names:
-        raise UsageError(f"pipeline {name!r} does not exist; there are {', '.join(names)}")
-    pipeline: type[Pipeline] = importlib.import_module(f"fastcifar.pipelines.{name}").PIPELINE
+def _class_of(name: str) -> type[Pipeline]:
+    pipeline: type[Pipeline] = importlib.import_module(f"fastcifar.pipelines.{name.partition(':')[0]}").PIPELINE
     return pipeline
 
 
 def open_pipeline(name: str, dataset: Dataset, **request: Any) -> Pipeline:
-    """A pipeline by name over ``dataset``; keywords are the fields of Request.
+    """A pipeline by name (``resident``, ``NAME:FORM``) over ``dataset``; keywords are the fields of Request.
 
     Raises UsageError for an unknown name, a pipeline that cannot run here, or a request that cannot be met.
     """
-    pipeline = _pipeline_class(name)
-    reason = pipeline.missing()
+    names = pipeline_names()
+    if name not in names:
+        raise UsageError(f"pipeline {name!r} does not exist; there are {', '.join(names)}")
+    asked, pipeline, form = Request(dataset, **request), _class_of(name), name.partition(":")[2]
+    reason = pipeline.missing(form) or pipeline.refuses(asked, form)
     if reason:
-        raise UsageError(f"pipeline {name!r} cannot run here: {reason}")
-    return pipeline(Request(dataset, **request))
+        raise UsageError(f"pipeline {name!r} cannot be used: {reason}")
+    return pipeline(asked, form)

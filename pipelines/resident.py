@@ -25,11 +25,9 @@ KEPT = 16  # buffers kept for reuse: those ahead, the consumer's, short last bat
 class ResidentPipeline(Pipeline):
     """Exact: on the CPU and on CUDA every pixel is the reference's to the dtype's rounding."""
 
-    exact = True
-
-    def __init__(self, request: Request, workers: int | None = None) -> None:
+    def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
         """workers: threads that make batches, default torch.get_num_threads(); any number gives the same batches."""
-        super().__init__(request)
+        super().__init__(request, form)
         part = request.dataset.part(request.split)
         self._on_cpu = request.device.type == "cpu"
         images, labels = np.array(request.dataset.images(part)), request.dataset.labels(part)
