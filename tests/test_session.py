@@ -1,0 +1,107 @@
+"""Between the command's options and its table: specs, devices, precisions, several runs."""
+
+import pytest
+import torch
+
+from fastcifar import session
+from fastcifar.errors import UsageError
+from fastcifar.report import curves
+from fastcifar.runs import RunDirectory, RunSpec
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def test_the_plan_is_the_headline_configuration_with_three_seeds(synthetic):
+    specs = session.plan(2, synthetic, precision="float32")
+    headline = {"model": "cnn", "batch_size": 128, "lr": 1e-3, "l2": 0.0, "dropout": 0.5, "recipe": "basic"}
+    assert specs == [
+        RunSpec(experiment=2, protocol="sound", seed=seed, dataset=synthetic.sha256, precision="float32", **headline)
+        for seed in (0, 1, 2)
+    ]
+
+
+def test_what_is_chosen_replaces_it(synthetic):
+    (spec,) = session.plan(
+        1, synthetic, model="mlp_l", protocol="report", seeds=[7], overrides={"lr": 0.1, "epochs": 3},
+        precision="bfloat16", pipeline="resident",
+    )  # fmt: skip
+    assert (spec.model, spec.protocol, spec.seed, spec.lr, spec.epochs) == ("mlp_l", "report", 7, 0.1, 3)
+    assert (spec.batch_size, spec.dropout, spec.precision, spec.pipeline) == (128, 0.1, "bfloat16", "resident")
+    (spec,) = session.plan(1, synthetic, seeds=[7], overrides={"precision": "float32"}, precision="bfloat16")
+    assert spec.precision == "float32"  # --set is the more particular
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"number": 9}, "experiment 9 does not exist"),
+        ({"protocol": "best"}, "protocol 'best' does not exist"),
+        ({"model": "vit"}, "experiment 2 under protocol sound has no model 'vit'; there are cnn"),
+        ({"number": 1, "model": "mlp_l", "protocol": "as-run"}, "has no model 'mlp_l'; there are mlp_s"),
+        ({"pipeline": "garden"}, "pipeline 'garden' does not exist; there are .*resident"),
+        ({"overrides": {"lr": -1.0}}, "lr -1.0 is outside"),
+        ({"overrides": {"recipe": "imagenet384"}}, "makes images of 384 x 384 pixels, but cnn takes 32 x 32"),
+        ({"seeds": [-1]}, "seed -1 is outside"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(synthetic, chosen, message):
+    with pytest.raises(UsageError, match=message):
+        session.plan(**{"number": 2, "dataset": synthetic, "precision": "float32"} | chosen)
+
+
+def test_a_session_is_its_runs_by_configuration(synthetic, tmp_path, monkeypatch):
+    tiny = {"epochs": 2, "batch_size": 32}
+    specs = session.plan(2, synthetic, seeds=[0, 1], overrides=tiny, precision="float32")
+    specs += session.plan(2, synthetic, seeds=[0], overrides=tiny | {"recipe": "none"}, precision="float32")
+    done = session.run(specs, synthetic, tmp_path, CPU)
+    assert [directory.path for directory in done.directories] == [RunDirectory.of(s, tmp_path).path for s in specs]
+    assert list(done.summaries) == [directory.summary() for directory in done.directories]
+    assert done.by_configuration() == {specs[0].label: done.summaries[:2], specs[2].label: done.summaries[2:]}
+
+    drawn = {}
+    monkeypatch.setattr(session, "curves", lambda runs, path: drawn.update({path: runs}) or curves.curves(runs, path))
+    picture = tmp_path / "pictures" / "curves.png"
+    done.draw_curves(picture)
+    lines = [directory.metrics() for directory in done.directories]
+    assert drawn == {picture: {specs[0].label: lines[:2], specs[2].label: lines[2:]}}
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+    again = session.run(specs, synthetic, tmp_path, CPU)
+    assert again.summaries == done.summaries  # with their times: nothing was trained
+
+
+def test_devices_are_found_by_name(monkeypatch):
+    assert session.device_of("cpu") == CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert session.device_of("auto") == CPU
+    with pytest.raises(UsageError, match="device 'cuda': torch sees 0 CUDA devices; fastcifar doctor"):
+        session.device_of("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert session.device_of("auto") == CUDA
+    assert session.device_of("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UsageError, match="device 'cuda:2': torch sees 2 CUDA devices"):
+        session.device_of("cuda:2")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "meta", "CPU", "cuda:x"])
+def test_other_devices_are_refused(name):
+    with pytest.raises(UsageError, match=f"device '{name}' is not one of auto, cpu, cuda, cuda:N"):
+        session.device_of(name)
+
+
+def test_automatic_precision_is_what_the_hardware_multiplies(monkeypatch):
+    for flags, precision in (
+        ({"avx2"}, "float32"), ({"avx512_bf16"}, "bfloat16"), ({"amx_bf16"}, "bfloat16"), ({"bf16"}, "bfloat16"),
+    ):  # fmt: skip
+        monkeypatch.setattr(session.machine, "cpu_flags", lambda flags=flags: frozenset(flags))
+        assert session.precision_of("auto", CPU) == precision
+    for supported, precision in ((True, "bfloat16"), (False, "float16")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported: supported)
+        assert session.precision_of("auto", CUDA) == precision
+    assert [session.precision_of(amp, CPU) for amp in ("off", "bfloat16", "float16")] == [
+        "float32", "bfloat16", "float16",
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="--amp 'on' is not one of auto, off, bfloat16, float16"):
+        session.precision_of("on", CPU)
