@@ -41,7 +41,7 @@ EXTRAS = {
     "ffcv": ["ffcv>=1.0.2"],
     # The CUDA 13 build, like torch's; on a machine without a GPU its CPU operators work too.
     "dali": ["nvidia-dali-cuda130>=1.52; platform_system == 'Linux'"],
-    "kaggle": ["py7zr>=1.0"],
+    "kaggle": ["py7zr>=1.1.4"],
     "ray": ["ray>=2.40"],
     "tensorboard": ["tensorboard>=2.18"],
     "dev": [

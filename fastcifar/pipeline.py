@@ -98,7 +98,7 @@ class Pipeline(ABC):
 
     @classmethod
     def refuses(cls, request: Request, form: str) -> str | None:
-        """Why this form cannot give what is asked (an operation it lacks, a file not converted) and the cure, or None."""
+        """Why this form cannot give what is asked (say, a file that was not converted) and the cure, or None."""
         return None
 
     def __len__(self) -> int:

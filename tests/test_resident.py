@@ -17,7 +17,8 @@ def request(dataset, **more):
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
 def test_any_number_of_workers_gives_the_same_batches(workers, synthetic):
-    with ResidentPipeline(request(synthetic), workers=1) as one, ResidentPipeline(request(synthetic), workers=workers) as many:
+    asked = request(synthetic)
+    with ResidentPipeline(asked, workers=1) as one, ResidentPipeline(asked, workers=workers) as many:
         for a, b in zip(one.epoch(0), many.epoch(0), strict=True):
             assert torch.equal(a.images, b.images)
             assert torch.equal(a.ids, b.ids)
