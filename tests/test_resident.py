@@ -102,3 +102,16 @@ def test_the_next_epochs_order_is_ready_before_it_is_asked_for(synthetic):
         assert np.array_equal(future.result(), pipeline.request.order(1))
         again = torch.cat([batch.ids for batch in pipeline.epoch(0)])  # and asking for another is no error
         assert torch.equal(again, torch.cat(first))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_devices_path_gives_the_same_batches(dtype, synthetic):
+    """What runs on CUDA, the reference on the resident tensors, here on the CPU's."""
+    asked = request(synthetic, dtype=dtype)
+    with ResidentPipeline(asked) as compiled, ResidentPipeline(asked) as on_device:
+        on_device._on_cpu = False
+        for a, b in zip(compiled.epoch(1), on_device.epoch(1), strict=True):
+            assert torch.equal(a.images, b.images)
+            assert torch.equal(a.labels, b.labels)
+            assert torch.equal(a.ids, b.ids)
+            assert b.images.is_contiguous(memory_format=torch.channels_last)
