@@ -2,12 +2,16 @@
 
 import pytest
 import torch
+from hypothesis import settings
 
 from fastcifar.convert import convert
 from fastcifar.dataset import Dataset
 
 # so small, one thread is the fastest; and a subprocess with OMP_NUM_THREADS=1 then adds in the same order
 torch.set_num_threads(1)
+# an example that compiles a numba function takes as long as it takes
+settings.register_profile("fastcifar", deadline=None)
+settings.load_profile("fastcifar")
 
 
 @pytest.fixture(scope="session")

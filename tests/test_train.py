@@ -298,8 +298,9 @@ def test_killed_at_any_time_and_any_number_of_times(start, digits, tmp_path):
 
 def test_float16_s_loss_scale_survives_an_interruption(synthetic, tmp_path, monkeypatch):
     spec = spec_of(synthetic, precision="float16", epochs=3)
-    monkeypatch.setattr(learner.torch.amp.GradScaler.__init__, "__defaults__", ("cpu", 2.0**40, 2.0, 0.5, 3, True))
+    monkeypatch.setattr(learner.torch.amp.GradScaler.__init__, "__defaults__", ("cpu", 2.0**20, 2.0, 0.5, 3, True))
     whole = run(spec, synthetic, tmp_path / "whole")
+    assert len({line["train_loss"] for line in whole[1]}) == 3  # not every step was left out for its infinities
 
     class Stopped(Exception):
         pass
@@ -311,7 +312,7 @@ def test_float16_s_loss_scale_survives_an_interruption(synthetic, tmp_path, monk
     with pytest.raises(Stopped):
         run(spec, synthetic, tmp_path / "stopped", watch=stop)
     _, note = RunDirectory.of(spec, tmp_path / "stopped").load_tensors("checkpoint", CPU)
-    assert note["scaler"]["scale"] not in (65536.0, 2.0**40)
+    assert note["scaler"]["scale"] != 2.0**20
     assert run(spec, synthetic, tmp_path / "stopped")[1:] == whole[1:]
 
 
