@@ -183,14 +183,6 @@ def test_vit_as_run_against_torch():
     torch.testing.assert_close(model(images()), torchs(images()), atol=1e-4, rtol=1e-4)
 
 
-def test_attention_with_dropout_is_attention_where_nothing_is_dropped():
-    """The two ways of attending agree: a dropout that drops (nearly) nothing takes the explicit one."""
-    model, x = shaken(build("vit_as_run", 10, 0.0, 1)), images()
-    expected, layer = model(x), model.layers[0]
-    layer.drop_attended.p = layer.drop_wide.p = layer.drop_narrow.p = 0.0
-    layer.drop_weights.p = 1e-9
-    torch.testing.assert_close(model(x, Noise(0, 1, torch.arange(len(x)))), expected, atol=1e-5, rtol=1e-5)
-
 
 # the last one is the head's, the channels' or the embedding's; the others are inside the ViTs' layers
 DROPOUTS = {"mlp_s": [0.5], "mlp_l": [0.5], "cnn": [0.5], "vit": [0.0] * 24 + [0.5], "vit_as_run": [0.1] * 4 + [0.5]}
