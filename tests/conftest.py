@@ -1,5 +1,7 @@
 """Small datasets that many tests share."""
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 from hypothesis import settings
@@ -14,10 +16,19 @@ settings.register_profile("fastcifar", deadline=None)
 settings.load_profile("fastcifar")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device; torch sees none")
+
+
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """80 training and 20 validation images of noise: nothing can be learnt from them."""
-    return convert("synthetic:100", tmp_path_factory.mktemp("data") / "synthetic")
+    """80 training and 20 validation images of noise: nothing can be learnt from them. In every format that is here."""
+    libraries = {"ffcv": "ffcv", "dali": "nvidia.dali"}
+    formats = [
+        name for name, library in libraries.items() if find_spec(library.partition(".")[0]) and find_spec(library)
+    ]
+    return convert("synthetic:100", tmp_path_factory.mktemp("data") / "synthetic", formats=("raw", *formats))
 
 
 @pytest.fixture(scope="session")

@@ -512,6 +512,20 @@ def test_pixels_come_in_the_run_s_precision(synthetic, precision):
     )
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_on_cuda_a_run_learns_and_goes_on(digits, tmp_path, precision):
+    spec, cuda = spec_of(digits, batch_size=64, lr=3e-3, epochs=5, precision=precision), torch.device("cuda")
+
+    def stop(line):
+        if line["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train(spec, digits, tmp_path, cuda, stop)
+    assert train.train(spec, digits, tmp_path, cuda)["val_accuracy"] > 0.7
+
+
 def test_a_step_is_adam_s_with_coupled_weight_decay(synthetic):
     """Against the formula (Kingma and Ba, 2015) in float64, for two steps."""
     spec = spec_of(synthetic, lr=0.01, l2=0.1, dropout=0.0)
