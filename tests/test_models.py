@@ -183,7 +183,6 @@ def test_vit_as_run_against_torch():
     torch.testing.assert_close(model(images()), torchs(images()), atol=1e-4, rtol=1e-4)
 
 
-
 # the last one is the head's, the channels' or the embedding's; the others are inside the ViTs' layers
 DROPOUTS = {"mlp_s": [0.5], "mlp_l": [0.5], "cnn": [0.5], "vit": [0.0] * 24 + [0.5], "vit_as_run": [0.1] * 4 + [0.5]}
 
