@@ -3,6 +3,7 @@ so that ``--help`` and shell completion answer at once.
 """
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,11 @@ DATA = Path("data/cifar10")
 
 
 def main() -> None:
-    """Run the command line. Exit code 2 for misuse, 1 for failure, 130 for Ctrl-C; tracebacks only with --debug."""
+    """Run the command line. Exit code 2 for misuse, 1 for failure, 130 for Ctrl-C, 143 for SIGTERM; tracebacks only
+    with --debug.
+    """
+    # unwinds as Ctrl-C does, so that half-written files are removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app(prog_name="fastcifar")  # by python -m too: completion goes by this name
     except (FastcifarError, OSError) as error:

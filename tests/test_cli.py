@@ -109,6 +109,19 @@ def test_completion_completes(command, monkeypatch):
 # datasets
 
 
+def test_a_conversion_that_is_terminated_leaves_nothing_behind(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastcifar", "convert", "synthetic:2000000", str(tmp_path / "ds")]
+    )
+    deadline = time.monotonic() + 60
+    while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert any(tmp_path.iterdir())
+    process.terminate()
+    assert process.wait(60) == 143
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_convert_and_verify(command, tmp_path):
     dest = tmp_path / "data"
     answer = command("convert", "synthetic:50", dest)
