@@ -8,7 +8,7 @@ from fastcifar.convert import convert
 from fastcifar.errors import UsageError
 from fastcifar.formats import FORMATS, extra_formats
 
-EPOCHS = 15
+EPOCHS = 10
 NEXT = """
 next, on real CIFAR-10 (Kaggle's cifar-10.zip, the original archives or class folders; see fastcifar convert --help):
   fastcifar convert cifar-10.zip data/cifar10
