@@ -3,7 +3,10 @@
 import gc
 import os
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import active_children
 
 import numpy as np
 import pytest
@@ -16,6 +19,8 @@ from fastcifar.errors import UsageError
 from fastcifar.pipeline import Batch, Pipeline, Request, available, open_pipeline, pipeline_names
 
 EXACT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+OUR_KERNEL = ("resident", "ffcv")  # equal to the reference bit by bit
+ROUNDING = 8e-6  # of pixels in [0, 1], as in test_reference
 ready = [name for name, missing in available().items() if missing is None]
 every_pipeline = pytest.mark.parametrize("name", ready)
 
@@ -26,6 +31,20 @@ def collected(pipeline: Pipeline, k: int) -> list[Batch]:
 
 def order(batches: list[Batch]) -> list[int]:
     return torch.cat([batch.ids for batch in batches]).tolist()
+
+
+def off(got: torch.Tensor, expected: torch.Tensor, spec: Augment) -> torch.Tensor:
+    """Where two results are apart by more than the rounding of float32 arithmetic and, after it, of their dtype."""
+    got, expected, unit = got.float(), expected.float(), torch.finfo(got.dtype).eps
+    return (got - expected).abs() > ROUNDING / min(spec.std) + unit * expected.abs()
+
+
+def soon(condition: Callable[[], bool]) -> bool:
+    """Whether something comes true within a second, as threads and processes take a moment to end."""
+    end = time.monotonic() + 1
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
 
 
 @every_pipeline
@@ -71,7 +90,10 @@ def test_pixels_labels_and_layout(name, dtype, recipe, synthetic):
             assert batch.labels.tolist() == labels[rows].tolist()
             source = torch.from_numpy(np.array(synthetic.images("train")[rows]))
             expected = reference.apply(source, draw(spec, 9, 2, rows), spec, dtype)
-            if pipeline.exact:
+            # a pipeline that differs may state the share of pixels that do
+            bound = 0.0 if pipeline.exact else getattr(pipeline, "deviating", 1.0)
+            assert off(batch.images, expected, spec).float().mean() <= bound
+            if name in OUR_KERNEL:
                 assert torch.equal(batch.images, expected)
 
 
@@ -119,11 +141,12 @@ def test_leaving_early_and_closing_leak_nothing(name, synthetic):
 
     use(3)
     gc.collect()
-    threads, files, memory = threading.active_count(), len(os.listdir("/proc/self/fd")), resident_bytes()
+    threads, processes = threading.active_count(), len(active_children())
+    files, memory = len(os.listdir("/proc/self/fd")), resident_bytes()
     for _ in range(5):
         use(40)
     gc.collect()
-    assert threading.active_count() <= threads
+    assert soon(lambda: threading.active_count() <= threads and len(active_children()) <= processes)
     assert len(os.listdir("/proc/self/fd")) <= files
     assert resident_bytes() - memory < 20 << 20
 
