@@ -29,11 +29,12 @@ def _table(header: list[str], body: list[list[str]]) -> str:
 
 def _under(table: str, found: Rows) -> str:
     around = found[0]["environment"]
-    commit = f"{str(around['commit'])[:10]}{', with changes not committed' if around['dirty'] else ''}"
+    dirty = {str(row["environment"]["commit"])[:8]: row["environment"]["dirty"] for row in found}
+    commits = ", ".join(f"{commit}{' with other changes' if dirty[commit] else ''}" for commit in dirty)
     versions = around["versions"]
     return (
         f"{table}\n{around['cpu']}, {around['cores']} cores; Python {around['python']}, torch {versions['torch']}, "
-        f"torchvision {versions['torchvision']}, numba {versions['numba']}; commit {commit}.\n"
+        f"torchvision {versions['torchvision']}, numba {versions['numba']}; commit {commits}.\n"
     )
 
 

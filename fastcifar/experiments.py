@@ -109,6 +109,7 @@ def experiment1(protocol: str) -> Experiment:
     """Multi-layer perceptrons of two sizes on flattened images.
 
     Expected (report): MLP S about 40 % validation accuracy, MLP L no progress (10 %).
+    Measured (sound, bfloat16): MLP S, seed 0, 39.8 % after 30 epochs of 5 s on one core of a server CPU.
     """
     dropout = 0.5 if protocol == "as-run" else 0.1
     sizes = ("mlp_s",) if protocol == "as-run" else ("mlp_s", "mlp_l")
@@ -137,6 +138,8 @@ def experiment2(protocol: str) -> Experiment:
 
     Expected (report) at batch 128, lr 1e-3: about 63 % plain, 67 % with dropout 0.5, 71 % with basic augmentation
     too, 65 % with erasing as well (its validation images were erased: see ``as-run``).
+    Measured (sound, bfloat16, dropout 0.5, three seeds): 67.5 ± 0.5 % plain, 71.7 ± 0.4 % basic, 70.4 ± 0.9 % erasing,
+    32 to 67 epochs of 5 s on one core of a server CPU; the rows are in bench/results/accuracy-cpu.jsonl.
     """
     return Experiment(
         2,
