@@ -155,6 +155,7 @@ def experiment3(protocol: str) -> Experiment:
     dropout is then on the embedding.
 
     Expected (report): about 51 % whatever the configuration.
+    Measured (sound, bfloat16, seed 0): an epoch takes 42 s on one core of a server CPU; 46.9 % after two.
     """
     as_run = protocol == "as-run"
     plain = {"l2": 0.0, "dropout": 0.0, "recipe": "none"}
