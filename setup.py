@@ -18,6 +18,7 @@ PACKAGES = {
     "fastcifar.report": "fastcifar/report",
     "fastcifar.sources": "fastcifar/sources",
     "fastcifar.formats": "fastcifar/formats",
+    "fastcifar.throughput": "fastcifar/throughput",
     "fastcifar.kernels": "kernels",
     "fastcifar.kernels.cpu": "kernels/cpu",
     "fastcifar.pipelines": "pipelines",

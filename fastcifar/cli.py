@@ -13,6 +13,7 @@ from rich.console import Console
 
 import fastcifar
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.throughput.command import bench
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 _debug = False
@@ -194,6 +195,9 @@ def preview(
 
     draw_preview(Dataset.open(data), PROTOCOLS["sound"].recipe(recipe), out, rows, columns, seed)
     _say(f"{out}: {rows} images, each as it is and in {columns} draws of {recipe}")
+
+
+app.command()(bench)
 
 
 @app.command()

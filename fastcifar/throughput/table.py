@@ -1,0 +1,77 @@
+"""Rows as a table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def results(rows: Rows) -> Table:
+    """A line a row, under a title that says what is the same for all; for a terminal."""
+    table = Table(title=title(rows), title_justify="left", caption=CAPTION, caption_justify="left")
+    table.add_column("pipeline", no_wrap=True)
+    columns = ("images/s", "range", "of ceiling", "stall", "p99 gap, ms", "first, s", "CPU s/M", "MB")
+    for name in columns:
+        table.add_column(name, justify="right")
+    table.add_column("pixels", overflow="fold", ratio=1)
+    heat = None
+    for row in rows:
+        if heat not in (None, heat := heat_of(row)):
+            table.add_section()
+        table.add_row(*_line(row))
+    return table
+
+
+CAPTION = (
+    "images/s: median of the turns, least to most. first: opening the pipeline and its first batch, not among the "
+    "turns. CPU s/M: core-seconds a million images. MB: the most the process held, with its workers."
+)
+
+
+def title(rows: Rows) -> str:
+    """What all rows have in common."""
+    threads, dtypes = ({row[key] for row in rows} for key in ("threads", "dtype"))
+    return f"{', '.join(sorted(dtypes))}, {', '.join(map(str, sorted(threads)))} threads for everyone"
+
+
+def heat_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What those that compete with each other have in common: model, recipe, batch size, device."""
+    return tuple(row[key] for key in ("model", "recipe", "batch_size", "device"))
+
+
+def heat_name(row: Mapping[str, Any]) -> str:
+    """The heat in words."""
+    model, recipe, batch_size, device = heat_of(row)
+    return f"{f'{model}, ' if model else ''}{recipe}, batch {batch_size}, {device}"
+
+
+def pixels(row: Mapping[str, Any]) -> str:
+    """The row's verification in words."""
+    if row["reason"]:
+        return ("NOT VERIFIED: " if row["images_per_s"] else "") + row["reason"]
+    if not row["verified"]:
+        return ""
+    if not row["pixels_apart"]:
+        return "equal"
+    return f"{row['pixels_apart']:.1%} differ, by up to {row['max_abs_dev']:.2g}"
+
+
+def _line(row: Mapping[str, Any]) -> list[str]:
+    def shown(key: str, form: str, scale: float = 1) -> str:
+        return "" if row[key] is None else format(row[key] * scale, form)
+
+    first = [row[key] for key in ("build_seconds", "first_batch_seconds") if row[key] is not None]
+    return [
+        f"{heat_name(row)}: {row['pipeline']}",
+        shown("images_per_s", ",.0f"),
+        f"{row['images_per_s_min']:,.0f}-{row['images_per_s_max']:,.0f}" if row["images_per_s"] else "",
+        shown("ceiling_share", ".1%"),
+        shown("stall", ".1%"),
+        shown("gap_p99_seconds", ",.1f", 1000),
+        f"{sum(first):,.1f}" if first else "",
+        shown("cpu_seconds_per_million", ",.1f"),
+        shown("peak_host_bytes", ",.0f", 1e-6),
+        pixels(row),
+    ]
