@@ -22,6 +22,7 @@ PACKAGES = {
     "fastcifar.kernels": "kernels",
     "fastcifar.kernels.cpu": "kernels/cpu",
     "fastcifar.pipelines": "pipelines",
+    "fastcifar.pipelines.ffcv": "pipelines/ffcv",
 }
 
 REQUIRED = [

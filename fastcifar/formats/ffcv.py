@@ -27,7 +27,7 @@ BATCH = 1024  # images read back at a time
 
 
 @contextmanager
-def _threads_kept() -> Iterator[None]:
+def threads_kept() -> Iterator[None]:
     """Undo FFCV's setting, on import and by every Loader, of the number of threads torch and numba use."""
     threads = torch.get_num_threads(), numba.get_num_threads()
     try:
@@ -37,7 +37,7 @@ def _threads_kept() -> Iterator[None]:
         numba.set_num_threads(threads[1])
 
 
-with _threads_kept():
+with threads_kept():
     from ffcv.fields import IntField, RGBImageField
     from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
@@ -59,7 +59,7 @@ def write(dataset: Dataset) -> None:
         samples = Samples(dataset, part)
         with writing(path):
             _Writer(str(path), fields, num_workers=1).from_indexed_dataset(samples)
-        with _threads_kept():
+        with threads_kept():
             samples.compare(path, np.arange(len(samples)), _read(path))
 
 

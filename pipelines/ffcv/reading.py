@@ -1,0 +1,169 @@
+"""FFCV at work. Importing this imports FFCV, which takes seconds."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from queue import Empty
+from threading import current_thread
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from fastcifar.kernels import cpu
+from fastcifar.pipelines.resident import Buffers
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastcifar.formats.ffcv import threads_kept  # before FFCV, which it keeps from changing numbers of threads
+from fastcifar.pipeline import Request
+
+# isort: split
+from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
+from ffcv.loader import Loader, OrderOption
+from ffcv.loader.epoch_iterator import EpochIterator
+from ffcv.pipeline.operation import Operation
+from ffcv.transforms import (
+    Convert,
+    NormalizeImage,
+    RandomBrightness,
+    RandomContrast,
+    RandomHorizontalFlip,
+    RandomSaturation,
+    ToTensor,
+    ToTorchImage,
+)
+
+AHEAD = 3  # batches FFCV reads before they are asked for
+
+_compiled: dict[Any, Any] = {}
+"""For the stock operations of a recipe, and for ours: FFCV's graph and code. They depend on neither the file nor the
+batch, and compiling takes a second or more and megabytes that numba never gives back."""
+
+
+class Reader:
+    """An FFCV Loader over a request's split."""
+
+    def __init__(self, request: Request, form: str, workers: int) -> None:
+        stock = form == "stock"
+        part = request.dataset.part(request.split)
+        with threads_kept():
+            self._loader = loader = Loader(
+                str(request.dataset.path / "ffcv" / f"{part}.beton"),
+                request.batch_size,
+                # threads of each operation; ours has its own, and for the little that is left one is quicker
+                num_workers=min(workers, numba.config.NUMBA_NUM_THREADS) if stock else 1,
+                order=OrderOption.SEQUENTIAL,  # no matter: each reading is given its order
+                seed=0,
+                indices=request.ids,
+                batches_ahead=AHEAD,
+                pipelines={
+                    "image": [SimpleRGBImageDecoder(), *(_stock(request) if stock else [Render()])],
+                    "label": [IntDecoder()],
+                    "id": None,
+                },
+            )
+        operations = (request.augment, request.dtype, loader.num_workers) if stock else None
+        loader.graph, loader.code = _compiled.setdefault(operations, (loader.graph, loader.code))
+        self._request, self._buffers = request, Buffers()
+        self._pool = ThreadPoolExecutor(workers, "fastcifar-ffcv")
+        self.reading: Reading | None = None
+        """the last one begun"""
+
+    def read(self, order: NDArray[np.int64], epoch: int) -> "Reading":
+        """Begin to read the ids of ``order`` with the draws of ``epoch``; what was being read is left."""
+        if self.reading is not None:
+            self.reading.stop()
+        self.reading = Reading(
+            self._loader, order, lambda images, ids: self._pool.submit(self._render, epoch, images, ids)
+        )
+        return self.reading
+
+    def close(self) -> None:
+        """End the threads."""
+        if self.reading is not None:
+            self.reading.stop()
+            self.reading = None
+        self._pool.shutdown(cancel_futures=True)
+
+    def _render(self, epoch: int, images: NDArray[np.uint8], ids: NDArray[np.int64]) -> Tensor:
+        spec, dtype = self._request.augment, self._request.dtype
+        draws = cpu.draw(spec, self._request.seed, epoch, ids)
+        out = self._buffers.images(len(ids), spec.out_size, dtype)
+        return cpu.apply_rows(torch.from_numpy(images), np.arange(len(ids)), draws, spec, dtype, out, threads=1)
+
+
+class Reading(EpochIterator):
+    """FFCV's thread that reads ahead, and the iterator over its batches: images and labels, the caller's to keep.
+
+    The thread's loop is ours. In FFCV's, an error ends the thread while the caller waits for ever, and the numbers of
+    threads that torch and numba use are set for the whole process.
+    """
+
+    def __init__(self, loader: Any, order: NDArray[np.int64], render: Callable[..., Future[Tensor]]) -> None:
+        self.render = render
+        super().__init__(loader, order)
+
+    def run(self) -> None:
+        numba.set_num_threads(self.loader.num_workers)  # of this thread alone
+        slots = self.loader.batches_ahead + 2
+        try:
+            for number, ids in enumerate(self.iter_ixes):
+                self.output_queue.put(self.run_pipeline(number, ids, number % slots, None))
+                if self.terminate_event.is_set():
+                    return
+            self.output_queue.put(None)
+        except BaseException as error:
+            self.output_queue.put(error)
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        made = self.output_queue.get()
+        if made is None:
+            raise StopIteration
+        if isinstance(made, BaseException):
+            raise made
+        images, labels = made
+        # FFCV writes a later batch where these are
+        images = images.result() if isinstance(images, Future) else images.clone()
+        return images, torch.from_numpy(labels[:, 0].copy())
+
+    def stop(self) -> None:
+        """End the thread."""
+        self.terminate_event.set()
+        while self.is_alive():
+            with suppress(Empty):
+                self.output_queue.get_nowait()  # it may be waiting for room
+            self.join(0.001)
+
+
+class Render(Operation):
+    """Our draws and our kernel as an FFCV operation, which is told the sample ids.
+
+    FFCV need not compile it, since it is. What it returns is a Future, so that FFCV reads the next batch while our
+    threads make the pixels. FFCV writes into the same images again AHEAD + 2 batches later, and begins that batch only
+    after the caller, who waits for the Future, has come for the one after this.
+    """
+
+    def declare_state_and_memory(self, previous_state: Any) -> tuple[Any, None]:
+        return replace(previous_state, jit_mode=False), None
+
+    def generate_code(self) -> Callable[..., Future[Tensor]]:
+        def render(images: NDArray[np.uint8], _: None, ids: NDArray[np.int64]) -> Future[Tensor]:
+            reading = current_thread()  # many may share this operation
+            assert isinstance(reading, Reading)
+            return reading.render(images, ids)
+
+        render.with_indices = True  # type: ignore[attr-defined]
+        return render
+
+
+def _stock(request: Request) -> list[Any]:
+    """FFCV's operations for what it can do of a recipe: ``FfcvPipeline.refuses`` has sent the rest away."""
+    spec, half = request.augment, request.dtype == torch.float16
+    operations: list[Any] = [RandomHorizontalFlip(spec.flip)] if spec.flip else []
+    parts = ((RandomBrightness, spec.brightness), (RandomContrast, spec.contrast), (RandomSaturation, spec.saturation))
+    operations += [part(strength, p=1) for part, strength in parts if strength]
+    mean, std = (255 * np.array(values) for values in (spec.mean, spec.std))
+    operations += [NormalizeImage(mean, std, np.float16 if half else np.float32), ToTensor(), ToTorchImage()]
+    return operations + ([Convert(torch.bfloat16)] if request.dtype == torch.bfloat16 else [])
