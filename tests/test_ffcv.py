@@ -152,6 +152,15 @@ def test_stock_jitters_and_normalises(synthetic):
     assert np.corrcoef(got.ravel(), plain.ravel())[0, 1] > 0.9
 
 
+@needs_ffcv
+def test_stock_on_several_threads_may_be_open_twice(synthetic):
+    asked = request(synthetic, Augment(), split="labelled", batch_size=4)
+    with FfcvPipeline(asked, "stock", 2) as one, FfcvPipeline(asked, "stock", 2) as two:
+        for a, b in zip(one.epoch(0), two.epoch(0), strict=True):
+            assert torch.equal(a.images, b.images)
+            assert torch.equal(a.labels, torch.from_numpy(synthetic.labels("train")[a.ids.numpy()]).long())
+
+
 def test_stock_names_what_it_cannot_do(synthetic):
     asked = request(synthetic, RECIPES["erasing"])
     assert "hue, rotation, erasing" in FfcvPipeline.refuses(asked, "stock")

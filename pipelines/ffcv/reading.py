@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from queue import Empty
-from threading import current_thread
+from threading import Lock, current_thread
 from typing import Any
 
 import numba
@@ -41,6 +41,9 @@ _compiled: dict[Any, Any] = {}
 """For the stock operations of a recipe, and for ours: FFCV's graph and code. They depend on neither the file nor the
 batch, and compiling takes a second or more and megabytes that numba never gives back."""
 
+_parallel = Lock()
+"""Held where FFCV's operations run on several threads: not all of numba's threading layers let in two at once."""
+
 
 class Reader:
     """An FFCV Loader over a request's split."""
@@ -52,14 +55,14 @@ class Reader:
             self._loader = loader = Loader(
                 str(request.dataset.path / "ffcv" / f"{part}.beton"),
                 request.batch_size,
-                # threads of each operation; ours has its own, and for the little that is left one is quicker
+                # threads in each of FFCV's operations; for reading alone one is quicker
                 num_workers=min(workers, numba.config.NUMBA_NUM_THREADS) if stock else 1,
                 order=OrderOption.SEQUENTIAL,  # no matter: each reading is given its order
                 seed=0,
                 indices=request.ids,
                 batches_ahead=AHEAD,
                 pipelines={
-                    "image": [SimpleRGBImageDecoder(), *(_stock(request) if stock else [Render()])],
+                    "image": [SimpleRGBImageDecoder(), *(_stock(request) if stock else []), Finish()],
                     "label": [IntDecoder()],
                     "id": None,
                 },
@@ -67,6 +70,7 @@ class Reader:
         operations = (request.augment, request.dtype, loader.num_workers) if stock else None
         loader.graph, loader.code = _compiled.setdefault(operations, (loader.graph, loader.code))
         self._request, self._buffers = request, Buffers()
+        self._finish = self._keep if stock else self._render
         self._pool = ThreadPoolExecutor(workers, "fastcifar-ffcv")
         self.reading: Reading | None = None
         """the last one begun"""
@@ -75,9 +79,7 @@ class Reader:
         """Begin to read the ids of ``order`` with the draws of ``epoch``; what was being read is left."""
         if self.reading is not None:
             self.reading.stop()
-        self.reading = Reading(
-            self._loader, order, lambda images, ids: self._pool.submit(self._render, epoch, images, ids)
-        )
+        self.reading = Reading(self._loader, order, lambda *made: self._pool.submit(self._finish, epoch, *made))
         return self.reading
 
     def close(self) -> None:
@@ -93,6 +95,13 @@ class Reader:
         out = self._buffers.images(len(ids), spec.out_size, dtype)
         return cpu.apply_rows(torch.from_numpy(images), np.arange(len(ids)), draws, spec, dtype, out, threads=1)
 
+    def _keep(self, _: int, images: Tensor, ids: NDArray[np.int64]) -> Tensor:
+        if images.dtype == torch.bfloat16:
+            return images  # Convert made it anew
+        out = self._buffers.images(len(ids), images.shape[-1], images.dtype)
+        np.copyto(out.numpy(), images.numpy())  # torch's own copy waits for threads that FFCV's keep from running
+        return out
+
 
 class Reading(EpochIterator):
     """FFCV's thread that reads ahead, and the iterator over its batches: images and labels, the caller's to keep.
@@ -101,8 +110,8 @@ class Reading(EpochIterator):
     threads that torch and numba use are set for the whole process.
     """
 
-    def __init__(self, loader: Any, order: NDArray[np.int64], render: Callable[..., Future[Tensor]]) -> None:
-        self.render = render
+    def __init__(self, loader: Any, order: NDArray[np.int64], finish: Callable[..., Future[Tensor]]) -> None:
+        self.finish = finish
         super().__init__(loader, order)
 
     def run(self) -> None:
@@ -110,7 +119,9 @@ class Reading(EpochIterator):
         slots = self.loader.batches_ahead + 2
         try:
             for number, ids in enumerate(self.iter_ixes):
-                self.output_queue.put(self.run_pipeline(number, ids, number % slots, None))
+                with _parallel if self.loader.num_workers > 1 else nullcontext():
+                    made = self.run_pipeline(number, ids, number % slots, None)
+                self.output_queue.put(made)
                 if self.terminate_event.is_set():
                     return
             self.output_queue.put(None)
@@ -124,9 +135,7 @@ class Reading(EpochIterator):
         if isinstance(made, BaseException):
             raise made
         images, labels = made
-        # FFCV writes a later batch where these are
-        images = images.result() if isinstance(images, Future) else images.clone()
-        return images, torch.from_numpy(labels[:, 0].copy())
+        return images.result(), torch.from_numpy(labels[:, 0].copy())  # FFCV writes a later batch's where these are
 
     def stop(self) -> None:
         """End the thread."""
@@ -137,25 +146,25 @@ class Reading(EpochIterator):
             self.join(0.001)
 
 
-class Render(Operation):
-    """Our draws and our kernel as an FFCV operation, which is told the sample ids.
+class Finish(Operation):
+    """The last operation, ours: it turns what FFCV made of the images, and their ids, into the caller's batch.
 
-    FFCV need not compile it, since it is. What it returns is a Future, so that FFCV reads the next batch while our
-    threads make the pixels. FFCV writes into the same images again AHEAD + 2 batches later, and begins that batch only
-    after the caller, who waits for the Future, has come for the one after this.
+    FFCV need not compile it: the plain form's kernel is compiled. What it returns is a Future, so that FFCV reads the
+    next batch while our threads work. FFCV writes into the same memory again AHEAD + 2 batches later, and begins that
+    batch only after the caller, who waits for the Future, has come for the one after this.
     """
 
     def declare_state_and_memory(self, previous_state: Any) -> tuple[Any, None]:
         return replace(previous_state, jit_mode=False), None
 
     def generate_code(self) -> Callable[..., Future[Tensor]]:
-        def render(images: NDArray[np.uint8], _: None, ids: NDArray[np.int64]) -> Future[Tensor]:
+        def finish(images: Any, _: None, ids: NDArray[np.int64]) -> Future[Tensor]:
             reading = current_thread()  # many may share this operation
             assert isinstance(reading, Reading)
-            return reading.render(images, ids)
+            return reading.finish(images, ids)
 
-        render.with_indices = True  # type: ignore[attr-defined]
-        return render
+        finish.with_indices = True  # type: ignore[attr-defined]
+        return finish
 
 
 def _stock(request: Request) -> list[Any]:
