@@ -14,21 +14,31 @@ class Extent(NamedTuple):
     """What is timed unless asked otherwise."""
 
     recipes: str
+    batch_sizes: str
     images: int
     seconds: float
 
 
-QUICK = Extent("erasing", 10_000, 0.5)
-FULL = Extent("none,basic,erasing,imagenet256,imagenet384", 50_000, 2.0)
+FULL = Extent("none,basic,erasing,imagenet256,imagenet384", "512", 50_000, 2.0)
+QUICK = Extent("erasing", "512", 10_000, 0.5)
+TRAINING = Extent("basic", "128", 50_000, 5.0)
+QUICK_TRAINING = Extent("basic", "128", 10_000, 1.0)
 
 
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="One recipe, fewer images, shorter turns: minutes.")] = False,
     pipelines: Annotated[str, typer.Option(help="Comma-separated; by default all there are.")] = "",
     recipes: Annotated[
-        str, typer.Option(help=f"Comma-separated; by default {FULL.recipes}; {QUICK.recipes} when quick.")
+        str,
+        typer.Option(
+            help=f"Comma-separated; by default {FULL.recipes}; {QUICK.recipes} when quick, {TRAINING.recipes} in "
+            "training."
+        ),
     ] = "",
-    batch_sizes: Annotated[str, typer.Option(help="Comma-separated.")] = "512",
+    batch_sizes: Annotated[
+        str,
+        typer.Option(help=f"Comma-separated; by default {FULL.batch_sizes}, in training {TRAINING.batch_sizes}."),
+    ] = "",
     devices: Annotated[str, typer.Option(help="Comma-separated, of auto, cpu, cuda, cuda:N.")] = "auto",
     dtype: Annotated[str, typer.Option(help="Of the pixels: float32, bfloat16 or float16.")] = "float32",
     threads: Annotated[int | None, typer.Option(help="CPU cores for each; by default all that are usable.")] = None,
@@ -37,7 +47,10 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, help="Timed turns of each; a claim needs at least 5.")] = 5,
     seconds: Annotated[
         float | None,
-        typer.Option(help=f"The least a turn takes; {FULL.seconds:g}, {QUICK.seconds:g} when quick."),
+        typer.Option(
+            help=f"The least a turn takes; by default {FULL.seconds:g}, {QUICK.seconds:g} when quick, "
+            f"{TRAINING.seconds:g} in training."
+        ),
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds after which a pipeline that does not answer is out.")] = 300,
     unverified: Annotated[
@@ -62,11 +75,11 @@ def bench(
     _require_positive(seconds=seconds, timeout=timeout)
     from fastcifar.throughput.matrix import Matrix
 
-    extent = QUICK if quick else FULL
+    extent = (QUICK_TRAINING if quick else TRAINING) if models else (QUICK if quick else FULL)
     matrix = Matrix(
         pipelines=_names(pipelines),
         recipes=_names(recipes or extent.recipes),
-        batch_sizes=_sizes(batch_sizes),
+        batch_sizes=_sizes(batch_sizes or extent.batch_sizes),
         devices=_names(devices),
         models=_names(models),
         dtype=dtype,

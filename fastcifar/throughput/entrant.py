@@ -114,7 +114,8 @@ class Entrant:
         }
         if turns and self.reason is None:
             row |= self._measured()
-            row["stall"] = _stall(turns, replayed.turns) if replayed is not None and replayed.turns else None
+            if replayed not in (None, self) and replayed.turns:
+                row["stall"] = _stall(turns, replayed.turns)
         return row
 
     def _measured(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def plot(rows: Rows, path: Path) -> None:
     panels = [heat for heat in heats.values() if any(row["images_per_s"] for row in heat)]
     if not panels:
         raise UsageError("there is nothing to draw, as no row has a speed")
-    names = list(dict.fromkeys(row["pipeline"].partition(":")[0] for row in rows))
+    names = dict.fromkeys(row["pipeline"].partition(":")[0] for row in rows if row["pipeline"] != REPLAY)
     lines = -(-len(panels) // COLUMNS)
     height = lines * (FRAME + BAR * max(map(len, panels)))
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
@@ -56,6 +56,7 @@ def _panel(axes: Axes, rows: Rows, colours: Mapping[str, str]) -> None:
         axes.barh(
             place,
             middle,
+            height=0.75,
             xerr=spread,
             color="0.6" if grey else colours[row["pipeline"].partition(":")[0]],
             hatch=None if row["verified"] else "////",
@@ -70,9 +71,9 @@ def _panel(axes: Axes, rows: Rows, colours: Mapping[str, str]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(least / 2, most * 6)
     axes.set_yticks(range(len(rows)), [row["pipeline"] for row in rows], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)  # the first on top
     axes.set_title(heat_name(rows[0]), fontsize=9, loc="left")
-    axes.set_xlabel("images/s" + ("; dotted: memory's ceiling" if ceilings else ""), fontsize=8)
+    axes.set_xlabel("images/s" + ("; dotted: memory's bandwidth" if ceilings else ""), fontsize=8)
     axes.xaxis.set_major_locator(LogLocator(10, numticks=6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))

@@ -55,7 +55,7 @@ def pixels(row: Mapping[str, Any]) -> str:
         return ""
     if not row["pixels_apart"]:
         return "equal"
-    return f"{row['pixels_apart']:.1%} differ, by up to {row['max_abs_dev']:.2g}"
+    return f"{100 * row['pixels_apart']:.2g} % differ, by up to {row['max_abs_dev']:.2g}"
 
 
 def _line(row: Mapping[str, Any]) -> list[str]:
