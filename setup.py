@@ -22,6 +22,7 @@ PACKAGES = {
     "fastcifar.kernels": "kernels",
     "fastcifar.kernels.cpu": "kernels/cpu",
     "fastcifar.pipelines": "pipelines",
+    "fastcifar.pipelines.dali": "pipelines/dali",
     "fastcifar.pipelines.ffcv": "pipelines/ffcv",
 }
 

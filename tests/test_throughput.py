@@ -213,7 +213,7 @@ def test_a_process_that_dies_at_once_says_how(monkeypatch, synthetic):
 
 
 def test_who_does_not_fit_into_memory_is_started_anew_for_each_turn(monkeypatch, synthetic, started):
-    monkeypatch.setattr(contest, "MEMORY_SHARE", 0)
+    monkeypatch.setattr(contest, "IDLE_SHARE", -1)
     row = held(synthetic, "resident", repeats=2)["resident"]
     assert row["repeats"] == 2
     assert len(started) == 3  # for the warm-up, and for each turn

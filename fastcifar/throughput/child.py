@@ -6,6 +6,8 @@ import json
 import os
 import sys
 import traceback
+from contextlib import suppress
+from pathlib import Path
 
 from fastcifar.throughput.contestant import Contestant
 
@@ -21,6 +23,7 @@ def main() -> None:
     try:
         contestant = Contestant(**json.loads(sys.stdin.readline()))
         hold(contestant.threads)
+        go_first()
         from fastcifar.throughput.racer import Racer  # numpy and torch: their threads must be held as well
 
         with Racer(contestant) as racer:
@@ -37,6 +40,12 @@ def hold(threads: int) -> None:
     """Let this process and all that it starts run on ``threads`` cores and no more, where the system can do that."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+def go_first() -> None:
+    """Where memory runs out, let it be this process and what it starts that the system ends, not somebody else's."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def reason(error: Exception) -> str:

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastcifar import machine
+from fastcifar.throughput import resources
 from fastcifar.throughput.contestant import Contestant
 from fastcifar.throughput.entrant import Entrant, Rules, replay_of
 
-MEMORY_SHARE = 0.5  # of the machine's, for the idle; the other half is the active one's
+IDLE_SHARE = 1 / 3  # of the memory there is at the start, for those who wait; the rest is for whoever is active
 
 
 def hold(
@@ -20,14 +20,14 @@ def hold(
     watch: called with the rows so far after every turn.
     """
     entrants = [Entrant(contestant, rules) for contestant in contestants]
-    budget = MEMORY_SHARE * machine.memory_bytes()
+    needed = (1 - IDLE_SHARE) * resources.available_bytes()
 
     def rows() -> list[dict[str, Any]]:
         return [entrant.row(replay_of(entrants)) for entrant in entrants]
 
     def turn(entrant: Entrant, what: Callable[[], None]) -> None:
         what()
-        if sum(other.held for other in entrants) > budget:
+        if resources.available_bytes() < needed:
             entrant.leave()
         watch(rows())
 

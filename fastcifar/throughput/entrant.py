@@ -42,8 +42,6 @@ class Entrant:
         self.contestant, self.rules = contestant, rules
         self.reason: str | None = None
         """why it is out"""
-        self.held = 0
-        """bytes that its process holds while others take their turns"""
         self.turns: list[dict[str, Any]] = []
         """answers of Racer.turn, those that are timed"""
         self._check = Check()
@@ -77,7 +75,7 @@ class Entrant:
         """End the process. May be called again."""
         if self._process is not None:
             self._process.close()
-        self._process, self.held = None, 0
+        self._process = None
 
     def _turn(self) -> dict[str, Any] | None:
         assert self._process is not None
@@ -85,10 +83,9 @@ class Entrant:
         try:
             turn = self._process.ask({"seconds": self.rules.seconds, "pick": self._picks})
         except ContestantFailed as error:
-            self._process, self.held, self.reason = None, 0, str(error)
+            self._process, self.reason = None, str(error)
             return None
         self._check.add(Check(**turn["check"]))
-        self.held = turn["held_bytes"]
         if self._unverified() and not self.rules.unverified:
             self.reason = self._unverified()
             self.leave()

@@ -83,6 +83,8 @@ class Process:
     def _ended(self) -> str:
         code = self._process.wait()
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"
+        if code == -signal.SIGKILL:
+            how += ", as when memory runs out: try a smaller batch"
         return f"its process ended {how}{self._last_words()}"
 
     def _last_words(self) -> str:

@@ -74,7 +74,6 @@ class Racer:
         self._worker_peak = max(self._worker_peak, resources.worker_bytes())
         self._peak = max(self._peak, peak_rss_bytes())
         lap.batches.close()
-        held = resources.own_bytes() + resources.worker_bytes()
         found = self._look(lap)
         resources.forget_peak()  # the reference's memory is not the contestant's
         gaps = [after - before for before, after in pairwise(lap.stamps)]
@@ -91,7 +90,6 @@ class Racer:
             "idle_cpu_seconds": idle[0],
             "idle_seconds": idle[1],
             "peak_host_bytes": self._peak + self._worker_peak,
-            "held_bytes": held,
             "peak_gpu_bytes": gpu_bytes if self._device.type == "cuda" else None,
             "check": asdict(found),
         }

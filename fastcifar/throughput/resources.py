@@ -9,7 +9,7 @@ from pathlib import Path
 from fastcifar.errors import FastcifarError
 from fastcifar.machine import proc_field
 
-PROC = Path("/proc")
+PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 WINDOW, TICK = 0.1, 0.01  # seconds; Linux counts the CPU time of other processes in ticks of 10 ms
 SESSION, TIMES = 3, slice(11, 15)  # fields of /proc/PID/stat after the name; user, system, and of ended children
 
@@ -27,9 +27,14 @@ def worker_bytes() -> int:
     return sum(_kib(f"/proc/{pid}/smaps_rollup", name) for pid, _ in _workers() for name in names) * 1024
 
 
-def own_bytes() -> int:
-    """Memory that this process now has, in bytes."""
-    return _kib("/proc/self/status", "VmRSS") * 1024
+def available_bytes() -> int:
+    """Memory that the system could still give, in bytes: all that is held counts, also what processes share."""
+    free = _kib("/proc/meminfo", "MemAvailable") * 1024
+    try:
+        limit, current = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no control group, or one without a limit
+        return free
+    return min(free, limit - current)
 
 
 def forget_peak() -> None:

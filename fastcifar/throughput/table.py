@@ -53,8 +53,10 @@ def pixels(row: Mapping[str, Any]) -> str:
         return ("NOT VERIFIED: " if row["images_per_s"] else "") + row["reason"]
     if not row["verified"]:
         return ""
-    if not row["pixels_apart"]:
+    if not row["max_abs_dev"]:
         return "equal"
+    if not row["pixels_apart"]:
+        return f"equal to rounding: {row['max_abs_dev']:.1g} at most"
     return f"{100 * row['pixels_apart']:.2g} % differ, by up to {row['max_abs_dev']:.2g}"
 
 

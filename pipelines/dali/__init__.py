@@ -1,0 +1,136 @@
+"""NVIDIA DALI: its operators on the GPU or the CPU, told sample by sample what our draws say.
+
+The plain form reads by DALI's reader from its TFRecord. The form ``memory`` is fed from memory. The form ``stock`` is
+the plain one with DALI's own colour operator.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fastcifar.augment import Augment
+from fastcifar.errors import UsageError
+from fastcifar.formats.samples import I64
+from fastcifar.pipeline import Batch, Pipeline, Request
+
+if TYPE_CHECKING:
+    from fastcifar.pipelines.dali.reading import Read
+
+    Prepared = tuple[I64, Iterator[Read]]  # the ids of an epoch, and their samples
+
+INSTALL = "pip install 'fastcifar[dali]'"
+CONVERT = "convert it again: fastcifar convert SRC DEST --formats dali --overwrite"
+
+
+class DaliPipeline(Pipeline):
+    """Equal to the reference to rounding, but for rotation: DALI computes in float32 which source pixel is nearest, and
+    may take the neighbour of one that lies midway, for fewer than one pixel in 10,000. Where DALI's own contrast,
+    saturation and hue are defined otherwise than torchvision's, they are made of its smaller operators.
+
+    The form ``stock`` leaves colours to DALI's ``color_twist`` instead, and is far off: hue turns about grey in YIQ,
+    contrast is about mid-grey, the order is fixed, and nothing is clamped to [0, 1].
+
+    DALI's reader cannot be given another order once it is built. So it is a DALI pipeline of its own, built for each
+    epoch while the one before goes on; that of the operators lives as long as this object.
+
+    One epoch at a time: beginning another ends the one before.
+    """
+
+    forms = ("", "memory", "stock")
+    deviating = 0.0
+    """share of the pixels that may differ from the reference's by more than rounding"""
+
+    def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
+        """workers: DALI's threads, default torch.get_num_threads(); any number gives the same batches.
+
+        Raises UsageError for less than one, FastcifarError where DALI fails.
+        """
+        super().__init__(request, form)
+        workers = torch.get_num_threads() if workers is None else workers
+        if workers < 1:
+            raise UsageError(f"{workers} workers; at least 1 is needed")
+        start = time.perf_counter()
+        from fastcifar.pipelines.dali.operators import Operators
+        from fastcifar.pipelines.dali.reading import Memory, Records
+
+        self.differs, self.deviating = _differs(request.augment, form)
+        self._samples: Any = Memory(request) if form == "memory" else Records(request, workers)
+        self._operators = Operators(request, form == "stock", workers)
+        self._turn: object = None  # whose epoch it is
+        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "fastcifar-dali")
+        self._next: tuple[int, Future[Prepared]] | None = 0, self._pool.submit(self._prepare, 0)
+        wait([self._next[1]])
+        self.build_seconds = time.perf_counter() - start
+        """how long DALI took to load and build"""
+
+    @classmethod
+    def missing(cls, form: str) -> str | None:
+        """Imports DALI, which takes half a second, as only that tells."""
+        try:
+            import_module("nvidia.dali.fn")
+        except ImportError as error:
+            return f"DALI does not load ({error}): {INSTALL}"
+        return None
+
+    @classmethod
+    def refuses(cls, request: Request, form: str) -> str | None:
+        if request.device.type not in ("cpu", "cuda"):
+            return f"DALI works on cpu and cuda, not on {request.device}"
+        name = f"dali/{request.dataset.part(request.split)}.tfrecord"
+        if form != "memory" and name not in request.dataset.manifest["files"]:
+            return f"{request.dataset.path} has no {name}; {CONVERT}"
+        return None
+
+    def epoch(self, k: int) -> Iterator[Batch]:
+        if self._pool is None:
+            raise UsageError("this pipeline is closed; open another one")
+        self._turn = turn = object()
+        try:
+            self._operators.rewind()
+            ready, self._next = self._next, None
+            prepared = ready[1] if ready and ready[0] == k else self._pool.submit(self._prepare, k)
+            self._operators.begin(*prepared.result(), k)
+            self._next = k + 1, self._pool.submit(self._prepare, k + 1)
+            for left in range(len(self.request.ids), 0, -self.request.batch_size)[: len(self)]:
+                yield self._batch(left)
+                if self._turn is not turn:
+                    raise UsageError("this epoch is over, as another was begun or the pipeline closed")
+        finally:
+            if self._turn is turn:
+                self._operators.rewind()
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = self._next = self._samples = self._turn = None
+            self._operators.close()
+
+    def _prepare(self, k: int) -> "Prepared":
+        """The ids of epoch ``k`` in whole batches, as DALI's reader has no others, and their samples to come."""
+        order = np.resize(self.request.order(k), max(1, len(self)) * self.request.batch_size)
+        return order, self._samples.read(order)
+
+    def _batch(self, left: int) -> Batch:
+        """DALI's next batch, without what fills it up when fewer than its size are ``left``."""
+        images, labels, ids = (values[:left] for values in self._operators.batch())
+        images, device = images.permute(0, 3, 1, 2).to(self.request.dtype), self.request.device
+        return Batch(images, labels[:, 0].to(device), ids[:, 0].to(device))
+
+
+def _differs(spec: Augment, form: str) -> tuple[str, float]:
+    """Where the pixels are not the reference's, and the share of those that differ by more than rounding."""
+    if form == "stock" and spec.jitters:
+        return "colours by DALI's color_twist: hue in YIQ, contrast about mid-grey, in a fixed order, not clamped", 1.0
+    if spec.rotate:
+        return "rotation: float32 coordinates choose the neighbour for fewer than one pixel in 10,000", 1e-4
+    if spec.jitters or spec.size or spec.mean != Augment.mean or spec.std != Augment.std:
+        return "float32 arithmetic in another order: some values in their last digits", 0.0
+    return "", 0.0
+
+
+PIPELINE = DaliPipeline

@@ -1,0 +1,85 @@
+"""Where the images come from, in the order of an epoch: DALI's reader of a TFRecord file, or memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from nvidia.dali import fn, pipeline_def, tfrecord
+
+from fastcifar.atomic import writing
+from fastcifar.errors import FastcifarError
+from fastcifar.formats.samples import I64, U8, Samples
+from fastcifar.pipeline import Request
+from fastcifar.sources.source import IMAGE_SHAPE
+
+Read = dict[str, NDArray[Any]]
+"""a batch as it was read: image (B, 32, 32, 3) uint8, label and id (B, 1) int64"""
+
+
+class Memory:
+    """The images and labels of the request's part."""
+
+    def __init__(self, request: Request) -> None:
+        samples = Samples(request.dataset, request.dataset.part(request.split))
+        self._images: U8 = np.array(samples.images)
+        self._labels, self._size = samples.labels[:, None], request.batch_size
+
+    def read(self, order: I64) -> Iterator[Read]:
+        """The samples of ``order`` (N,), ids, in batches."""
+        for start in range(0, len(order), self._size):
+            ids = order[start : start + self._size]
+            yield {"image": self._images[ids], "label": self._labels[ids], "id": ids[:, None]}
+
+
+class Records:
+    """The TFRecord file of the request's part, and the lines of its index: an "offset size" for each record.
+
+    Raises FastcifarError where the index cannot be read.
+    """
+
+    def __init__(self, request: Request, threads: int) -> None:
+        part, folder = request.dataset.part(request.split), request.dataset.path / "dali"
+        self.path, index = folder / f"{part}.tfrecord", folder / f"{part}.idx"
+        try:
+            lines = np.array(index.read_bytes().splitlines())
+        except OSError as error:
+            raise FastcifarError(f"cannot read {index}: {error}") from error
+        # spaces, which the reader skips, make them one length: quickly put into any order
+        self._lines = np.char.add(np.char.ljust(lines, lines.itemsize), b"\n")
+        self._options = {"batch_size": request.batch_size, "num_threads": threads, "device_id": None}
+
+    def read(self, order: I64) -> Iterator[Read]:
+        """As `Memory.read`. DALI's reader is built here, at once, and reads when it is asked to."""
+        with TemporaryDirectory(prefix="fastcifar-") as folder:
+            index = Path(folder) / "epoch.idx"
+            with writing(index):
+                index.write_bytes(self._lines[order].tobytes())
+            return _Reader(self.path, index, self._options)
+
+
+class _Reader:
+    """An epoch from DALI's reader, which takes its order from an index file once, when it is built."""
+
+    def __init__(self, path: Path, index: Path, options: dict[str, Any]) -> None:
+        number = tfrecord.FixedLenFeature([1], tfrecord.int64, -1)
+        features = {"image": tfrecord.FixedLenFeature([], tfrecord.string, ""), "label": number, "id": number}
+
+        @pipeline_def(**options)
+        def graph() -> tuple[Any, ...]:
+            read: Any = fn.readers.tfrecord(path=str(path), index_path=str(index), features=features)
+            return tuple(read[name] for name in features)
+
+        self._names, self._dali = tuple(features), graph()
+        self._dali.build()
+
+    def __iter__(self) -> Iterator[Read]:
+        return self
+
+    def __next__(self) -> Read:
+        read = {
+            name: np.asarray(output.as_tensor()) for name, output in zip(self._names, self._dali.run(), strict=True)
+        }
+        return read | {"image": read["image"].reshape(-1, *IMAGE_SHAPE)}
