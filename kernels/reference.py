@@ -32,10 +32,11 @@ def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dty
         x_BCHW = _jitter(x_BCHW, draws)
     if spec.rotate:
         x_BCHW = _rotate(x_BCHW, draws)
-    if spec.size:
-        x_BCHW = _resize_crop(x_BCHW, *spec.size)
+    # before enlarging, whose weights add up to 1: the same to rounding, on a fiftieth of the pixels
     mean, scale = (torch.from_numpy(values).to(device).view(1, 3, 1, 1) for values in normalisation(spec))
     x_BCHW = (x_BCHW - mean) * scale
+    if spec.size:
+        x_BCHW = _resize_crop(x_BCHW, *spec.size)
     if spec.erase:
         x_BCHW = _erase(x_BCHW, draws)
     return x_BCHW.to(out_dtype, memory_format=torch.channels_last)

@@ -96,13 +96,11 @@ def _render(source: NDArray[np.uint8], rows: NDArray[np.int64], draws: Draws, sp
 
 @lru_cache(maxsize=64)
 def _constants(spec: Augment) -> tuple[NDArray, NDArray, NDArray, NDArray, int]:
-    """Mean and 1 / std for each value of what is normalised at a time, and the enlargement's taps."""
-    mean, scale = normalisation(spec)
+    """Mean and 1 / std for each value of an image, the enlargement's taps, and its crop (0: none)."""
+    normal = [np.tile(values, IMAGE_SIZE * IMAGE_SIZE) for values in normalisation(spec)]
     if spec.size is None:
-        places = IMAGE_SIZE * IMAGE_SIZE
-        return np.tile(mean, places), np.tile(scale, places), np.zeros(0, np.int64), np.zeros(0, np.float32), 0
-    resize, crop = spec.size
-    return np.tile(mean, crop), np.tile(scale, crop), *resize_taps(resize, crop), crop
+        return *normal, np.zeros(0, np.int64), np.zeros(0, np.float32), 0
+    return *normal, *resize_taps(*spec.size), spec.size[1]
 
 
 @cache

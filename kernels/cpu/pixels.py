@@ -9,6 +9,9 @@ Everything compiled that `render` calls is in this file: numba's on-disk cache n
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 SIZE = 32
 PIXELS = SIZE * SIZE
@@ -140,18 +143,12 @@ def _places(places, cos, sin, flip):
 
 @numba.njit(**_COMPILE)
 def _stretch(source, across, first, weight, crop):
-    """The 32 rows of (32, 32, 3) floats enlarged along their length: (32, crop, 3)."""
-    for row in range(SIZE):
+    """The rows of (32, 32, 3) floats that the crop shows, enlarged along their length: (32, crop, 3)."""
+    for row in range(first[0], first[crop - 1] + 2):
         for column in range(crop):
             at, to, w = (row * SIZE + first[column]) * 3, (row * crop + column) * 3, weight[column]
             for c in range(3):
                 across[to + c] = source[at + c] * (F1 - w) + source[at + 3 + c] * w
-
-
-@numba.njit(**_COMPILE)
-def _blend_rows(upper, lower, w, mean, scale, line):
-    for k in range(line.shape[0]):
-        line[k] = (upper[k] * (F1 - w) + lower[k] * w - mean[k]) * scale[k]
 
 
 @numba.njit(**_COMPILE)
@@ -160,37 +157,61 @@ def _normalise(source, mean, scale):
         source[k] = (source[k] - mean[k]) * scale[k]
 
 
-@numba.njit(**_COMPILE)
-def _to_bfloat16(bits, out):
-    """bits: float32 values seen as uint32. Rounds to nearest, ties to even."""
-    for k in range(out.shape[0]):
-        u = bits[k]
-        out[k] = np.uint16((u + np.uint32(0x7FFF) + ((u >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+@intrinsic
+def _bits(_typing, value):
+    """A float32 as the uint32 that holds it."""
+
+    def code(_context, builder, _signature, values):
+        return builder.bitcast(values[0], ir.IntType(32))
+
+    return types.uint32(types.float32), code
 
 
 @numba.njit(**_COMPILE)
-def _to_float16(values, bits, small, small_bits, out):
-    """As _to_bfloat16. Below 2**-14, adding 0.5 leaves the multiple of 2**-24 that float16 holds; small: scratch."""
-    for k in range(out.shape[0]):
-        small[k] = abs(values[k]) + HALF
-    for k in range(out.shape[0]):
-        u = bits[k] & np.uint32(0x7FFFFFFF)
-        normal = (u - np.uint32(112 << 23) + np.uint32(0xFFF) + ((u >> np.uint32(13)) & np.uint32(1))) >> np.uint32(13)
-        normal = normal if normal < np.uint32(0x7C00) else np.uint32(0x7C00)
-        tiny = small_bits[k] - np.uint32(0x3F000000)
-        half = tiny if u < np.uint32(0x38800000) else normal
-        out[k] = np.uint16(half | ((bits[k] >> np.uint32(16)) & np.uint32(0x8000)))
+def _bfloat16(x):
+    """The bits of a float32 rounded to nearest, ties to even."""
+    u = _bits(x)
+    return np.uint16((u + np.uint32(0x7FFF) + ((u >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
 
 
 @numba.njit(**_COMPILE)
-def _store(values, bits, small, small_bits, n, out32, out16, dtype, start):
-    """The first n values, cast, to the flat output from ``start`` on."""
+def _float16(x):
+    """As _bfloat16. Below 2**-14, adding 0.5 leaves the multiple of 2**-24 that float16 holds."""
+    u = _bits(x) & np.uint32(0x7FFFFFFF)
+    normal = (u - np.uint32(112 << 23) + np.uint32(0xFFF) + ((u >> np.uint32(13)) & np.uint32(1))) >> np.uint32(13)
+    normal = normal if normal < np.uint32(0x7C00) else np.uint32(0x7C00)
+    tiny = _bits(abs(x) + HALF) - np.uint32(0x3F000000)
+    half = tiny if u < np.uint32(0x38800000) else normal
+    return np.uint16(half | ((_bits(x) >> np.uint32(16)) & np.uint32(0x8000)))
+
+
+@numba.njit(**_COMPILE)
+def _store(values, out32, out16, dtype):
+    """values, cast: to out32 where dtype is FLOAT32, else to out16."""
     if dtype == FLOAT32:
-        out32[start : start + n] = values[:n]
+        for k in range(values.shape[0]):
+            out32[k] = values[k]
     elif dtype == BFLOAT16:
-        _to_bfloat16(bits, out16[start : start + n])
+        for k in range(values.shape[0]):
+            out16[k] = _bfloat16(values[k])
     else:
-        _to_float16(values, bits, small, small_bits, out16[start : start + n])
+        for k in range(values.shape[0]):
+            out16[k] = _float16(values[k])
+
+
+@numba.njit(**_COMPILE)
+def _store_blend(upper, lower, w, out32, out16, dtype):
+    """As _store, of two rows blended."""
+    rest = F1 - w
+    if dtype == FLOAT32:
+        for k in range(upper.shape[0]):
+            out32[k] = upper[k] * rest + lower[k] * w
+    elif dtype == BFLOAT16:
+        for k in range(upper.shape[0]):
+            out16[k] = _bfloat16(upper[k] * rest + lower[k] * w)
+    else:
+        for k in range(upper.shape[0]):
+            out16[k] = _float16(upper[k] * rest + lower[k] * w)
 
 
 @numba.njit(**_COMPILE)
@@ -201,9 +222,9 @@ def render(
     """Write apply's result for samples 0..len(rows)-1.
 
     images: (N, 3072) uint8, of which rows (B,) int64 are taken; then the arrays of Draws; jitters, rotates: bool;
-    mean, scale: float32 tables of 3,072 or (enlarging) 3 * crop values, channels interleaved, of the mean and of
-    1 / std; first (crop,) int64, weight (crop,) float32: enlargement taps, crop 0 for none. dtype: FLOAT32 writes
-    out32, else out16 is written (the other may be empty); both are flat.
+    mean, scale: (3072,) float32, channels interleaved, of the mean and of 1 / std; first (crop,) int64, weight (crop,)
+    float32: enlargement taps, crop 0 for none. dtype: FLOAT32 writes out32, else out16 is written (the other may be
+    empty); both are flat.
     """
     r, g, b = np.empty(PIXELS + 1, np.float32), np.empty(PIXELS + 1, np.float32), np.empty(PIXELS + 1, np.float32)
     r[OUTSIDE] = g[OUTSIDE] = b[OUTSIDE] = F0
@@ -211,9 +232,7 @@ def render(
     source = np.empty(PIXELS * 3, np.float32)
     side = crop if crop else SIZE
     wide = side * 3
-    across, line = np.empty(SIZE * wide, np.float32), np.empty(wide, np.float32)
-    small = np.empty(PIXELS * 3, np.float32)
-    source_bits, line_bits, small_bits = source.view(np.uint32), line.view(np.uint32), small.view(np.uint32)
+    across = np.empty(SIZE * wide, np.float32)
     for i in range(rows.shape[0]):
         image = images[rows[i]]
         if jitters or rotates or flip[i]:
@@ -234,17 +253,18 @@ def render(
         else:
             for k in range(PIXELS * 3):
                 source[k] = np.float32(image[k]) * PER_LEVEL
+        _normalise(source, mean, scale)
         begin = i * side * wide
         if crop:
             _stretch(source, across, first, weight, crop)
             for row in range(crop):
                 at = first[row] * wide
                 upper, lower = across[at : at + wide], across[at + wide : at + 2 * wide]
-                _blend_rows(upper, lower, weight[row], mean, scale, line)
-                _store(line, line_bits, small, small_bits, wide, out32, out16, dtype, begin + row * wide)
+                here = slice(begin + row * wide, begin + (row + 1) * wide)
+                _store_blend(upper, lower, weight[row], out32[here], out16[here], dtype)
         else:
-            _normalise(source, mean, scale)
-            _store(source, source_bits, small, small_bits, PIXELS * 3, out32, out16, dtype, begin)
+            here = slice(begin, begin + wide * side)
+            _store(source, out32[here], out16[here], dtype)
         for row in range(top[i], top[i] + height[i]):
             at = begin + (row * side + left[i]) * 3
             if dtype == FLOAT32:
