@@ -178,6 +178,8 @@ RENDERERS: dict[str, Callable[[Rows], str]] = {
     "parity-cpu.jsonl": parity,
     "training-cpu.jsonl": training,
     "accuracy-cpu.jsonl": accuracy,
+    "throughput-cpu.jsonl": throughput,
+    "feeding-cpu.jsonl": feeding,
 }
 
 

@@ -82,6 +82,8 @@ class Pipeline(ABC):
     forms: ClassVar[tuple[str, ...]] = ("",)
     differs: str = ""
     """where the pixels are not the reference's to the dtype's rounding: what differs, and why"""
+    deviating: float = 1.0
+    """of one that differs: the share of values, [0, 1], that may be off by more than float32 arithmetic rounds"""
 
     def __init__(self, request: Request, form: str = "") -> None:
         self.request, self.form = request, form
@@ -108,7 +110,8 @@ class Pipeline(ABC):
     def epoch(self, k: int) -> Iterator[Batch]:
         """The batches of epoch k >= 0, a pure function of the request and k. Stop whenever you like.
 
-        A worker's error is raised here. Raises UsageError when the pipeline is closed.
+        One epoch at a time: beginning another may end the one before, which then raises UsageError. So does a pipeline
+        that is closed. A worker's error is raised here.
         """
 
     @abstractmethod

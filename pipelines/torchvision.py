@@ -44,7 +44,6 @@ class TorchvisionPipeline(Pipeline):
 
     forms = ("", "png")
     deviating = 0.0
-    """share of the pixels that may differ from the reference's by more than rounding"""
 
     def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
         """workers: processes, default torch.get_num_threads(); any number gives the same batches.

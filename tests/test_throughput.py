@@ -22,7 +22,7 @@ from fastcifar.pipeline import Batch, Pipeline, open_pipeline
 from fastcifar.throughput import contest, process, resources, rows, verify
 from fastcifar.throughput.compare import changes, comparison, widest
 from fastcifar.throughput.contestant import Contestant
-from fastcifar.throughput.entrant import MEASURED, Rules
+from fastcifar.throughput.entrant import MEASURED, WARM_UP, Rules
 from fastcifar.throughput.matrix import Matrix
 from fastcifar.throughput.plot import plot
 from fastcifar.throughput.table import results
@@ -168,7 +168,7 @@ def test_only_what_is_verified_gets_a_speed(synthetic, started):
     assert (honest["verified"], honest["max_abs_dev"], honest["pixels_apart"]) == (True, 0, 0)
     assert honest["repeats"] == len(honest["turns"]) == 5
     assert honest["images_per_s_min"] <= honest["images_per_s"] <= honest["images_per_s_max"]
-    assert honest["images_checked"] == 6 * 16  # of the warm-up and of each turn
+    assert honest["images_checked"] == (WARM_UP + 5) * 16  # of each turn, whether it counts or not
     assert honest["ceiling_share"] == pytest.approx(honest["images_per_s"] / (1e10 / (3 * 32 * 32 * 4)))
     assert 0 < honest["cores_busy"] < 1.5
     assert honest["cores_idle"] < 0.2
@@ -296,7 +296,7 @@ def test_readme_tables_say_who_was_not_verified():
     found = [made("resident", [100.0, 90]), made("ffcv:stock", [50.0], verified=False, reason="dice of its own"),
              made("dali", [1.0], **OUT)]  # fmt: skip
     text = readme.throughput(found)
-    assert "| none, batch 512, cpu | resident | 95 (90-100) | 100 % | 10.0 % |" in text
+    assert "| none, batch 512, float32, cpu | resident | 95 (90-100) | 100 % | 10.0 % |" in text
     assert "NOT VERIFIED: dice of its own" in text
     assert "did not open in 300 s" in text
     assert "| stall |" in readme.feeding(found)
@@ -375,7 +375,7 @@ def test_the_cpu_time_of_workers_counts():
         ({"recipes": []}, "nothing to time"),
         ({"models": ["vgg"]}, "network 'vgg'"),
         ({"models": ["cnn"], "recipes": ["imagenet256"]}, "imagenet256"),
-        ({"dtype": "float64"}, "dtype 'float64'"),
+        ({"dtypes": ["float64"]}, "dtype 'float64'"),
         ({"threads": 10_000}, "--threads 10000"),
         ({"devices": ["tpu"]}, "tpu"),
     ],

@@ -40,7 +40,7 @@ def bench(
         typer.Option(help=f"Comma-separated; by default {FULL.batch_sizes}, in training {TRAINING.batch_sizes}."),
     ] = "",
     devices: Annotated[str, typer.Option(help="Comma-separated, of auto, cpu, cuda, cuda:N.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="Of the pixels: float32, bfloat16 or float16.")] = "float32",
+    dtypes: Annotated[str, typer.Option(help="Comma-separated, of float32, bfloat16, float16.")] = "float32",
     threads: Annotated[int | None, typer.Option(help="CPU cores for each; by default all that are usable.")] = None,
     models: Annotated[str, typer.Option(help="Train these on the batches: cnn, resnet18. By default none.")] = "",
     data: Annotated[Path | None, typer.Option(help="Dataset directory; by default synthetic images.")] = None,
@@ -82,7 +82,7 @@ def bench(
         batch_sizes=_sizes(batch_sizes or extent.batch_sizes),
         devices=_names(devices),
         models=_names(models),
-        dtype=dtype,
+        dtypes=_names(dtypes),
         threads=threads,
     )
     rules = {"repeats": repeats, "seconds": seconds or extent.seconds, "timeout": timeout, "unverified": unverified}

@@ -46,7 +46,7 @@ def changes(old: Rows, new: Rows) -> list[Change]:
 
 
 def _timed(rows: Rows) -> dict[tuple[Any, ...], Mapping[str, Any]]:
-    return {(*heat_of(row), row["dtype"], row["threads"], row["pipeline"]): row for row in rows if row["images_per_s"]}
+    return {(*heat_of(row), row["threads"], row["pipeline"]): row for row in rows if row["images_per_s"]}
 
 
 def _base(key: tuple[Any, ...], shared: list[tuple[Any, ...]]) -> tuple[Any, ...]:

@@ -25,8 +25,3 @@ class Contestant:
     model: str | None = None
     """the network that is trained on the batches (``trainee.NETWORKS``); None: they are taken and dropped"""
     seed: int = 0
-
-    @property
-    def heat(self) -> tuple[str | None, str, int, str]:
-        """What is the same for those that compete with each other: model, recipe, batch size, device."""
-        return self.model, self.recipe, self.batch_size, self.device

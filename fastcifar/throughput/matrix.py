@@ -1,4 +1,4 @@
-"""Which contestants there are: pipelines × recipes × batch sizes × devices × networks."""
+"""Which contestants there are: pipelines × recipes × batch sizes × dtypes × devices × networks."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,8 @@ class Matrix:
     devices: Sequence[str]
     models: Sequence[str] = ()
     """networks that are trained on the batches; none: the pipelines run alone"""
-    dtype: str = "float32"
+    dtypes: Sequence[str] = ("float32",)
+    """of the pixels"""
     threads: int | None = None
     """CPU cores for each contestant; None: all that are usable"""
 
@@ -39,11 +40,11 @@ class Matrix:
         _known("pipeline", self.pipelines, pipeline_names())
         _known("recipe", self.recipes, list(RECIPES))
         _known("network", self.models, NETWORKS)
-        _known("dtype", [self.dtype], list(PRECISIONS))
+        _known("dtype", self.dtypes, list(PRECISIONS))
         for device in self.devices:
             device_of(device)
-        if not (self.recipes and self.batch_sizes and self.devices):
-            raise UsageError("nothing to time: name at least one recipe, one batch size and one device")
+        if not (self.recipes and self.batch_sizes and self.devices and self.dtypes):
+            raise UsageError("nothing to time: name at least one recipe, batch size, device and dtype")
         if self.threads is not None and not 1 <= self.threads <= usable_cores():
             raise UsageError(f"--threads {self.threads}: there are 1 to {usable_cores()} cores to use here")
         for recipe in self.recipes if self.models else ():
@@ -63,15 +64,15 @@ class Matrix:
                     recipe=recipe,
                     batch_size=batch_size,
                     device=device,
-                    dtype=self.dtype,
+                    dtype=dtype,
                     threads=self.threads or usable_cores(),
                     data=str(dataset.path.absolute()),
                     model=model,
                 )
                 for name in ([REPLAY, *names] if model else names)
             ]
-            for device, model, recipe, batch_size in product(
-                devices, self.models or (None,), dict.fromkeys(self.recipes), dict.fromkeys(self.batch_sizes)
+            for device, model, recipe, batch_size, dtype in product(
+                devices, self.models or (None,), *map(dict.fromkeys, (self.recipes, self.batch_sizes, self.dtypes))
             )
         ]
 

@@ -32,19 +32,19 @@ CAPTION = (
 
 def title(rows: Rows) -> str:
     """What all rows have in common."""
-    threads, dtypes = ({row[key] for row in rows} for key in ("threads", "dtype"))
-    return f"{', '.join(sorted(dtypes))}, {', '.join(map(str, sorted(threads)))} threads for everyone"
+    threads = sorted({row["threads"] for row in rows})
+    return f"{', '.join(map(str, threads))} threads for everyone"
 
 
 def heat_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What those that compete with each other have in common: model, recipe, batch size, device."""
-    return tuple(row[key] for key in ("model", "recipe", "batch_size", "device"))
+    """What those that compete with each other have in common: model, recipe, batch size, dtype, device."""
+    return tuple(row[key] for key in ("model", "recipe", "batch_size", "dtype", "device"))
 
 
 def heat_name(row: Mapping[str, Any]) -> str:
     """The heat in words."""
-    model, recipe, batch_size, device = heat_of(row)
-    return f"{f'{model}, ' if model else ''}{recipe}, batch {batch_size}, {device}"
+    model, recipe, batch_size, dtype, device = heat_of(row)
+    return f"{f'{model}, ' if model else ''}{recipe}, batch {batch_size}, {dtype}, {device}"
 
 
 def pixels(row: Mapping[str, Any]) -> str:

@@ -21,7 +21,8 @@ GREY_LEVEL = 1 / 255
 """of a pixel before normalising: what an image stored in bytes cannot show"""
 FAR_SHARE = 0.01
 """of the values of a pipeline that differs may be further off than a grey level; with more it is other work"""
-CHUNK = 64  # images given to the reference at once, which needs many times their memory
+COMPARED = 128  # images of a batch, at even distances: the reference takes longer for them than a turn does
+CHUNK_VALUES = 1 << 20  # given to the reference at once: it needs many times their memory
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Check:
 
 
 def check_pixels(batch: Batch, request: Request, epoch: int) -> Check:
-    """Compare all images of a batch of ``epoch`` with the reference's, in one thread: on a machine that is busy with
+    """Compare images of a batch of ``epoch`` with the reference's, in one thread: on a machine that is busy with
     something else, threads that wait for each other at every small operation take fifty times as long.
     """
     threads = torch.get_num_threads()
@@ -84,8 +85,9 @@ def _compared(batch: Batch, request: Request, epoch: int) -> Check:
     check = Check()
     source = request.dataset.images(request.dataset.part(request.split))
     scale = torch.from_numpy(reference.normalisation(request.augment)[1]).view(3, 1, 1)
-    for start in range(0, len(rows), CHUNK):
-        here = slice(start, start + CHUNK)
+    step, chunk = -(-len(rows) // COMPARED), max(1, CHUNK_VALUES // (3 * size * size))
+    for start in range(0, len(rows), chunk * step):
+        here = slice(start, start + chunk * step, step)
         draws = draw(request.augment, request.seed, epoch, rows[here])
         expected = reference.apply(torch.from_numpy(source[rows[here]]), draws, request.augment, request.dtype).float()
         apart = (images[here].cpu().float() - expected).abs()

@@ -97,10 +97,10 @@ def _render(source: NDArray[np.uint8], rows: NDArray[np.int64], draws: Draws, sp
 @lru_cache(maxsize=64)
 def _constants(spec: Augment) -> tuple[NDArray, NDArray, NDArray, NDArray, int]:
     """Mean and 1 / std for each value of an image, the enlargement's taps, and its crop (0: none)."""
-    normal = [np.tile(values, IMAGE_SIZE * IMAGE_SIZE) for values in normalisation(spec)]
+    mean, scale = (np.tile(values, IMAGE_SIZE * IMAGE_SIZE) for values in normalisation(spec))
     if spec.size is None:
-        return *normal, np.zeros(0, np.int64), np.zeros(0, np.float32), 0
-    return *normal, *resize_taps(*spec.size), spec.size[1]
+        return mean, scale, np.zeros(0, np.int64), np.zeros(0, np.float32), 0
+    return mean, scale, *resize_taps(*spec.size), spec.size[1]
 
 
 @cache

@@ -9,9 +9,6 @@ Everything compiled that `render` calls is in this file: numba's on-disk cache n
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 SIZE = 32
 PIXELS = SIZE * SIZE
@@ -157,14 +154,10 @@ def _normalise(source, mean, scale):
         source[k] = (source[k] - mean[k]) * scale[k]
 
 
-@intrinsic
-def _bits(_typing, value):
+@numba.njit(**_COMPILE)
+def _bits(x):
     """A float32 as the uint32 that holds it."""
-
-    def code(_context, builder, _signature, values):
-        return builder.bitcast(values[0], ir.IntType(32))
-
-    return types.uint32(types.float32), code
+    return np.float32(x).view(np.uint32)
 
 
 @numba.njit(**_COMPILE)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from fastcifar.pipelines.resident import Buffers
+from torch import Tensor
 
 from fastcifar.augment import Augment
 from fastcifar.errors import UsageError
@@ -43,7 +45,6 @@ class DaliPipeline(Pipeline):
 
     forms = ("", "memory", "stock")
     deviating = 0.0
-    """share of the pixels that may differ from the reference's by more than rounding"""
 
     def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
         """workers: DALI's threads, default torch.get_num_threads(); any number gives the same batches.
@@ -61,6 +62,7 @@ class DaliPipeline(Pipeline):
         self.differs, self.deviating = _differs(request.augment, form)
         self._samples: Any = Memory(request) if form == "memory" else Records(request, workers)
         self._operators = Operators(request, form == "stock", workers)
+        self._buffers = Buffers()
         self._turn: object = None  # whose epoch it is
         self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "fastcifar-dali")
         self._next: tuple[int, Future[Prepared]] | None = 0, self._pool.submit(self._prepare, 0)
@@ -108,6 +110,7 @@ class DaliPipeline(Pipeline):
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = self._next = self._samples = self._turn = None
+            self._buffers = Buffers()
             self._operators.close()
 
     def _prepare(self, k: int) -> "Prepared":
@@ -118,8 +121,15 @@ class DaliPipeline(Pipeline):
     def _batch(self, left: int) -> Batch:
         """DALI's next batch, without what fills it up when fewer than its size are ``left``."""
         images, labels, ids = (values[:left] for values in self._operators.batch())
-        images, device = images.permute(0, 3, 1, 2).to(self.request.dtype), self.request.device
+        images, device = self._cast(images.permute(0, 3, 1, 2)), self.request.device
         return Batch(images, labels[:, 0].to(device), ids[:, 0].to(device))
+
+    def _cast(self, images: Tensor) -> Tensor:
+        """What DALI did not cast, on the CPU into memory that is used again: fresh pages cost more than the cast."""
+        dtype = self.request.dtype
+        if images.dtype == dtype or images.device.type != "cpu":
+            return images.to(dtype)
+        return self._buffers.images(len(images), images.shape[2], dtype).copy_(images)
 
 
 def _differs(spec: Augment, form: str) -> tuple[str, float]:

@@ -29,7 +29,8 @@ class Operators:
             "batch_size": request.batch_size,
             "num_threads": threads,
             "device_id": _number(request.device),
-            "half": request.dtype == torch.float16,  # DALI has no bfloat16
+            # DALI has no bfloat16, and on the CPU torch casts twice as fast
+            "half": request.dtype == torch.float16 and request.device.type == "cuda",
         }
         self._coming: Iterator[Read] = iter(())  # what DALI will be fed
         self._dali: Any = None
