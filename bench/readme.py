@@ -14,28 +14,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import rows
+from bench import contests, rows
+from bench.markdown import Rows, table, under
 from fastcifar.report.table import spread
-from fastcifar.throughput.table import heat_name, pixels
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BLOCK = re.compile(r"(<!-- rows (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-Rows = list[dict[str, Any]]
-
-
-def _table(header: list[str], body: list[list[str]]) -> str:
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def _under(table: str, found: Rows, packages: tuple[str, ...] = ("torch", "torchvision", "numba")) -> str:
-    around = found[0]["environment"]
-    dirty = {str(row["environment"]["commit"])[:8]: row["environment"]["dirty"] for row in found}
-    commits = ", ".join(f"{commit}{' with other changes' if dirty[commit] else ''}" for commit in dirty)
-    versions = ", ".join(f"{name} {around['versions'][name]}" for name in packages)
-    return (
-        f"{table}\n{around['cpu']}, {around['cores']} cores; Python {around['python']}, {versions}; commit {commits}.\n"
-    )
 
 
 def kernels(found: Rows) -> str:
@@ -62,7 +46,7 @@ def kernels(found: Rows) -> str:
         "plain numba loop",
         "of memory-write bandwidth",
     ]
-    return _under(_table(header, body), found)
+    return under(table(header, body), found)
 
 
 def parity(found: Rows) -> str:
@@ -86,7 +70,7 @@ def parity(found: Rows) -> str:
         "CPU kernel from reference, float32",
         "bfloat16",
     ]
-    return _under(_table(header, body), found)
+    return under(table(header, body), found)
 
 
 def training(found: Rows) -> str:
@@ -103,7 +87,7 @@ def training(found: Rows) -> str:
         for row in found
     ]
     header = ["loop", "seconds an epoch", "images/s: median (range)", "fastcifar is faster by", "data stall"]
-    return _under(_table(header, body), found)
+    return under(table(header, body), found)
 
 
 def accuracy(found: Rows) -> str:
@@ -123,54 +107,7 @@ def accuracy(found: Rows) -> str:
         for (number, model, recipe, protocol, _), group in groups.items()
     ]
     header = ["configuration", "seeds", "accuracy, %", "epochs", "seconds a run"]
-    return _under(_table(header, body), found)
-
-
-def throughput(found: Rows) -> str:
-    """images/s of the pipelines by recipe, and what their pixels were found to be."""
-    return _contest(found, "of memory-write bandwidth", "ceiling_share")
-
-
-def feeding(found: Rows) -> str:
-    """images/s of training by network and pipeline, and what the network could do more on replayed batches."""
-    return _contest(found, "stall", "stall")
-
-
-def _contest(found: Rows, title: str, share: str) -> str:
-    """A line for each contestant; ``share`` is the key of the column, called ``title``, that is a share."""
-    fastest: dict[str, float] = {}
-    for row in found:
-        fastest[heat_name(row)] = max(fastest.get(heat_name(row), 0), row["images_per_s"] or 0)
-    body = []
-    for row in found:
-        line = [heat_name(row), row["pipeline"]]
-        if not row["images_per_s"]:
-            body.append([*line, *[""] * 6, pixels(row)])
-            continue
-        body.append(
-            [
-                *line,
-                f"{row['images_per_s']:,.0f} ({row['images_per_s_min']:,.0f}-{row['images_per_s_max']:,.0f})",
-                f"{100 * row['images_per_s'] / fastest[heat_name(row)]:.3g} %",
-                "" if row[share] is None else f"{100 * row[share]:.1f} %",
-                f"{1000 * row['gap_p99_seconds']:,.1f}" if row["gap_p99_seconds"] is not None else "",
-                f"{row['cpu_seconds_per_million']:,.0f}",
-                f"{row['peak_host_bytes'] / 1e6:,.0f}",
-                pixels(row),
-            ]
-        )
-    header = [
-        "recipe, batch",
-        "pipeline",
-        "images/s: median (range)",
-        "of the fastest",
-        title,
-        "99 % of gaps below, ms",
-        "CPU core-seconds a million images",
-        "memory, MB",
-        "pixels",
-    ]
-    return _under(_table(header, body), found, ("torch", "torchvision", "numba", "ffcv", "dali"))
+    return under(table(header, body), found)
 
 
 RENDERERS: dict[str, Callable[[Rows], str]] = {
@@ -178,8 +115,8 @@ RENDERERS: dict[str, Callable[[Rows], str]] = {
     "parity-cpu.jsonl": parity,
     "training-cpu.jsonl": training,
     "accuracy-cpu.jsonl": accuracy,
-    "throughput-cpu.jsonl": throughput,
-    "feeding-cpu.jsonl": feeding,
+    "throughput-cpu.jsonl": contests.throughput,
+    "feeding-cpu.jsonl": contests.feeding,
 }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from fastcifar import machine
 from fastcifar.models import build
 from fastcifar.models.noise import Noise
 from fastcifar.pipeline import Batch
@@ -29,6 +30,8 @@ class Learner:
     @classmethod
     def new(cls, spec: RunSpec, classes: int, device: torch.device) -> "Learner":
         """With the spec's initial weights, on ``device``, channels_last."""
+        if device.type == "cpu":
+            machine.keep_freed_memory()
         model = build(spec.model, classes, spec.dropout, spec.seed).to(device).to(memory_format=torch.channels_last)
         optimizer = torch.optim.Adam(model.parameters(), lr=spec.lr, weight_decay=spec.l2, fused=True)
         # bfloat16 has float32's range and needs no scaling

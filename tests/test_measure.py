@@ -1,6 +1,7 @@
 """Clocks, order of contestants, bandwidth, memory and the environment that a measurement carries."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -159,3 +160,29 @@ def test_gpus_are_read_from_the_driver_s_answer(monkeypatch: pytest.MonkeyPatch)
     ]
     monkeypatch.setattr(machine, "_output", lambda *_: None)
     assert machine.gpus() == []
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "confstr") or "glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or ""), reason="glibc"
+)
+def test_freed_memory_is_kept_and_not_cleared_again() -> None:
+    code = """if True:
+        import resource, sys, numpy as np
+        from fastcifar import machine
+        if sys.argv[1] == "kept":
+            machine.keep_freed_memory()
+        def faults():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        def use():
+            kept = [np.ones(n, np.uint8) for n in (3_000_000, 2_000_000, 40_000_000)]
+        use()
+        before = faults()
+        for _ in range(20):
+            use()
+        print(faults() - before)
+    """
+    kept, given_back = (
+        int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("kept", "given back")
+    )
+    assert kept < 20 < given_back / 5

@@ -30,7 +30,7 @@ from fastcifar.throughput.table import results
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench import readme  # noqa: E402
+from bench import contests  # noqa: E402
 
 FAKE = '''
 import os, time
@@ -253,7 +253,8 @@ def made(pipeline: str, speeds: list[float], **other: Any) -> dict[str, Any]:
         **dict.fromkeys(KEYS), "bench": "throughput", "pipeline": pipeline, "recipe": "none", "device": "cpu",
         "dtype": "float32", "batch_size": 512, "threads": 2, **rows.rates(speeds), "turns": speeds, "verified": True,
         "max_abs_dev": 0.0, "pixels_apart": 0.0, "ceiling_images_per_s": 1e6, "ceiling_share": 0.1,
-        "cpu_seconds_per_million": 1.0, "peak_host_bytes": 1e9, "environment": around, **other,
+        "cpu_seconds_per_million": 1.0, "peak_host_bytes": 1e9, "gap_p99_seconds": 0.01, "build_seconds": 1.5,
+        "first_batch_seconds": 0.5, "environment": around, **other,
     }  # fmt: skip
 
 
@@ -295,11 +296,16 @@ def test_plot_draws_what_has_a_speed(tmp_path):
 def test_readme_tables_say_who_was_not_verified():
     found = [made("resident", [100.0, 90]), made("ffcv:stock", [50.0], verified=False, reason="dice of its own"),
              made("dali", [1.0], **OUT)]  # fmt: skip
-    text = readme.throughput(found)
-    assert "| none, batch 512, float32, cpu | resident | 95 (90-100) | 100 % | 10.0 % |" in text
+    text = contests.throughput(found)
+    assert "| resident | 95 (100 %) |" in text
+    assert "| ffcv:stock | 50 (52.6 %) NOT VERIFIED |" in text
+    assert "| dali | none |" in text
+    assert "- dali: did not open in 300 s (none, float32)" in text
+    assert "| memory could take | 1,000,000 |" in text
+    assert "| resident | 90-100 | 10.0 | 2.0 | 1 | 1,000 | equal |" in text
     assert "NOT VERIFIED: dice of its own" in text
-    assert "did not open in 300 s" in text
-    assert "| stall |" in readme.feeding(found)
+    fed = [made("replay", [200.0], model="cnn"), made("resident", [100.0], model="cnn", stall=0.5)]
+    assert "| cnn | resident | 100 (50 %) | 50.0 % | equal |" in contests.feeding(fed)
 
 
 def test_rows_that_cannot_be_read(tmp_path):
