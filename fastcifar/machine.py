@@ -8,8 +8,8 @@ from ctypes import CDLL
 from importlib import metadata
 from pathlib import Path
 
-# of malloc.h: M_TRIM_THRESHOLD, free memory at the heap's end from which on it is given back; M_MMAP_THRESHOLD, size of
-# an allocation from which on it is a mapping of its own, which is given back at once. Both in bytes, as high as they go.
+# of malloc.h, in bytes: M_TRIM_THRESHOLD, free memory at the heap's end that is given back; M_MMAP_THRESHOLD, the size
+# of an allocation that is a mapping of its own, given back at once. Both are more than a step of training needs.
 GLIBC_THRESHOLDS = {-1: 2**31 - 1, -3: 2**30}
 CHECKOUT = Path(__file__).resolve().parent.parent
 
