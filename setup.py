@@ -21,6 +21,7 @@ PACKAGES = {
     "fastcifar.throughput": "fastcifar/throughput",
     "fastcifar.kernels": "kernels",
     "fastcifar.kernels.cpu": "kernels/cpu",
+    "fastcifar.kernels.gpu": "kernels/gpu",
     "fastcifar.pipelines": "pipelines",
     "fastcifar.pipelines.dali": "pipelines/dali",
     "fastcifar.pipelines.ffcv": "pipelines/ffcv",

@@ -1,5 +1,7 @@
 """Small datasets that many tests share."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import settings
@@ -8,6 +10,9 @@ from fastcifar.convert import convert
 from fastcifar.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.formats import FORMATS, extra_formats
+
+if not torch.cuda.is_available():  # before any kernel is defined
+    os.environ["TRITON_INTERPRET"] = "1"
 
 # so small, one thread is the fastest; and a subprocess with OMP_NUM_THREADS=1 then adds in the same order
 torch.set_num_threads(1)

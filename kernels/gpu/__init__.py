@@ -1,0 +1,145 @@
+"""The GPU kernel: Triton, a program an image, from sample ids to finished batches in one launch, two when enlarging.
+
+Order, seed and epoch are read from device memory, so a launch can be captured in a CUDA graph and replayed for other
+samples. Under TRITON_INTERPRET=1 everything here runs on the CPU, slowly, for tests.
+"""
+
+from dataclasses import fields
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import triton
+from fastcifar.kernels.gpu import pixels
+from fastcifar.kernels.reference import check, normalisation, resize_taps
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastcifar.augment import IMAGE_SIZE, JITTER_ORDERS, Augment, Draws
+from fastcifar.philox import key_of
+
+INTERPRETED = not isinstance(pixels.augment, triton.JITFunction)
+"""whether the kernels run in Triton's interpreter, which takes tensors in host memory"""
+WIDE = 256  # values of an output row a program of one warp writes: 16 bytes of float16 a thread
+# no fused multiply-add: the operations of the reference give its bits
+COMPILE = {"num_warps": 4, "enable_fp_fusion": False}
+COMPILE_ENLARGE = {"num_warps": 1, "enable_fp_fusion": False}
+
+
+class Tables(NamedTuple):
+    """What the kernels read of a spec, on a device; see `pixels.augment` and `pixels.enlarge`."""
+
+    bounds: Tensor
+    orders: Tensor
+    normal: Tensor
+    first: Tensor
+    weight: Tensor
+    row_starts: Tensor
+
+
+@lru_cache(maxsize=64)
+def tables(spec: Augment, device: torch.device) -> Tables:
+    """A spec's tables, kept: a captured launch goes on reading them."""
+    first, weight = resize_taps(*spec.size) if spec.size else (np.zeros(1, np.int64), np.zeros(1, np.float32))
+    arrays = (
+        np.array(spec.bounds(), np.int64),
+        JITTER_ORDERS.astype(np.int64),
+        np.concatenate(normalisation(spec)),
+        first,
+        weight,
+        np.searchsorted(first, np.arange(IMAGE_SIZE)),
+    )
+    return Tables(*(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays))
+
+
+def clock_of(seed: int, epoch: int, device: torch.device, batch: int = 0) -> Tensor:
+    """(3,) int64 on ``device``: what a launch reads its seed (the bits of a uint64), epoch and batch number from."""
+    key_of(seed)
+    signed = seed - (1 << 64) if seed >> 63 else seed
+    return torch.tensor([signed, epoch, batch], dtype=torch.int64, device=device)
+
+
+def render(
+    images: Tensor,
+    labels: Tensor,
+    order: Tensor,
+    clock: Tensor,
+    spec: Augment,
+    out: Tensor,
+    out_labels: Tensor,
+    out_ids: Tensor,
+    given: Tensor | None = None,
+) -> None:
+    """Write the batch of samples order[clock[2] * B : (clock[2] + 1) * B], all on one device.
+
+    images: (N, 32, 32, 3) uint8, contiguous; labels: (N,) int64; order: (M,) int64 ids in [0, N), M at least what is
+    read of it; clock: `clock_of`. out: (B, 3, S, S), channels_last, float32, float16 or bfloat16; out_labels, out_ids:
+    (B,) int64. given: (B, 16) int32, draws to use instead of one's own (`packed`).
+    """
+    known, batch = tables(spec, images.device), len(out)
+    if not batch:
+        return
+    given_or_none = known.bounds if given is None else given
+    small = out
+    if spec.size:
+        small = torch.empty((batch, IMAGE_SIZE * IMAGE_SIZE * 3), dtype=torch.float32, device=images.device)
+    pixels.augment[(batch,)](
+        images, labels, order, clock, known.bounds, known.orders, given_or_none, known.normal,
+        small, out_labels, out_ids,
+        BATCH=batch, JITTERS=spec.jitters, ROTATES=spec.rotate > 0, ERASES=spec.erase > 0 and not spec.size,
+        GIVEN=given is not None, BY_HAND=INTERPRETED, **COMPILE,
+    )  # fmt: skip
+    if spec.size:
+        crop = spec.size[1]
+        pixels.enlarge[(batch, IMAGE_SIZE - 1, triton.cdiv(3 * crop, WIDE))](
+            small, out_ids, clock, known.bounds, given_or_none, known.first, known.weight, known.row_starts, out,
+            CROP=crop, WIDE=WIDE, ERASES=spec.erase > 0, GIVEN=given is not None, BY_HAND=INTERPRETED,
+            **COMPILE_ENLARGE,
+        )  # fmt: skip
+
+
+def draw(spec: Augment, seed: int, epoch: int, ids: NDArray[np.int64], device: torch.device) -> Draws:
+    """`augment.draw` by the kernels' own dice on ``device``: the same bits. ids: (N,) int64 in [0, 2**32)."""
+    known = tables(spec, device)
+    rows = torch.zeros((len(ids), int(pixels.COLUMNS)), dtype=torch.int32, device=device)
+    if len(ids):
+        pixels.write_draws[(len(ids),)](
+            torch.from_numpy(ids).to(device), clock_of(seed, epoch, device), known.bounds, known.orders, rows, **COMPILE
+        )
+    return _unpacked(rows.cpu().numpy())
+
+
+def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dtype = torch.float32) -> Tensor:
+    """`reference.apply` with given draws: the same arguments, errors and bits, on the images' device."""
+    check(images_BHWC, len(draws), out_dtype)
+    batch, device, size = len(draws), images_BHWC.device, spec.out_size
+    out = torch.empty((batch, 3, size, size), dtype=out_dtype, device=device, memory_format=torch.channels_last)
+    order = torch.arange(batch, device=device)
+    render(
+        images_BHWC.contiguous(), order, order, clock_of(0, 0, device), spec, out, torch.empty_like(order),
+        torch.empty_like(order), packed(draws).to(device),
+    )  # fmt: skip
+    return out
+
+
+def packed(draws: Draws) -> Tensor:
+    """(B, 16) int32: the fields of Draws in their order, ``order`` as four, floats as their bits."""
+    columns = []
+    for field in fields(Draws):
+        values = getattr(draws, field.name)
+        values = values.view(np.int32) if values.dtype == np.float32 else values.astype(np.int32)
+        columns.append(values.reshape(len(draws), -1))
+    return torch.from_numpy(np.concatenate(columns, axis=1))
+
+
+def _unpacked(rows: NDArray[np.int32]) -> Draws:
+    """What `packed` made of them."""
+    draws, at = Draws.empty(len(rows)), 0
+    for field in fields(Draws):
+        target = getattr(draws, field.name)
+        width = 4 if field.name == "order" else 1
+        values = np.ascontiguousarray(rows[:, at : at + width]).reshape(target.shape)
+        target[...] = values.view(np.float32) if target.dtype == np.float32 else values
+        at += width
+    return draws

@@ -1,0 +1,143 @@
+"""`augment.draw` inside a Triton kernel: the same integers, for one sample a program.
+
+A function here returns scalars. What a spec says comes from device memory: ``bounds``, the int64 fields of
+`augment.Bounds` in their order, so that no spec is compiled for by itself.
+"""
+
+import triton
+import triton.language as tl
+
+from fastcifar import fixedpoint
+from fastcifar.augment import ERASE_TRIES, Bounds
+from fastcifar.philox import Stream
+
+_GATES, _JITTER, _ERASE = (tl.constexpr(int(stream)) for stream in (Stream.GATES, Stream.JITTER, Stream.ERASE))
+_TRIES = tl.constexpr(ERASE_TRIES)
+_AT_FLIP, _AT_FACTORS, _AT_ROTATE, _AT_ERASE, _AT_AREA, _AT_ASPECT, _AT_SIZE = (
+    tl.constexpr(Bounds._fields.index(name))
+    for name in ("flip", "brightness", "rotate", "erase", "area", "aspect", "out_size")
+)
+_S1, _S3, _S5, _S7, _S9 = (tl.constexpr(c) for c in fixedpoint.SIN_COEFFICIENTS)
+_C0, _C2, _C4, _C6, _C8, _C10 = (tl.constexpr(c) for c in fixedpoint.COS_COEFFICIENTS)
+_E0, _E1, _E2, _E3, _E4, _E5, _E6, _E7, _E8, _E9, _E10 = (tl.constexpr(c) for c in fixedpoint.EXP2_COEFFICIENTS)
+_FACTOR_UNIT, _RECTANGLE_UNIT = tl.constexpr(1 / fixedpoint.FACTOR_ONE), tl.constexpr(2.0**-40)
+
+
+@triton.jit
+def words(seed, sample, epoch, stream, block):
+    """Four uint32 words of the counter (sample, epoch, stream, block) under a 64-bit seed; all scalars."""
+    return tl.philox(
+        seed, sample.to(tl.uint32), epoch.to(tl.uint32), tl.full((), stream, tl.uint32), block.to(tl.uint32)
+    )
+
+
+@triton.jit
+def _between(word, bounds, at):
+    """The integer that a word draws from the (low, span) at ``at``, as `philox.scaled` does; int64."""
+    return tl.load(bounds + at) + ((word.to(tl.int64) * tl.load(bounds + at + 1)) >> 32)
+
+
+@triton.jit
+def _factor(word, bounds, at):
+    return _between(word, bounds, at).to(tl.float32) * _FACTOR_UNIT
+
+
+@triton.jit
+def _sine(x, square):
+    value = ((square * _S9) >> 30) + _S7
+    value = ((value * square) >> 30) + _S5
+    value = ((value * square) >> 30) + _S3
+    value = ((value * square) >> 30) + _S1
+    return (x * value) >> 30
+
+
+@triton.jit
+def _cosine(square):
+    value = ((square * _C10) >> 30) + _C8
+    value = ((value * square) >> 30) + _C6
+    value = ((value * square) >> 30) + _C4
+    value = ((value * square) >> 30) + _C2
+    return ((value * square) >> 30) + _C0
+
+
+@triton.jit
+def _cos_sin(angle):
+    """`fixedpoint.cos_sin` of an int64 scalar; int64."""
+    quadrant = (angle + (1 << 28)) >> 29
+    x = (angle - (quadrant << 29)) << 2
+    square = (x * x) >> 30
+    sine, cosine = _sine(x, square), _cosine(square)
+    quadrant = quadrant & 3
+    odd = (quadrant & 1) == 1
+    cos, sin = tl.where(odd, sine, cosine), tl.where(odd, cosine, sine)
+    cos = tl.where((quadrant == 1) | (quadrant == 2), -cos, cos)
+    sin = tl.where(quadrant >= 2, -sin, sin)
+    return (cos + 32) >> 6, (sin + 32) >> 6
+
+
+@triton.jit
+def _exp2(log):
+    """`fixedpoint.exp2` of an int64 scalar; int64."""
+    whole, x = log >> 24, (log & ((1 << 24) - 1)) << 6
+    value = ((x * _E10) >> 30) + _E9
+    value = ((value * x) >> 30) + _E8
+    value = ((value * x) >> 30) + _E7
+    value = ((value * x) >> 30) + _E6
+    value = ((value * x) >> 30) + _E5
+    value = ((value * x) >> 30) + _E4
+    value = ((value * x) >> 30) + _E3
+    value = ((value * x) >> 30) + _E2
+    value = ((value * x) >> 30) + _E1
+    value = ((value * x) >> 30) + _E0
+    return value >> (6 - tl.minimum(whole, 6)) << tl.maximum(whole - 6, 0)
+
+
+@triton.jit
+def _side(pixels, log_aspect):
+    length = tl.math.sqrt_rn(pixels * _exp2(log_aspect).to(tl.float32) * _RECTANGLE_UNIT)
+    return tl.math.floor(length + 0.5).to(tl.int64)
+
+
+@triton.jit
+def rectangle(seed, sample, epoch, bounds):
+    """Top, left, height, width (int64 pixels of the output) of what is erased; all 0 where nothing is."""
+    _, _, _, gate = words(seed, sample, epoch, _GATES, tl.full((), 0, tl.int64))
+    size = tl.load(bounds + _AT_SIZE)
+    pending = gate.to(tl.int64) < tl.load(bounds + _AT_ERASE)
+    block, zero = tl.full((), 0, tl.int64), tl.full((), 0, tl.int64)
+    top, left, height, width = zero, zero, zero, zero
+    while pending & (block < _TRIES):
+        area_word, aspect_word, top_word, left_word = words(seed, sample, epoch, _ERASE, block)
+        pixels = ((_between(area_word, bounds, _AT_AREA) * (size * size)) >> 14).to(tl.float32)
+        aspect = _between(aspect_word, bounds, _AT_ASPECT)
+        tall, wide = _side(pixels, aspect), _side(pixels, -aspect)
+        fits = (tall < size) & (wide < size)
+        height, width = tl.where(fits, tall, zero), tl.where(fits, wide, zero)
+        top = tl.where(fits, (top_word.to(tl.int64) * (size - tall + 1)) >> 32, zero)
+        left = tl.where(fits, (left_word.to(tl.int64) * (size - wide + 1)) >> 32, zero)
+        pending = fits == 0
+        block += 1
+    return top, left, height, width
+
+
+@triton.jit
+def gates(seed, sample, epoch, bounds):
+    """Flip (bool), the number of the jitter order in [0, 24), angle, cosine and sine (all int64)."""
+    flip_word, angle_word, order_word, _ = words(seed, sample, epoch, _GATES, tl.full((), 0, tl.int64))
+    flip = flip_word.to(tl.int64) < tl.load(bounds + _AT_FLIP)
+    order = (order_word.to(tl.int64) * 24) >> 32
+    angle = _between(angle_word, bounds, _AT_ROTATE)
+    cos, sin = _cos_sin(angle)
+    return flip, order, angle, cos, sin
+
+
+@triton.jit
+def factors(seed, sample, epoch, bounds):
+    """Brightness, contrast, saturation and hue, float32."""
+    a, b, c, d = words(seed, sample, epoch, _JITTER, tl.full((), 0, tl.int64))
+    return (
+        _factor(a, bounds, _AT_FACTORS),
+        _factor(b, bounds, _AT_FACTORS + 2),
+        _factor(c, bounds, _AT_FACTORS + 4),
+        _factor(d, bounds, _AT_FACTORS + 6),
+    )

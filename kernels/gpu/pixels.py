@@ -1,0 +1,211 @@
+"""The pixels of one image in a Triton program: three planes of 1,024 float32 in registers, and the enlargement.
+
+The operations are those of ``kernels/reference``, in its order, compiled without fused multiply-adds: the same bits.
+"""
+
+import triton
+import triton.language as tl
+from fastcifar.kernels.gpu import dice
+
+PIXELS = tl.constexpr(1024)
+_SIZE = tl.constexpr(32)
+_PER_LEVEL = tl.constexpr(1 / 255)
+_RED, _GREEN, _BLUE = tl.constexpr(0.2989), tl.constexpr(0.587), tl.constexpr(0.114)
+COLUMNS = tl.constexpr(16)  # of the table of given draws: the fields of Draws in their order, ``order`` as four
+
+
+@triton.jit
+def _clamp(x):
+    return tl.minimum(tl.maximum(x, 0.0), 1.0)
+
+
+@triton.jit
+def _grey(r, g, b):
+    return r * _RED + g * _GREEN + b * _BLUE
+
+
+@triton.jit
+def _sector(value, chroma, k):
+    """One channel of HSV's inverse; k in [0, 12) sextants."""
+    k = tl.where(k >= 6.0, k - 6.0, k)
+    return value - chroma * _clamp(tl.minimum(k, 4.0 - k))
+
+
+@triton.jit
+def _hue(r, g, b, turn):
+    value, low = tl.maximum(tl.maximum(r, g), b), tl.minimum(tl.minimum(r, g), b)
+    chroma = value - low
+    # choosing the numerator first leaves one division
+    numerator = tl.where(r == value, g - b, tl.where(g == value, b - r, r - g))
+    start = tl.where(r == value, 0.0, tl.where(g == value, 2.0, 4.0))
+    h = start + tl.math.div_rn(numerator, tl.where(chroma > 0.0, chroma, 1.0)) + 6.0 * turn
+    h = tl.where(h < 0.0, h + 6.0, h)
+    h = tl.where(h >= 6.0, h - 6.0, h)
+    return _sector(value, chroma, 5.0 + h), _sector(value, chroma, 3.0 + h), _sector(value, chroma, 1.0 + h)
+
+
+@triton.jit
+def _jitter(r, g, b, part, brightness, contrast, saturation, hue):
+    """One of the four parts, the same for the whole image: no thread waits for another's branch."""
+    if part == 0:
+        r, g, b = _clamp(r * brightness), _clamp(g * brightness), _clamp(b * brightness)
+    elif part == 1:
+        # float64 holds the sum exactly but for freak images, so its order does not matter
+        mean = (tl.sum(_grey(r, g, b).to(tl.float64), 0) / PIXELS).to(tl.float32)
+        rest = (1.0 - contrast) * mean
+        r, g, b = _clamp(contrast * r + rest), _clamp(contrast * g + rest), _clamp(contrast * b + rest)
+    elif part == 2:
+        rest = (1.0 - saturation) * _grey(r, g, b)
+        r, g, b = _clamp(saturation * r + rest), _clamp(saturation * g + rest), _clamp(saturation * b + rest)
+    else:
+        r, g, b = _hue(r, g, b, hue)
+    return r, g, b
+
+
+@triton.jit
+def _turned(plane, place, inside):
+    return tl.where(inside, tl.gather(plane, place, 0), 0.0)
+
+
+@triton.jit
+def cast(x, DTYPE: tl.constexpr, BY_HAND: tl.constexpr):
+    """x, float32, rounded to nearest, ties to even. BY_HAND: by integers, as Triton's interpreter truncates."""
+    if BY_HAND and tl.bfloat16 == DTYPE:
+        u = x.to(tl.uint32, bitcast=True)
+        x = ((u + 0x7FFF + ((u >> 16) & 1)) >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
+    return x.to(DTYPE)
+
+
+@triton.jit
+def augment(
+    images, labels, order, clock, bounds, orders, given, normal, out, out_labels, out_ids,
+    BATCH: tl.constexpr, JITTERS: tl.constexpr, ROTATES: tl.constexpr, ERASES: tl.constexpr, GIVEN: tl.constexpr,
+    BY_HAND: tl.constexpr,
+):  # fmt: skip
+    """Program n writes sample n of a batch: all but the enlargement.
+
+    images: (N, 3072) uint8; labels: (N,) int64; order: (M,) int64 sample ids; clock: int64 seed, epoch, and the batch's
+    number in the order; bounds: see `dice`; orders: (24, 4) int64, the jitter orders; given: (BATCH, COLUMNS) int32
+    draws, floats as their bits, used where GIVEN; normal: (6,) float32, mean and 1 / std.
+    out: (BATCH, 3072), channels interleaved; out_labels, out_ids: (BATCH,) int64.
+    """
+    n = tl.program_id(0)
+    seed, epoch = tl.load(clock), tl.load(clock + 1)
+    sample = tl.load(order + tl.load(clock + 2) * BATCH + n)
+    tl.store(out_ids + n, sample)
+    tl.store(out_labels + n, tl.load(labels + sample))
+    if GIVEN:
+        row = given + n * COLUMNS
+        flip = tl.load(row) != 0
+        cos, sin = tl.load(row + 10).to(tl.int64), tl.load(row + 11).to(tl.int64)
+    else:
+        flip, order_number, _, cos, sin = dice.gates(seed, sample, epoch, bounds)
+    p = tl.arange(0, PIXELS)
+    y, x = p // _SIZE, p % _SIZE
+    source = images + sample * (PIXELS * 3) + (y * _SIZE + (x ^ tl.where(flip, _SIZE - 1, 0))) * 3
+    r = tl.load(source).to(tl.float32) * _PER_LEVEL
+    g = tl.load(source + 1).to(tl.float32) * _PER_LEVEL
+    b = tl.load(source + 2).to(tl.float32) * _PER_LEVEL
+    if JITTERS:
+        if GIVEN:
+            brightness = tl.load(row + 5).to(tl.float32, bitcast=True)
+            contrast = tl.load(row + 6).to(tl.float32, bitcast=True)
+            saturation = tl.load(row + 7).to(tl.float32, bitcast=True)
+            hue = tl.load(row + 8).to(tl.float32, bitcast=True)
+        else:
+            brightness, contrast, saturation, hue = dice.factors(seed, sample, epoch, bounds)
+        for step in tl.static_range(4):
+            if GIVEN:
+                part = tl.load(row + 1 + step).to(tl.int64)
+            else:
+                part = tl.load(orders + order_number * 4 + step)
+            r, g, b = _jitter(r, g, b, part, brightness, contrast, saturation, hue)
+    if ROTATES:
+        # odd half-pixel offsets from the centre times cosine and sine: places in 2**-25 pixel, below 2**31
+        c, s = cos.to(tl.int32), sin.to(tl.int32)
+        dx, dy, centre = 2 * x - (_SIZE - 1), 2 * y - (_SIZE - 1), ((_SIZE - 1) << 24) + (1 << 24)
+        column, line = (c * dx - s * dy + centre) >> 25, (s * dx + c * dy + centre) >> 25
+        inside = (column >= 0) & (column < _SIZE) & (line >= 0) & (line < _SIZE)
+        place = tl.where(inside, line * _SIZE + column, 0)
+        r, g, b = _turned(r, place, inside), _turned(g, place, inside), _turned(b, place, inside)
+    r = (r - tl.load(normal)) * tl.load(normal + 3)
+    g = (g - tl.load(normal + 1)) * tl.load(normal + 4)
+    b = (b - tl.load(normal + 2)) * tl.load(normal + 5)
+    if ERASES:
+        if GIVEN:
+            top, left, height, width = (
+                tl.load(row + 12), tl.load(row + 13), tl.load(row + 14), tl.load(row + 15),
+            )  # fmt: skip
+        else:
+            top, left, height, width = dice.rectangle(seed, sample, epoch, bounds)
+        erased = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
+        r, g, b = tl.where(erased, 0.0, r), tl.where(erased, 0.0, g), tl.where(erased, 0.0, b)
+    DTYPE: tl.constexpr = out.dtype.element_ty
+    target = out + n.to(tl.int64) * (PIXELS * 3) + p * 3
+    tl.store(target, cast(r, DTYPE, BY_HAND))
+    tl.store(target + 1, cast(g, DTYPE, BY_HAND))
+    tl.store(target + 2, cast(b, DTYPE, BY_HAND))
+
+
+@triton.jit
+def enlarge(
+    small, ids, clock, bounds, given, first, weight, row_starts, out,
+    CROP: tl.constexpr, WIDE: tl.constexpr, ERASES: tl.constexpr, GIVEN: tl.constexpr, BY_HAND: tl.constexpr,
+):  # fmt: skip
+    """Program (b, pair, part) writes the rows of image b between two source rows, WIDE values of each.
+
+    The two rows are enlarged along their length once, in registers; each output row blends them. small: (B, 3072)
+    float32, normalised, channels interleaved; ids: (B,) int64; first (CROP,) int64, weight (CROP,) float32: the taps
+    of `reference.resize_taps`; row_starts: (32,) int64, the first output row of each pair, and the end; bounds, clock,
+    given: as `augment`'s. out: (B, CROP, CROP, 3).
+    """
+    b, pair, k = tl.program_id(0), tl.program_id(1), tl.program_id(2) * WIDE + tl.arange(0, WIDE)
+    here = k < CROP * 3
+    column, channel = k // 3, k % 3
+    w = tl.load(weight + column, here, 0.0)
+    at = small + b.to(tl.int64) * (PIXELS * 3) + pair * (_SIZE * 3) + tl.load(first + column, here, 0) * 3 + channel
+    below = at + _SIZE * 3
+    upper = tl.load(at, here, 0.0) * (1.0 - w) + tl.load(at + 3, here, 0.0) * w
+    lower = tl.load(below, here, 0.0) * (1.0 - w) + tl.load(below + 3, here, 0.0) * w
+    if ERASES:
+        if GIVEN:
+            row = given + b * COLUMNS
+            top, left, height, width = (
+                tl.load(row + 12), tl.load(row + 13), tl.load(row + 14), tl.load(row + 15),
+            )  # fmt: skip
+        else:
+            top, left, height, width = dice.rectangle(tl.load(clock), tl.load(ids + b), tl.load(clock + 1), bounds)
+        across = (column >= left) & (column < left + width)
+    DTYPE: tl.constexpr = out.dtype.element_ty
+    target = out + b.to(tl.int64) * (CROP * CROP * 3) + k
+    for line in range(tl.load(row_starts + pair).to(tl.int32), tl.load(row_starts + pair + 1).to(tl.int32)):
+        down = tl.load(weight + line)
+        value = upper * (1.0 - down) + lower * down
+        if ERASES:
+            value = tl.where(across & (line >= top) & (line < top + height), 0.0, value)
+        tl.store(target + line * (CROP * 3), cast(value, DTYPE, BY_HAND), here)
+
+
+@triton.jit
+def write_draws(ids, clock, bounds, orders, given):
+    """Program i writes the draws of ids[i] to row i of ``given``, int32 (B, COLUMNS); see `augment`."""
+    i = tl.program_id(0)
+    seed, epoch, sample = tl.load(clock), tl.load(clock + 1), tl.load(ids + i)
+    row = given + i * COLUMNS
+    flip, order_number, angle, cos, sin = dice.gates(seed, sample, epoch, bounds)
+    tl.store(row, flip.to(tl.int32))
+    for step in tl.static_range(4):
+        tl.store(row + 1 + step, tl.load(orders + order_number * 4 + step).to(tl.int32))
+    brightness, contrast, saturation, hue = dice.factors(seed, sample, epoch, bounds)
+    tl.store(row + 5, brightness.to(tl.int32, bitcast=True))
+    tl.store(row + 6, contrast.to(tl.int32, bitcast=True))
+    tl.store(row + 7, saturation.to(tl.int32, bitcast=True))
+    tl.store(row + 8, hue.to(tl.int32, bitcast=True))
+    tl.store(row + 9, angle.to(tl.int32))
+    tl.store(row + 10, cos.to(tl.int32))
+    tl.store(row + 11, sin.to(tl.int32))
+    top, left, height, width = dice.rectangle(seed, sample, epoch, bounds)
+    tl.store(row + 12, top.to(tl.int32))
+    tl.store(row + 13, left.to(tl.int32))
+    tl.store(row + 14, height.to(tl.int32))
+    tl.store(row + 15, width.to(tl.int32))
