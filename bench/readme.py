@@ -111,12 +111,12 @@ def accuracy(found: Rows) -> str:
 
 
 RENDERERS: dict[str, Callable[[Rows], str]] = {
+    "throughput-cpu.jsonl": contests.throughput,
+    "feeding-cpu.jsonl": contests.feeding,
     "kernels-cpu.jsonl": kernels,
     "parity-cpu.jsonl": parity,
     "training-cpu.jsonl": training,
     "accuracy-cpu.jsonl": accuracy,
-    "throughput-cpu.jsonl": contests.throughput,
-    "feeding-cpu.jsonl": contests.feeding,
 }
 
 

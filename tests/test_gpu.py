@@ -118,6 +118,7 @@ def test_given_draws_at_their_corners(dtype, device):
 
 
 @on_device
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")  # numpy's, in the interpreter
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_casting_rounds_as_torch_does(dtype, device):
     """Every level of every channel, blown up by tiny and huge stds: subnormal, normal and overflowing values."""
