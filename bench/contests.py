@@ -36,7 +36,7 @@ def _speeds(found: Rows) -> str:
     heats = list(dict.fromkeys(heat_of(row) for row in found))
     columns = {heat: [row for row in found if heat_of(row) == heat] for heat in heats}
     names = list(dict.fromkeys(row["pipeline"] for row in found))
-    cells = {(row["pipeline"], heat_of(row)): _speed(row, columns[heat_of(row)]) for row in found}
+    cells = {(row["pipeline"], heat_of(row)): _speed(row, found) for row in found}
     body = [[name, *(cells.get((name, heat), "") for heat in heats)] for name in names]
     body.append(["memory could take", *(_ceiling(columns[heat]) for heat in heats)])
     reasons: dict[str, list[str]] = {}

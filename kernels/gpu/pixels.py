@@ -77,6 +77,11 @@ def cast(x, DTYPE: tl.constexpr, BY_HAND: tl.constexpr):
 
 
 @triton.jit
+def _given_rectangle(row):
+    return tl.load(row + 12), tl.load(row + 13), tl.load(row + 14), tl.load(row + 15)
+
+
+@triton.jit
 def augment(
     images, labels, order, clock, bounds, orders, given, normal, out, out_labels, out_ids,
     BATCH: tl.constexpr, JITTERS: tl.constexpr, ROTATES: tl.constexpr, ERASES: tl.constexpr, GIVEN: tl.constexpr,
@@ -133,9 +138,7 @@ def augment(
     b = (b - tl.load(normal + 2)) * tl.load(normal + 5)
     if ERASES:
         if GIVEN:
-            top, left, height, width = (
-                tl.load(row + 12), tl.load(row + 13), tl.load(row + 14), tl.load(row + 15),
-            )  # fmt: skip
+            top, left, height, width = _given_rectangle(row)
         else:
             top, left, height, width = dice.rectangle(seed, sample, epoch, bounds)
         erased = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
@@ -169,10 +172,7 @@ def enlarge(
     lower = tl.load(below, here, 0.0) * (1.0 - w) + tl.load(below + 3, here, 0.0) * w
     if ERASES:
         if GIVEN:
-            row = given + b * COLUMNS
-            top, left, height, width = (
-                tl.load(row + 12), tl.load(row + 13), tl.load(row + 14), tl.load(row + 15),
-            )  # fmt: skip
+            top, left, height, width = _given_rectangle(given + b * COLUMNS)
         else:
             top, left, height, width = dice.rectangle(tl.load(clock), tl.load(ids + b), tl.load(clock + 1), bounds)
         across = (column >= left) & (column < left + width)
