@@ -81,21 +81,21 @@ def render(
     if not batch:
         return
     given_or_none = known.bounds if given is None else given
-    small = out
+    small, rectangles = out, out_ids
     if spec.size:
         small = torch.empty((batch, IMAGE_SIZE * IMAGE_SIZE * 3), dtype=torch.float32, device=images.device)
+        rectangles = torch.empty((batch, 4), dtype=torch.int64, device=images.device)
     pixels.augment[(batch,)](
         images, labels, order, clock, known.bounds, known.orders, given_or_none, known.normal,
-        small, out_labels, out_ids,
-        BATCH=batch, JITTERS=spec.jitters, ROTATES=spec.rotate > 0, ERASES=spec.erase > 0 and not spec.size,
-        GIVEN=given is not None, BY_HAND=INTERPRETED, **COMPILE,
+        small, rectangles, out_labels, out_ids,
+        BATCH=batch, JITTERS=spec.jitters, ROTATES=spec.rotate > 0, ERASES=spec.erase > 0,
+        ENLARGES=spec.size is not None, GIVEN=given is not None, BY_HAND=INTERPRETED, **COMPILE,
     )  # fmt: skip
     if spec.size:
         crop = spec.size[1]
         pixels.enlarge[(batch, IMAGE_SIZE - 1, triton.cdiv(3 * crop, WIDE))](
-            small, out_ids, clock, known.bounds, given_or_none, known.first, known.weight, known.row_starts, out,
-            CROP=crop, WIDE=WIDE, ERASES=spec.erase > 0, GIVEN=given is not None, BY_HAND=INTERPRETED,
-            **COMPILE_ENLARGE,
+            small, rectangles, known.first, known.weight, known.row_starts, out,
+            CROP=crop, WIDE=WIDE, ERASES=spec.erase > 0, BY_HAND=INTERPRETED, **COMPILE_ENLARGE,
         )  # fmt: skip
 
 

@@ -99,11 +99,11 @@ def _side(pixels, log_aspect):
 
 
 @triton.jit
-def rectangle(seed, sample, epoch, bounds):
-    """Top, left, height, width (int64 pixels of the output) of what is erased; all 0 where nothing is."""
-    _, _, _, gate = words(seed, sample, epoch, _GATES, tl.full((), 0, tl.int64))
+def rectangle(seed, sample, epoch, bounds, pending):
+    """Top, left, height, width (int64 pixels of the output) of what is erased; all 0 where nothing is, as where not
+    ``pending``, the last of `gates`.
+    """
     size = tl.load(bounds + _AT_SIZE)
-    pending = gate.to(tl.int64) < tl.load(bounds + _AT_ERASE)
     block, zero = tl.full((), 0, tl.int64), tl.full((), 0, tl.int64)
     top, left, height, width = zero, zero, zero, zero
     while pending & (block < _TRIES):
@@ -122,13 +122,13 @@ def rectangle(seed, sample, epoch, bounds):
 
 @triton.jit
 def gates(seed, sample, epoch, bounds):
-    """Flip (bool), the number of the jitter order in [0, 24), angle, cosine and sine (all int64)."""
-    flip_word, angle_word, order_word, _ = words(seed, sample, epoch, _GATES, tl.full((), 0, tl.int64))
+    """Flip (bool), the number of the jitter order in [0, 24), angle, cosine, sine (int64), whether to erase (bool)."""
+    flip_word, angle_word, order_word, erase_word = words(seed, sample, epoch, _GATES, tl.full((), 0, tl.int64))
     flip = flip_word.to(tl.int64) < tl.load(bounds + _AT_FLIP)
     order = (order_word.to(tl.int64) * 24) >> 32
     angle = _between(angle_word, bounds, _AT_ROTATE)
     cos, sin = _cos_sin(angle)
-    return flip, order, angle, cos, sin
+    return flip, order, angle, cos, sin, erase_word.to(tl.int64) < tl.load(bounds + _AT_ERASE)
 
 
 @triton.jit

@@ -8,6 +8,7 @@ import triton.language as tl
 from fastcifar.kernels.gpu import dice
 
 PIXELS = tl.constexpr(1024)
+VALUES = tl.constexpr(3 * 1024)
 _SIZE = tl.constexpr(32)
 _PER_LEVEL = tl.constexpr(1 / 255)
 _RED, _GREEN, _BLUE = tl.constexpr(0.2989), tl.constexpr(0.587), tl.constexpr(0.114)
@@ -63,8 +64,17 @@ def _jitter(r, g, b, part, brightness, contrast, saturation, hue):
 
 
 @triton.jit
-def _turned(plane, place, inside):
-    return tl.where(inside, tl.gather(plane, place, 0), 0.0)
+def _normalised(plane, normal):
+    return (plane - tl.load(normal)) * tl.load(normal + 3)
+
+
+@triton.jit
+def _turned_back(y, x, cos, sin):
+    """Line and column that the rotation takes to (y, x): odd half-pixel offsets from the centre times cosine and sine,
+    places in 2**-25 pixel, below 2**31.
+    """
+    dx, dy, centre = 2 * x - (_SIZE - 1), 2 * y - (_SIZE - 1), ((_SIZE - 1) << 24) + (1 << 24)
+    return (sin * dx + cos * dy + centre) >> 25, (cos * dx - sin * dy + centre) >> 25
 
 
 @triton.jit
@@ -77,22 +87,18 @@ def cast(x, DTYPE: tl.constexpr, BY_HAND: tl.constexpr):
 
 
 @triton.jit
-def _given_rectangle(row):
-    return tl.load(row + 12), tl.load(row + 13), tl.load(row + 14), tl.load(row + 15)
-
-
-@triton.jit
 def augment(
-    images, labels, order, clock, bounds, orders, given, normal, out, out_labels, out_ids,
-    BATCH: tl.constexpr, JITTERS: tl.constexpr, ROTATES: tl.constexpr, ERASES: tl.constexpr, GIVEN: tl.constexpr,
-    BY_HAND: tl.constexpr,
+    images, labels, order, clock, bounds, orders, given, normal, out, rectangles, out_labels, out_ids,
+    BATCH: tl.constexpr, JITTERS: tl.constexpr, ROTATES: tl.constexpr, ERASES: tl.constexpr, ENLARGES: tl.constexpr,
+    GIVEN: tl.constexpr, BY_HAND: tl.constexpr,
 ):  # fmt: skip
     """Program n writes sample n of a batch: all but the enlargement.
 
     images: (N, 3072) uint8; labels: (N,) int64; order: (M,) int64 sample ids; clock: int64 seed, epoch, and the batch's
     number in the order; bounds: see `dice`; orders: (24, 4) int64, the jitter orders; given: (BATCH, COLUMNS) int32
     draws, floats as their bits, used where GIVEN; normal: (6,) float32, mean and 1 / std.
-    out: (BATCH, 3072), channels interleaved; out_labels, out_ids: (BATCH,) int64.
+    out: (BATCH, 3072), channels interleaved; out_labels, out_ids: (BATCH,) int64; rectangles: (BATCH, 4) int64, what
+    the enlargement erases, written where it ENLARGES and ERASES.
     """
     n = tl.program_id(0)
     seed, epoch = tl.load(clock), tl.load(clock + 1)
@@ -104,10 +110,9 @@ def augment(
         flip = tl.load(row) != 0
         cos, sin = tl.load(row + 10).to(tl.int64), tl.load(row + 11).to(tl.int64)
     else:
-        flip, order_number, _, cos, sin = dice.gates(seed, sample, epoch, bounds)
+        flip, order_number, _, cos, sin, erases = dice.gates(seed, sample, epoch, bounds)
     p = tl.arange(0, PIXELS)
-    y, x = p // _SIZE, p % _SIZE
-    source = images + sample * (PIXELS * 3) + (y * _SIZE + (x ^ tl.where(flip, _SIZE - 1, 0))) * 3
+    source = images + sample * VALUES + (p ^ tl.where(flip, _SIZE - 1, 0)) * 3
     r = tl.load(source).to(tl.float32) * _PER_LEVEL
     g = tl.load(source + 1).to(tl.float32) * _PER_LEVEL
     b = tl.load(source + 2).to(tl.float32) * _PER_LEVEL
@@ -125,65 +130,69 @@ def augment(
             else:
                 part = tl.load(orders + order_number * 4 + step)
             r, g, b = _jitter(r, g, b, part, brightness, contrast, saturation, hue)
+    r, g, b = _normalised(r, normal), _normalised(g, normal + 1), _normalised(b, normal + 2)
+    # from planes to interleaved channels by one gather, the rotation's: four values a pixel, the last not used
+    pixels = tl.join(tl.join(r, b), tl.join(g, b)).reshape(4 * PIXELS)
+    k = tl.arange(0, 4 * PIXELS)
+    used, channel = k < VALUES, k % 3
+    y, x = k // 3 // _SIZE, k // 3 % _SIZE
     if ROTATES:
-        # odd half-pixel offsets from the centre times cosine and sine: places in 2**-25 pixel, below 2**31
-        c, s = cos.to(tl.int32), sin.to(tl.int32)
-        dx, dy, centre = 2 * x - (_SIZE - 1), 2 * y - (_SIZE - 1), ((_SIZE - 1) << 24) + (1 << 24)
-        column, line = (c * dx - s * dy + centre) >> 25, (s * dx + c * dy + centre) >> 25
+        line, column = _turned_back(y, x, cos.to(tl.int32), sin.to(tl.int32))
         inside = (column >= 0) & (column < _SIZE) & (line >= 0) & (line < _SIZE)
-        place = tl.where(inside, line * _SIZE + column, 0)
-        r, g, b = _turned(r, place, inside), _turned(g, place, inside), _turned(b, place, inside)
-    r = (r - tl.load(normal)) * tl.load(normal + 3)
-    g = (g - tl.load(normal + 1)) * tl.load(normal + 4)
-    b = (b - tl.load(normal + 2)) * tl.load(normal + 5)
+        black = tl.zeros((4 * PIXELS,), tl.float32)
+        outside = tl.where(channel == 0, _normalised(black, normal), _normalised(black, normal + 1))
+        outside = tl.where(channel == 2, _normalised(black, normal + 2), outside)
+        value = tl.gather(pixels, tl.where(inside & used, (line * _SIZE + column) * 4 + channel, 0), 0)
+        value = tl.where(inside, value, outside)
+    else:
+        value = tl.gather(pixels, tl.where(used, (y * _SIZE + x) * 4 + channel, 0), 0)
     if ERASES:
         if GIVEN:
-            top, left, height, width = _given_rectangle(row)
+            top, left = tl.load(row + 12).to(tl.int64), tl.load(row + 13).to(tl.int64)
+            height, width = tl.load(row + 14).to(tl.int64), tl.load(row + 15).to(tl.int64)
         else:
-            top, left, height, width = dice.rectangle(seed, sample, epoch, bounds)
-        erased = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
-        r, g, b = tl.where(erased, 0.0, r), tl.where(erased, 0.0, g), tl.where(erased, 0.0, b)
-    DTYPE: tl.constexpr = out.dtype.element_ty
-    target = out + n.to(tl.int64) * (PIXELS * 3) + p * 3
-    tl.store(target, cast(r, DTYPE, BY_HAND))
-    tl.store(target + 1, cast(g, DTYPE, BY_HAND))
-    tl.store(target + 2, cast(b, DTYPE, BY_HAND))
+            top, left, height, width = dice.rectangle(seed, sample, epoch, bounds, erases)
+        if ENLARGES:
+            tl.store(rectangles + n * 4, top)
+            tl.store(rectangles + n * 4 + 1, left)
+            tl.store(rectangles + n * 4 + 2, height)
+            tl.store(rectangles + n * 4 + 3, width)
+        else:
+            value = tl.where((y >= top) & (y < top + height) & (x >= left) & (x < left + width), 0.0, value)
+    tl.store(out + n.to(tl.int64) * VALUES + k, cast(value, out.dtype.element_ty, BY_HAND), used)
 
 
 @triton.jit
 def enlarge(
-    small, ids, clock, bounds, given, first, weight, row_starts, out,
-    CROP: tl.constexpr, WIDE: tl.constexpr, ERASES: tl.constexpr, GIVEN: tl.constexpr, BY_HAND: tl.constexpr,
+    small, rectangles, first, weight, row_starts, out,
+    CROP: tl.constexpr, WIDE: tl.constexpr, ERASES: tl.constexpr, BY_HAND: tl.constexpr,
 ):  # fmt: skip
     """Program (b, pair, part) writes the rows of image b between two source rows, WIDE values of each.
 
     The two rows are enlarged along their length once, in registers; each output row blends them. small: (B, 3072)
-    float32, normalised, channels interleaved; ids: (B,) int64; first (CROP,) int64, weight (CROP,) float32: the taps
-    of `reference.resize_taps`; row_starts: (32,) int64, the first output row of each pair, and the end; bounds, clock,
-    given: as `augment`'s. out: (B, CROP, CROP, 3).
+    float32, normalised, channels interleaved; rectangles: (B, 4) int64, top, left, height, width of what is erased;
+    first (CROP,) int64, weight (CROP,) float32: the taps of `reference.resize_taps`; row_starts: (32,) int64, the first
+    output row of each pair, and the end. out: (B, CROP, CROP, 3).
     """
     b, pair, k = tl.program_id(0), tl.program_id(1), tl.program_id(2) * WIDE + tl.arange(0, WIDE)
     here = k < CROP * 3
     column, channel = k // 3, k % 3
     w = tl.load(weight + column, here, 0.0)
-    at = small + b.to(tl.int64) * (PIXELS * 3) + pair * (_SIZE * 3) + tl.load(first + column, here, 0) * 3 + channel
+    at = small + b.to(tl.int64) * VALUES + pair * (_SIZE * 3) + tl.load(first + column, here, 0) * 3 + channel
     below = at + _SIZE * 3
     upper = tl.load(at, here, 0.0) * (1.0 - w) + tl.load(at + 3, here, 0.0) * w
     lower = tl.load(below, here, 0.0) * (1.0 - w) + tl.load(below + 3, here, 0.0) * w
     if ERASES:
-        if GIVEN:
-            top, left, height, width = _given_rectangle(given + b * COLUMNS)
-        else:
-            top, left, height, width = dice.rectangle(tl.load(clock), tl.load(ids + b), tl.load(clock + 1), bounds)
-        across = (column >= left) & (column < left + width)
-    DTYPE: tl.constexpr = out.dtype.element_ty
+        top, left = tl.load(rectangles + b * 4), tl.load(rectangles + b * 4 + 1)
+        bottom, right = top + tl.load(rectangles + b * 4 + 2), left + tl.load(rectangles + b * 4 + 3)
+        across = (column >= left) & (column < right)
     target = out + b.to(tl.int64) * (CROP * CROP * 3) + k
     for line in range(tl.load(row_starts + pair).to(tl.int32), tl.load(row_starts + pair + 1).to(tl.int32)):
         down = tl.load(weight + line)
         value = upper * (1.0 - down) + lower * down
         if ERASES:
-            value = tl.where(across & (line >= top) & (line < top + height), 0.0, value)
-        tl.store(target + line * (CROP * 3), cast(value, DTYPE, BY_HAND), here)
+            value = tl.where(across & (line >= top) & (line < bottom), 0.0, value)
+        tl.store(target + line * (CROP * 3), cast(value, out.dtype.element_ty, BY_HAND), here)
 
 
 @triton.jit
@@ -192,7 +201,7 @@ def write_draws(ids, clock, bounds, orders, given):
     i = tl.program_id(0)
     seed, epoch, sample = tl.load(clock), tl.load(clock + 1), tl.load(ids + i)
     row = given + i * COLUMNS
-    flip, order_number, angle, cos, sin = dice.gates(seed, sample, epoch, bounds)
+    flip, order_number, angle, cos, sin, erases = dice.gates(seed, sample, epoch, bounds)
     tl.store(row, flip.to(tl.int32))
     for step in tl.static_range(4):
         tl.store(row + 1 + step, tl.load(orders + order_number * 4 + step).to(tl.int32))
@@ -204,7 +213,7 @@ def write_draws(ids, clock, bounds, orders, given):
     tl.store(row + 9, angle.to(tl.int32))
     tl.store(row + 10, cos.to(tl.int32))
     tl.store(row + 11, sin.to(tl.int32))
-    top, left, height, width = dice.rectangle(seed, sample, epoch, bounds)
+    top, left, height, width = dice.rectangle(seed, sample, epoch, bounds, erases)
     tl.store(row + 12, top.to(tl.int32))
     tl.store(row + 13, left.to(tl.int32))
     tl.store(row + 14, height.to(tl.int32))
