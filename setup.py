@@ -25,6 +25,7 @@ PACKAGES = {
     "fastcifar.pipelines": "pipelines",
     "fastcifar.pipelines.dali": "pipelines/dali",
     "fastcifar.pipelines.ffcv": "pipelines/ffcv",
+    "fastcifar.pipelines.resident": "pipelines/resident",
 }
 
 REQUIRED = [

@@ -118,6 +118,9 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="At most so many (early stopping may end a run before).")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     amp: Annotated[str, typer.Option(help="auto, off, bfloat16 or float16.")] = "auto",
+    compile_: Annotated[
+        str, typer.Option("--compile", help="auto (the fastest by measurement), graph, inductor or none.")
+    ] = "auto",
     pipeline: Annotated[str, typer.Option(help="Where batches come from; `fastcifar list pipelines`.")] = "resident",
     out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("runs"),
     as_json: Json = False,
@@ -146,7 +149,7 @@ def train(
     )
     _note(f"{dataset.name} on {on}, {specs[0].precision}, {len(specs)} runs into {out}/exp{exp}")
     try:
-        done = session.run(specs, dataset, out, on)
+        done = session.run(specs, dataset, out, on, compile_, _note)
     except KeyboardInterrupt:
         _note("stopped; the same command goes on from the last whole epoch")
         sys.exit(130)

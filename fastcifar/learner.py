@@ -1,6 +1,6 @@
 """What learns: a network, its optimizer and its epoch; one step of training, evaluation, and its state."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,8 @@ class Learner:
     scaler: torch.amp.GradScaler
     device: torch.device
     epoch: int = 0
+    network: Callable[..., Any] | None = None
+    """what a step runs in place of the model: the model compiled"""
 
     @classmethod
     def new(cls, spec: RunSpec, classes: int, device: torch.device) -> "Learner":
@@ -33,7 +35,7 @@ class Learner:
         if device.type == "cpu":
             machine.keep_freed_memory()
         model = build(spec.model, classes, spec.dropout, spec.seed).to(device).to(memory_format=torch.channels_last)
-        optimizer = torch.optim.Adam(model.parameters(), lr=spec.lr, weight_decay=spec.l2, fused=True)
+        optimizer = adam(model, spec)
         # bfloat16 has float32's range and needs no scaling
         scaler = torch.amp.GradScaler(device.type, enabled=spec.precision == "float16")
         return cls(spec, model, optimizer, scaler, device)
@@ -43,11 +45,14 @@ class Learner:
         dtype = PRECISIONS[self.spec.precision]
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
-    def step(self, batch: Batch) -> Tensor:
-        """One step of Adam; the batch's mean loss, on the device."""
-        noise = Noise(self.spec.seed, self.epoch + 1, batch.ids)
+    def step(self, batch: Batch, clock: Tensor | None = None) -> Tensor:
+        """One step of Adam; the batch's mean loss, on the device.
+
+        clock: where seed and epoch are read when the step runs, for one that is recorded; else they are the learner's.
+        """
+        noise = Noise.of(self.spec.seed, self.epoch + 1, batch.ids) if clock is None else Noise(clock, batch.ids)
         with self.autocast():
-            logits = self.model(batch.images, noise)
+            logits = (self.network or self.model)(batch.images, noise)
         loss = cross_entropy(logits.float(), batch.labels)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
@@ -63,18 +68,35 @@ class Learner:
                 tensors[f"adam.{key}.{name}"] = value
         return tensors, {"epoch": self.epoch, "scaler": self.scaler.state_dict()}
 
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """A copy of `state`, which later steps leave as it is."""
+        tensors, note = self.state()
+        return {name: value.detach().clone() for name, value in tensors.items()}, note
+
     def restore(self, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
-        """Take up what ``state`` gave."""
+        """Take up what ``state`` gave, in the memory there is: a recorded step goes on with it."""
         self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
         for name, parameter in self.model.named_parameters():
-            moments = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            # as Adam makes them: in the parameter's own memory format
-            self.optimizer.state[parameter] = {
-                key: value if key == "step" else torch.empty_like(parameter).copy_(value)
-                for key, value in moments.items()
-            }
+            for key, value in self.optimizer.state[parameter].items():
+                value.copy_(tensors[f"adam.{key}.{name}"])
         self.scaler.load_state_dict(note["scaler"])
         self.epoch = note["epoch"]
+
+
+def adam(model: nn.Module, spec: RunSpec) -> torch.optim.Adam:
+    """The optimizer of a run, with its state made: the zeros that Adam would make in its first step."""
+    parameters = list(model.parameters())
+    recordable = parameters[0].device.type == "cuda"
+    optimizer = torch.optim.Adam(parameters, lr=spec.lr, weight_decay=spec.l2, fused=True, capturable=recordable)
+    for parameter in parameters:
+        optimizer.state[parameter] = {
+            "step": torch.zeros((), device=parameter.device),
+            **{
+                key: torch.zeros_like(parameter, memory_format=torch.preserve_format)
+                for key in ("exp_avg", "exp_avg_sq")
+            },
+        }
+    return optimizer
 
 
 @torch.inference_mode()
@@ -89,14 +111,11 @@ def evaluate(learner: Learner, batches: Iterator[Batch], batch_means: bool = Fal
         losses.append(cross_entropy(logits, batch.labels))
         sizes.append(len(batch.labels))
         right += (logits.argmax(1) == batch.labels).sum()
-    return mean_loss(losses, sizes, batch_means), int(right) / sum(sizes)
+    return mean_loss(torch.stack(losses), sizes, batch_means), int(right) / sum(sizes)
 
 
-def mean_loss(losses: list[Tensor], sizes: list[int], batch_means: bool) -> float:
-    """Of the samples' losses, from each batch's mean and size, in float64; batch_means: of the batches' means.
-
-    The one point of an epoch where the host waits for the device.
-    """
-    values = torch.stack(losses).double().cpu()
+def mean_loss(losses: Tensor, sizes: list[int], batch_means: bool) -> float:
+    """Of the samples' losses, from each batch's mean (n,) and size, in float64; batch_means: of the batches' means."""
+    values = losses.double().cpu()
     by = torch.ones(len(sizes)) if batch_means else torch.tensor(sizes)
     return float((values * by).sum() / by.sum())

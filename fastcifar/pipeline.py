@@ -63,14 +63,36 @@ class Request:
         """The ids of the split, (N,) int64, ascending."""
         return self.dataset.ids(self.split, self.split_seed)
 
+    @property
+    def shuffles(self) -> bool:
+        """Whether each epoch has an order of its own."""
+        return self.split == "training" if self.shuffle is None else self.shuffle
+
     def order(self, epoch: int) -> NDArray[np.int64]:
         """The ids in the order of ``epoch`` (>= 0); ascending unless shuffled."""
-        shuffle = self.split == "training" if self.shuffle is None else self.shuffle
-        return shuffled(self.ids, self.seed, Stream.ORDER, epoch) if shuffle else self.ids
+        return shuffled(self.ids, self.seed, Stream.ORDER, epoch) if self.shuffles else self.ids
 
     def batches(self) -> int:
         """Batches an epoch."""
         return len(self.ids) // self.batch_size if self.drop_last else -(-len(self.ids) // self.batch_size)
+
+
+class Renderer(ABC):
+    """Makes batches by launches alone, which a CUDA graph can hold: nothing is copied from the host or waited for."""
+
+    @abstractmethod
+    def order(self, epoch: int) -> Tensor:
+        """The ids in the order of ``epoch``, (N,) int64 on the device."""
+
+    @abstractmethod
+    def empty(self, n: int) -> Batch:
+        """Memory for a batch of n samples, on the device, not initialised."""
+
+    @abstractmethod
+    def render(self, order: Tensor, clock: Tensor, out: Batch) -> None:
+        """Write into ``out``, of B samples, the order's samples [n * B, (n + 1) * B), where seed, epoch and n are the
+        clock's when it runs (`clock.clock_of`).
+        """
 
 
 class Pipeline(ABC):
@@ -113,6 +135,10 @@ class Pipeline(ABC):
         One epoch at a time: beginning another may end the one before, which then raises UsageError. So does a pipeline
         that is closed. A worker's error is raised here.
         """
+
+    def renderer(self) -> Renderer | None:
+        """What makes its batches by launches alone, or None where more is needed."""
+        return None
 
     @abstractmethod
     def close(self) -> None:

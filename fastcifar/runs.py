@@ -134,6 +134,13 @@ class RunDirectory:
         if not (self.path / "run.json").exists():
             self._write("run.json", json.dumps({"spec": asdict(spec), **context}, indent=1).encode())
 
+    def begun(self) -> dict[str, Any]:
+        """What `start` wrote, or nothing for a run that was never begun. Raises FastcifarError for a damaged file."""
+        try:
+            return self._parsed("run.json", (self.path / "run.json").read_bytes())
+        except FileNotFoundError:
+            return {}
+
     def metrics(self) -> list[dict[str, Any]]:
         """The epochs so far; a line that an interruption cut short is not one.
 

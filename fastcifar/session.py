@@ -1,7 +1,7 @@
 """What ``fastcifar train`` does between its options and its table: specs, runs one after another, results."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fastcifar import machine
+from fastcifar.compilation import choose
 from fastcifar.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.experiments import SEEDS, experiment
@@ -77,8 +78,20 @@ def plan(
     ]
 
 
-def run(specs: Sequence[RunSpec], dataset: Dataset, out: Path, device: torch.device) -> Session:
-    """Train the specs one after another, under a progress bar where a person is looking."""
+def run(
+    specs: Sequence[RunSpec],
+    dataset: Dataset,
+    out: Path,
+    device: torch.device,
+    mode: str = "auto",
+    say: Callable[[str], None] = lambda text: None,
+) -> Session:
+    """Train the specs one after another, under a progress bar where a person is looking.
+
+    mode: one of `compilation.MODES`; auto: that which a run was begun in, else the fastest for its configuration.
+    say: told what auto chose, and the device memory that a run took.
+    """
+    chosen: dict[str, str] = {}
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn(),
         TextColumn("{task.fields[news]}"),
@@ -92,10 +105,35 @@ def run(specs: Sequence[RunSpec], dataset: Dataset, out: Path, device: torch.dev
                 accuracy = "diverged" if line["val_accuracy"] is None else f"{100 * line['val_accuracy']:.2f} %"
                 progress.update(task, advance=1, news=f"{accuracy}  {line['images_per_s']:,.0f} images/s")
 
-            summary = train(spec, dataset, out, device, watch)
+            directory, now = RunDirectory.of(spec, out), mode
+            if mode == "auto" and directory.summary() is None:
+                now = _mode(spec, dataset, directory, device, chosen, say)
+            summary = train(spec, dataset, out, device, watch, now)
+            if summary.get("peak_device_bytes"):
+                peak = f"{summary['peak_device_bytes'] / 2**20:,.0f} MiB"
+                say(f"{spec.label}, seed {spec.seed}: took at most {peak} of {device}")
             progress.update(task, total=summary["epochs"], completed=summary["epochs"])
             summaries.append(summary)
     return Session(specs, [RunDirectory.of(spec, out) for spec in specs], summaries)
+
+
+def _mode(
+    spec: RunSpec,
+    dataset: Dataset,
+    directory: RunDirectory,
+    device: torch.device,
+    chosen: dict[str, str],
+    say: Callable[[str], None],
+) -> str:
+    """The mode that a run was begun in, whose rounding its metrics have, else the fastest for its configuration."""
+    begun = directory.begun().get("mode")
+    if begun:
+        return str(begun)
+    if spec.label not in chosen:
+        choice = choose(spec, dataset, device)
+        say(f"{spec.label}: --compile {choice.mode} ({choice.why})")
+        chosen[spec.label] = choice.mode
+    return chosen[spec.label]
 
 
 def device_of(name: str) -> torch.device:

@@ -2,22 +2,23 @@
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from fastcifar.compilation import steps_of
 from fastcifar.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.learner import Learner, evaluate, mean_loss
 from fastcifar.measure import environment
 from fastcifar.models import count_parameters
-from fastcifar.pipeline import Batch, Pipeline, open_pipeline
+from fastcifar.pipeline import Pipeline, open_pipeline
 from fastcifar.runs import PRECISIONS, TIMING, RunDirectory, RunSpec
+from fastcifar.steps import Captured, Eager
 
 EVALUATION_BATCH = 512  # of protocols whose loss does not depend on it
 
@@ -28,10 +29,12 @@ def train(
     out: Path,
     device: torch.device,
     watch: Callable[[Mapping[str, Any]], None] = lambda line: None,
+    mode: str = "none",
 ) -> dict[str, Any]:
     """Train a run, or go on with it, in ``RunDirectory.of(spec, out)``; returns its summary, at once if it is finished.
 
-    watch is called with each epoch's line of metrics.jsonl, those of an earlier session too.
+    watch is called with each epoch's line of metrics.jsonl, those of an earlier session too. mode: one of
+    `compilation.MODES`.
     Raises UsageError when the spec is of another dataset, FastcifarError when the directory is in use or damaged.
     """
     if spec.dataset != dataset.sha256:
@@ -43,9 +46,9 @@ def train(
             training, validation = open_pipelines(spec, dataset, device)
             with training, validation:
                 context = {"dataset": {"name": dataset.name, "sha256": dataset.sha256}, "environment": environment()}
-                directory.start(spec, {**context, "device": str(device)})
+                directory.start(spec, {**context, "device": str(device), "mode": mode})
                 learner = Learner.new(spec, len(dataset.classes), device)
-                summary = _train(learner, training, validation, directory, watch)
+                summary = _train(learner, training, validation, directory, watch, mode) | {"mode": mode}
             directory.finish(summary)
         return summary
 
@@ -56,6 +59,7 @@ def _train(
     validation: Pipeline,
     directory: RunDirectory,
     watch: Callable[[Mapping[str, Any]], None],
+    mode: str,
 ) -> dict[str, Any]:
     spec, protocol = learner.spec, PROTOCOLS[learner.spec.protocol]
     checkpoint = directory.load_tensors("checkpoint", learner.device)
@@ -64,8 +68,12 @@ def _train(
     lines = directory.keep_metrics(learner.epoch)
     for line in lines:
         watch(line)
+    on_cuda = learner.device.type == "cuda"
+    if on_cuda:
+        torch.cuda.reset_peak_memory_stats(learner.device)
+    steps = steps_of(mode, learner, training)
     while not _over(spec, lines):
-        line = _epoch(learner, training, validation, protocol.batch_mean_loss)
+        line = _epoch(learner, steps, validation, protocol.batch_mean_loss)
         lines.append(line)
         # in this order, a kill between any two leaves what the next session puts right
         if not _diverged(lines) and protocol.keeps(_accuracies(lines)):
@@ -73,7 +81,10 @@ def _train(
         directory.append_metrics(line)
         directory.save_tensors("checkpoint", *learner.state())
         watch(line)
-    return _summary(spec, lines, count_parameters(learner.model))
+    return {
+        **_summary(spec, lines, count_parameters(learner.model)),
+        "peak_device_bytes": torch.cuda.max_memory_reserved(learner.device) if on_cuda else None,
+    }
 
 
 def open_pipelines(spec: RunSpec, dataset: Dataset, device: torch.device) -> tuple[Pipeline, Pipeline]:
@@ -100,17 +111,11 @@ def open_pipelines(spec: RunSpec, dataset: Dataset, device: torch.device) -> tup
     return training, validation
 
 
-def _epoch(learner: Learner, training: Pipeline, validation: Pipeline, batch_means: bool) -> dict[str, Any]:
+def _epoch(learner: Learner, steps: Eager | Captured, validation: Pipeline, batch_means: bool) -> dict[str, Any]:
     """One epoch of training and its validation: a line of metrics.jsonl."""
-    epoch = learner.epoch + 1
-    started, waited = perf_counter(), Stopwatch()
-    losses: list[Tensor] = []
-    sizes: list[int] = []
-    for batch in waited.over(training.epoch(epoch)):
-        losses.append(learner.step(batch))
-        sizes.append(len(batch.labels))
-    train_loss = mean_loss(losses, sizes, batch_means)
-    trained = perf_counter() - started
+    epoch, started = learner.epoch + 1, perf_counter()
+    trained = steps.epoch(epoch)
+    train_loss = mean_loss(trained.losses, trained.sizes, batch_means)
     val_loss, val_accuracy = evaluate(learner, validation.epoch(epoch), batch_means)
     learner.epoch = epoch
     return {
@@ -119,25 +124,9 @@ def _epoch(learner: Learner, training: Pipeline, validation: Pipeline, batch_mea
         "val_loss": _number(val_loss),
         "val_accuracy": val_accuracy if math.isfinite(val_loss) else None,
         "seconds": perf_counter() - started,
-        "images_per_s": sum(sizes) / trained,
-        "stall": waited.seconds / trained,
+        "images_per_s": sum(trained.sizes) / trained.seconds,
+        "stall": trained.waited / trained.seconds,
     }
-
-
-class Stopwatch:
-    """Counts the seconds that a loop waits for its next item: the data stall."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def over(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The same batches, timed."""
-        started = perf_counter()
-        for batch in batches:
-            self.seconds += perf_counter() - started
-            yield batch
-            started = perf_counter()
-        self.seconds += perf_counter() - started
 
 
 def _number(value: float) -> float | None:

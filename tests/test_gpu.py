@@ -13,6 +13,7 @@ from test_augment import specs
 from test_reference import images
 
 from fastcifar.augment import RECIPES, Augment, Draws, draw
+from fastcifar.clock import clock_of
 from fastcifar.errors import UsageError
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -35,7 +36,7 @@ def rendered(spec: Augment, dtype: torch.dtype, order: np.ndarray, batch: int, d
     size = spec.out_size
     out = torch.full((batch, 3, size, size), 9.0, dtype=dtype, device=device).to(memory_format=torch.channels_last)
     out_labels, out_ids = torch.zeros(2, batch, dtype=torch.int64, device=device)
-    clock = gpu.clock_of(seed, 5, torch.device(device), at)
+    clock = clock_of(seed, 5, torch.device(device), at)
     gpu.render(source, labels, torch.from_numpy(order).to(device), clock, spec, out, out_labels, out_ids)
     return out.cpu(), out_labels.cpu(), out_ids.cpu(), source.cpu()
 
@@ -134,7 +135,7 @@ def test_what_does_not_fit_together_is_refused():
     with pytest.raises(UsageError, match="3 images but 2 draws"):
         gpu.apply(images(3), draw(Augment(), 0, 0, np.arange(2)), Augment())
     with pytest.raises(UsageError, match="seed -1"):
-        gpu.clock_of(-1, 0, torch.device("cpu"))
+        clock_of(-1, 0, torch.device("cpu"))
 
 
 def test_a_spec_s_tables_are_made_once_per_device():

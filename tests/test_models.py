@@ -62,7 +62,7 @@ def test_parameters_by_hand():
 def test_one_output_a_class(name, classes):
     model = built(name, classes, 0.5, 0)
     for n in (1, 3):
-        noise = Noise(0, 1, torch.arange(n))
+        noise = Noise.of(0, 1, torch.arange(n))
         assert model(images(n)).shape == model(images(n), noise).shape == (n, classes)
 
 
@@ -77,7 +77,7 @@ def test_channels_last_changes_nothing(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_bfloat16_is_near_float32(name):
     model, x = built(name, 10, 0.5, 0), images()
-    noise = Noise(3, 1, torch.arange(len(x)))
+    noise = Noise.of(3, 1, torch.arange(len(x)))
     with torch.autocast("cpu", torch.bfloat16):
         got = model(x.bfloat16(), noise).float()
     torch.testing.assert_close(got, model(x, noise), atol=0.1 if "vit" in name else 0.02, rtol=0.05)
@@ -87,7 +87,7 @@ def test_bfloat16_is_near_float32(name):
 def test_every_parameter_learns(name):
     model = deepcopy(built(name, 10, 0.5, 0))
     x = images(32)
-    logits = model(x, Noise(0, 1, torch.arange(len(x))))
+    logits = model(x, Noise.of(0, 1, torch.arange(len(x))))
     nn.functional.cross_entropy(logits, torch.arange(len(x)) % 10).backward()
     for parameter_name, parameter in model.named_parameters():
         assert parameter.grad is not None, parameter_name
@@ -197,9 +197,9 @@ def test_dropouts_have_numbers_of_their_own_and_the_rate_asked_for(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_noise_depends_on_the_sample_not_on_its_batch(name):
     model, x, ids = built(name, 10, 0.5, 0), images(6), torch.tensor([9, 4, 7, 1, 30, 2])
-    together = model(x, Noise(1, 2, ids))
+    together = model(x, Noise.of(1, 2, ids))
     assert not torch.allclose(together, model(x))
-    alone = torch.cat([model(x[i : i + 1], Noise(1, 2, ids[i : i + 1])) for i in range(len(x))])
+    alone = torch.cat([model(x[i : i + 1], Noise.of(1, 2, ids[i : i + 1])) for i in range(len(x))])
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-4)
 
 

@@ -420,10 +420,10 @@ def test_losses_are_means_of_samples_or_of_batches(protocol, learnt, digits, tmp
 
 
 def test_means_by_hand():
-    losses = [torch.tensor(1.0), torch.tensor(4.0)]
+    losses = torch.tensor([1.0, 4.0])
     assert mean_loss(losses, [3, 1], batch_means=False) == 1.75
     assert mean_loss(losses, [3, 1], batch_means=True) == 2.5
-    assert np.isnan(mean_loss([torch.tensor(float("nan")), torch.tensor(1.0)], [1, 1], False))
+    assert np.isnan(mean_loss(torch.tensor([float("nan"), 1.0]), [1, 1], False))
 
 
 def validation_images(spec, dataset, epoch):
@@ -551,5 +551,5 @@ def test_dropout_s_noise_is_that_of_the_epoch_and_the_samples(synthetic):
     for epoch in (0, 4):
         one.epoch = epoch
         with torch.no_grad():
-            expected = cross_entropy(one.model(batch.images, Noise(9, epoch + 1, ids)), batch.labels)
+            expected = cross_entropy(one.model(batch.images, Noise.of(9, epoch + 1, ids)), batch.labels)
         assert float(one.step(batch)) == pytest.approx(float(expected))

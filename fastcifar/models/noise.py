@@ -8,35 +8,36 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastcifar.clock import read, standing_clock
 from fastcifar.kernels.cpu.dice import fill_kept
-from fastcifar.philox import Stream, key_of, rounds
+from fastcifar.philox import Stream
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Whose dropout is meant. ids: (B,) int64 sample ids, on the device of the activations."""
+    """Whose dropout is meant. clock: see `clock.clock_of`; ids: (B,) int64 sample ids; on the activations' device."""
 
-    seed: int
-    epoch: int
+    clock: Tensor
     ids: Tensor
 
+    @classmethod
+    def of(cls, seed: int, epoch: int, ids: Tensor) -> "Noise":
+        """That of a seed in [0, 2**64) and an epoch."""
+        return cls(standing_clock(seed, epoch, ids.device), ids)
+
+    @torch.compiler.disable(reason="compiled by numba or Triton already")
     def kept(self, p: float, layer: int, units: int) -> Tensor:
         """(B, units) float32: 0 with probability p (to 2**-32), else 1 / (1 - p). layer: in [0, 2**16)."""
         threshold, stream = round(p * (1 << 32)), Stream.DROPOUT + (layer << 16)
         factor = np.float32(1 / (1 - p))
         if self.ids.device.type == "cpu":
+            seed, epoch = read(self.clock)
             kept = np.empty((len(self.ids), units), np.float32)
-            fill_kept(threshold, factor, int(stream), np.uint64(self.seed), self.epoch, self.ids.numpy(), kept)
+            fill_kept(threshold, factor, int(stream), np.uint64(seed), epoch, self.ids.numpy(), kept)
             return torch.from_numpy(kept)
-        return self._kept_anywhere(threshold, float(factor), stream, units)
+        from fastcifar.kernels.gpu import dropout
 
-    def _kept_anywhere(self, threshold: int, factor: float, stream: int, units: int) -> Tensor:
-        """The same in torch operations, for devices that numba does not compile for."""
-        blocks = torch.arange(-(-units // 4), device=self.ids.device)
-        ids, blocks = torch.broadcast_tensors(self.ids[:, None], blocks)
-        constant = torch.full_like(ids, 1)
-        words = rounds((ids, constant * self.epoch, constant * stream, blocks), key_of(self.seed))
-        return (torch.stack(words, -1).flatten(1)[:, :units] >= threshold) * torch.tensor(factor, device=ids.device)
+        return dropout.kept(self.ids, self.clock, threshold, float(factor), int(stream), units)
 
 
 class Dropout(nn.Module):

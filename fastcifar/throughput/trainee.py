@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fastcifar import session
 from fastcifar.dataset import Dataset
-from fastcifar.learner import Learner
+from fastcifar.learner import Learner, adam
 from fastcifar.models.noise import Noise
 from fastcifar.throughput.contestant import Contestant
 
@@ -40,5 +40,4 @@ def trainee(contestant: Contestant, dataset: Dataset) -> Learner:
         torch.manual_seed(contestant.seed)
         network = torchvision.models.resnet18(num_classes=len(dataset.classes))
     model = WithoutNoise(network.to(device).to(memory_format=torch.channels_last))
-    optimizer = torch.optim.Adam(model.parameters(), lr=spec.lr, fused=True)
-    return dataclasses.replace(learner, model=model, optimizer=optimizer)
+    return dataclasses.replace(learner, model=model, optimizer=adam(model, spec))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastcifar.augment import IMAGE_SIZE, JITTER_ORDERS, Augment, Draws
-from fastcifar.philox import key_of
+from fastcifar.clock import clock_of
 
 INTERPRETED = not isinstance(pixels.augment, triton.JITFunction)
 """whether the kernels run in Triton's interpreter, which takes tensors in host memory"""
@@ -53,13 +53,6 @@ def tables(spec: Augment, device: torch.device) -> Tables:
     return Tables(*(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays))
 
 
-def clock_of(seed: int, epoch: int, device: torch.device, batch: int = 0) -> Tensor:
-    """(3,) int64 on ``device``: what a launch reads its seed (the bits of a uint64), epoch and batch number from."""
-    key_of(seed)
-    signed = seed - (1 << 64) if seed >> 63 else seed
-    return torch.tensor([signed, epoch, batch], dtype=torch.int64, device=device)
-
-
 def render(
     images: Tensor,
     labels: Tensor,
@@ -81,14 +74,14 @@ def render(
     if not batch:
         return
     given_or_none = known.bounds if given is None else given
-    small, rectangles = out, out_ids
+    small, rectangles = out, known.bounds
     if spec.size:
         small = torch.empty((batch, IMAGE_SIZE * IMAGE_SIZE * 3), dtype=torch.float32, device=images.device)
-        rectangles = torch.empty((batch, 4), dtype=torch.int64, device=images.device)
+        rectangles = torch.empty((batch, 4), dtype=torch.int32, device=images.device)
     pixels.augment[(batch,)](
         images, labels, order, clock, known.bounds, known.orders, given_or_none, known.normal,
-        small, rectangles, out_labels, out_ids,
-        BATCH=batch, JITTERS=spec.jitters, ROTATES=spec.rotate > 0, ERASES=spec.erase > 0,
+        small, rectangles, out_labels, out_ids, batch,
+        JITTERS=spec.jitters, ROTATES=spec.rotate > 0, ERASES=spec.erase > 0,
         ENLARGES=spec.size is not None, GIVEN=given is not None, BY_HAND=INTERPRETED, **COMPILE,
     )  # fmt: skip
     if spec.size:

@@ -100,7 +100,7 @@ def _side(pixels, log_aspect):
 
 @triton.jit
 def rectangle(seed, sample, epoch, bounds, pending):
-    """Top, left, height, width (int64 pixels of the output) of what is erased; all 0 where nothing is, as where not
+    """Top, left, height, width (int32 pixels of the output) of what is erased; all 0 where nothing is, as where not
     ``pending``, the last of `gates`.
     """
     size = tl.load(bounds + _AT_SIZE)
@@ -117,7 +117,7 @@ def rectangle(seed, sample, epoch, bounds, pending):
         left = tl.where(fits, (left_word.to(tl.int64) * (size - wide + 1)) >> 32, zero)
         pending = fits == 0
         block += 1
-    return top, left, height, width
+    return top.to(tl.int32), left.to(tl.int32), height.to(tl.int32), width.to(tl.int32)
 
 
 @triton.jit

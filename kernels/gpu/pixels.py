@@ -10,6 +10,7 @@ from fastcifar.kernels.gpu import dice
 PIXELS = tl.constexpr(1024)
 VALUES = tl.constexpr(3 * 1024)
 _SIZE = tl.constexpr(32)
+_SHARE = tl.constexpr(1 / 1024)  # of a pixel in the mean: a power of two, so the same as dividing
 _PER_LEVEL = tl.constexpr(1 / 255)
 _RED, _GREEN, _BLUE = tl.constexpr(0.2989), tl.constexpr(0.587), tl.constexpr(0.114)
 COLUMNS = tl.constexpr(16)  # of the table of given draws: the fields of Draws in their order, ``order`` as four
@@ -52,7 +53,7 @@ def _jitter(r, g, b, part, brightness, contrast, saturation, hue):
         r, g, b = _clamp(r * brightness), _clamp(g * brightness), _clamp(b * brightness)
     elif part == 1:
         # float64 holds the sum exactly but for freak images, so its order does not matter
-        mean = (tl.sum(_grey(r, g, b).to(tl.float64), 0) / PIXELS).to(tl.float32)
+        mean = (tl.sum(_grey(r, g, b).to(tl.float64), 0) * _SHARE).to(tl.float32)
         rest = (1.0 - contrast) * mean
         r, g, b = _clamp(contrast * r + rest), _clamp(contrast * g + rest), _clamp(contrast * b + rest)
     elif part == 2:
@@ -86,23 +87,23 @@ def cast(x, DTYPE: tl.constexpr, BY_HAND: tl.constexpr):
     return x.to(DTYPE)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch"])
 def augment(
-    images, labels, order, clock, bounds, orders, given, normal, out, rectangles, out_labels, out_ids,
-    BATCH: tl.constexpr, JITTERS: tl.constexpr, ROTATES: tl.constexpr, ERASES: tl.constexpr, ENLARGES: tl.constexpr,
+    images, labels, order, clock, bounds, orders, given, normal, out, rectangles, out_labels, out_ids, batch,
+    JITTERS: tl.constexpr, ROTATES: tl.constexpr, ERASES: tl.constexpr, ENLARGES: tl.constexpr,
     GIVEN: tl.constexpr, BY_HAND: tl.constexpr,
 ):  # fmt: skip
     """Program n writes sample n of a batch: all but the enlargement.
 
     images: (N, 3072) uint8; labels: (N,) int64; order: (M,) int64 sample ids; clock: int64 seed, epoch, and the batch's
-    number in the order; bounds: see `dice`; orders: (24, 4) int64, the jitter orders; given: (BATCH, COLUMNS) int32
+    number in the order; bounds: see `dice`; orders: (24, 4) int64, the jitter orders; given: (batch, COLUMNS) int32
     draws, floats as their bits, used where GIVEN; normal: (6,) float32, mean and 1 / std.
-    out: (BATCH, 3072), channels interleaved; out_labels, out_ids: (BATCH,) int64; rectangles: (BATCH, 4) int64, what
+    out: (batch, 3072), channels interleaved; out_labels, out_ids: (batch,) int64; rectangles: (batch, 4) int32, what
     the enlargement erases, written where it ENLARGES and ERASES.
     """
     n = tl.program_id(0)
     seed, epoch = tl.load(clock), tl.load(clock + 1)
-    sample = tl.load(order + tl.load(clock + 2) * BATCH + n)
+    sample = tl.load(order + tl.load(clock + 2) * batch + n)
     tl.store(out_ids + n, sample)
     tl.store(out_labels + n, tl.load(labels + sample))
     if GIVEN:
@@ -111,6 +112,11 @@ def augment(
         cos, sin = tl.load(row + 10).to(tl.int64), tl.load(row + 11).to(tl.int64)
     else:
         flip, order_number, _, cos, sin, erases = dice.gates(seed, sample, epoch, bounds)
+    if ERASES:  # before there are pixels to keep in registers beside it
+        if GIVEN:
+            top, left, height, width = tl.load(row + 12), tl.load(row + 13), tl.load(row + 14), tl.load(row + 15)
+        else:
+            top, left, height, width = dice.rectangle(seed, sample, epoch, bounds, erases)
     p = tl.arange(0, PIXELS)
     source = images + sample * VALUES + (p ^ tl.where(flip, _SIZE - 1, 0)) * 3
     r = tl.load(source).to(tl.float32) * _PER_LEVEL
@@ -124,7 +130,7 @@ def augment(
             hue = tl.load(row + 8).to(tl.float32, bitcast=True)
         else:
             brightness, contrast, saturation, hue = dice.factors(seed, sample, epoch, bounds)
-        for step in tl.static_range(4):
+        for step in range(4):  # not unrolled: four times the code of four parts
             if GIVEN:
                 part = tl.load(row + 1 + step).to(tl.int64)
             else:
@@ -147,11 +153,6 @@ def augment(
     else:
         value = tl.gather(pixels, tl.where(used, (y * _SIZE + x) * 4 + channel, 0), 0)
     if ERASES:
-        if GIVEN:
-            top, left = tl.load(row + 12).to(tl.int64), tl.load(row + 13).to(tl.int64)
-            height, width = tl.load(row + 14).to(tl.int64), tl.load(row + 15).to(tl.int64)
-        else:
-            top, left, height, width = dice.rectangle(seed, sample, epoch, bounds, erases)
         if ENLARGES:
             tl.store(rectangles + n * 4, top)
             tl.store(rectangles + n * 4 + 1, left)
@@ -170,7 +171,7 @@ def enlarge(
     """Program (b, pair, part) writes the rows of image b between two source rows, WIDE values of each.
 
     The two rows are enlarged along their length once, in registers; each output row blends them. small: (B, 3072)
-    float32, normalised, channels interleaved; rectangles: (B, 4) int64, top, left, height, width of what is erased;
+    float32, normalised, channels interleaved; rectangles: (B, 4) int32, top, left, height, width of what is erased;
     first (CROP,) int64, weight (CROP,) float32: the taps of `reference.resize_taps`; row_starts: (32,) int64, the first
     output row of each pair, and the end. out: (B, CROP, CROP, 3).
     """
@@ -214,7 +215,7 @@ def write_draws(ids, clock, bounds, orders, given):
     tl.store(row + 10, cos.to(tl.int32))
     tl.store(row + 11, sin.to(tl.int32))
     top, left, height, width = dice.rectangle(seed, sample, epoch, bounds, erases)
-    tl.store(row + 12, top.to(tl.int32))
-    tl.store(row + 13, left.to(tl.int32))
-    tl.store(row + 14, height.to(tl.int32))
-    tl.store(row + 15, width.to(tl.int32))
+    tl.store(row + 12, top)
+    tl.store(row + 13, left)
+    tl.store(row + 14, height)
+    tl.store(row + 15, width)

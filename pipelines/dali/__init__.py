@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from fastcifar.pipelines.resident import Buffers
+from fastcifar.pipelines.resident.host import Buffers
 from torch import Tensor
 
 from fastcifar.augment import Augment

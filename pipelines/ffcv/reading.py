@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import torch
 from fastcifar.kernels import cpu
-from fastcifar.pipelines.resident import Buffers
+from fastcifar.pipelines.resident.host import Buffers
 from numpy.typing import NDArray
 from torch import Tensor
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from fastcifar.kernels import cpu
-from fastcifar.pipelines import resident
-from fastcifar.pipelines.resident import Buffers, ResidentPipeline
+from fastcifar.pipelines.resident import ResidentPipeline, host
+from fastcifar.pipelines.resident.host import Buffers, OnHost
 
 from fastcifar.augment import RECIPES
 from fastcifar.pipeline import Request
@@ -44,13 +44,13 @@ def test_an_error_in_a_worker_reaches_the_caller_and_the_pipeline_lives_on(synth
 
 def test_batches_are_made_ahead(synthetic, monkeypatch):
     made = []
-    make = ResidentPipeline._make
+    make = OnHost._make
     with ResidentPipeline(request(synthetic), workers=1) as pipeline:
-        monkeypatch.setattr(ResidentPipeline, "_make", lambda self, *a: made.append(1) or make(self, *a))
+        monkeypatch.setattr(OnHost, "_make", lambda self, *a: made.append(1) or make(self, *a))
         epoch = pipeline.epoch(0)
         next(epoch)
-        pipeline._pool.submit(int).result()  # behind all that was submitted
-        assert len(made) == resident.AHEAD
+        pipeline._maker._pool.submit(int).result()  # behind all that was submitted
+        assert len(made) == host.AHEAD
         epoch.close()
 
 
@@ -84,7 +84,7 @@ def test_a_saved_activation_keeps_its_memory():
 def test_the_pool_does_not_grow_with_what_the_caller_keeps():
     buffers = Buffers()
     kept = [buffers.images(1, 32, torch.float32) for _ in range(100)]
-    assert len(buffers._arrays) <= resident.KEPT
+    assert len(buffers._arrays) <= host.KEPT
     assert len({tensor.data_ptr() for tensor in kept}) == 100
 
 
@@ -97,21 +97,8 @@ def test_unlabelled_test_images_have_label_minus_one(synthetic, monkeypatch):
 def test_the_next_epochs_order_is_ready_before_it_is_asked_for(synthetic):
     with ResidentPipeline(request(synthetic), workers=1) as pipeline:
         first = [batch.ids for batch in pipeline.epoch(0)]
-        epoch, future = pipeline._next_order
+        epoch, future = pipeline._maker._next_order
         assert epoch == 1
         assert np.array_equal(future.result(), pipeline.request.order(1))
         again = torch.cat([batch.ids for batch in pipeline.epoch(0)])  # and asking for another is no error
         assert torch.equal(again, torch.cat(first))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_devices_path_gives_the_same_batches(dtype, synthetic):
-    """What runs on CUDA, the reference on the resident tensors, here on the CPU's."""
-    asked = request(synthetic, dtype=dtype)
-    with ResidentPipeline(asked) as compiled, ResidentPipeline(asked) as on_device:
-        on_device._on_cpu = False
-        for a, b in zip(compiled.epoch(1), on_device.epoch(1), strict=True):
-            assert torch.equal(a.images, b.images)
-            assert torch.equal(a.labels, b.labels)
-            assert torch.equal(a.ids, b.ids)
-            assert b.images.is_contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,4 @@
-"""The dataset in memory and batches made by the fused kernel, ahead of the consumer, in a ring of reused buffers.
-
-On the CPU by ``kernels/cpu``; on CUDA the dataset lives on the device and ``kernels/reference`` runs there.
-"""
+"""On the CPU: batches by the numba kernel, ahead of the consumer, in buffers that are used again."""
 
 import sys
 from collections import deque
@@ -11,43 +8,37 @@ from threading import Lock
 
 import numpy as np
 import torch
-from fastcifar.kernels import cpu, reference
+from fastcifar.kernels import cpu
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastcifar.errors import UsageError
-from fastcifar.pipeline import Batch, Pipeline, Request
+from fastcifar.formats.samples import Samples
+from fastcifar.pipeline import Batch, Request
 
 AHEAD = 3  # batches made before they are asked for; more only costs cache
 KEPT = 16  # buffers kept for reuse: those ahead, the consumer's, short last batches
 
 
-class ResidentPipeline(Pipeline):
-    """Exact: on the CPU and on CUDA every pixel is the reference's to the dtype's rounding."""
+class OnHost:
+    """Makes batches in threads."""
 
-    def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
-        """workers: threads that make batches, default torch.get_num_threads(); any number gives the same batches."""
-        super().__init__(request, form)
-        part = request.dataset.part(request.split)
-        self._on_cpu = request.device.type == "cpu"
-        images, labels = np.array(request.dataset.images(part)), request.dataset.labels(part)
-        # a test part without labels gives -1, which no class is
-        known = np.full(len(images), -1) if labels is None else labels.astype(np.int64)
-        self._images = torch.from_numpy(images).to(request.device)
-        self._labels = torch.from_numpy(known).to(request.device)
+    def __init__(self, request: Request, workers: int | None = None) -> None:
+        """workers: threads, default torch.get_num_threads()."""
+        self._request = request
+        samples = Samples(request.dataset, request.dataset.part(request.split))
+        # a copy: torch takes no tensor from memory that must not be written to
+        self._images, self._labels = torch.from_numpy(samples.images.copy()), torch.from_numpy(samples.labels)
         self._buffers = Buffers()
         self._make(request.ids[:1], 0)  # compile, or load what was compiled, before anybody's clock runs
-        workers = (workers or torch.get_num_threads()) if self._on_cpu else 1
-        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(workers, "fastcifar-resident")
+        self._pool = ThreadPoolExecutor(workers or torch.get_num_threads(), "fastcifar-resident")
         self._next_order: tuple[int, Future[NDArray[np.int64]]] | None = None
 
     def epoch(self, k: int) -> Iterator[Batch]:
-        if self._pool is None:
-            raise UsageError("this pipeline is closed; open another one")
-        pool, size = self._pool, self.request.batch_size
+        """The batches of epoch k; those under way are dropped when it is left early."""
+        pool, request, size = self._pool, self._request, self._request.batch_size
         ready = self._next_order
-        order = ready[1].result() if ready and ready[0] == k else self.request.order(k)
-        starts = iter(range(0, len(self) * size, size))
+        order = ready[1].result() if ready and ready[0] == k else request.order(k)
+        starts = iter(range(0, request.batches() * size, size))
         coming: deque[Future[Batch]] = deque()
         try:
             while True:
@@ -56,28 +47,21 @@ class ResidentPipeline(Pipeline):
                 if not coming:
                     break
                 yield coming.popleft().result()
-            self._next_order = k + 1, pool.submit(self.request.order, k + 1)
+            self._next_order = k + 1, pool.submit(request.order, k + 1)
         finally:
             for future in coming:
                 future.cancel()
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
-        self._next_order = None
-        self._buffers = Buffers()
-        self._images = self._images[:0]
+        """End the threads."""
+        self._pool.shutdown(cancel_futures=True)
 
     def _make(self, ids: NDArray[np.int64], epoch: int) -> Batch:
-        request = self.request
+        request = self._request
         draws = cpu.draw(request.augment, request.seed, epoch, ids)
-        rows = torch.from_numpy(ids).to(request.device)
-        if self._on_cpu:
-            images = self._buffers.images(len(ids), request.augment.out_size, request.dtype)
-            cpu.apply_rows(self._images, ids, draws, request.augment, request.dtype, images, threads=1)
-        else:
-            images = reference.apply(self._images[rows], draws, request.augment, request.dtype)
+        images = self._buffers.images(len(ids), request.augment.out_size, request.dtype)
+        cpu.apply_rows(self._images, ids, draws, request.augment, request.dtype, images, threads=1)
+        rows = torch.from_numpy(ids)
         return Batch(images, self._labels[rows], rows)
 
 
@@ -108,6 +92,3 @@ class Buffers:
         if len(arrays) < KEPT:
             arrays.append(array)
         return array
-
-
-PIPELINE = ResidentPipeline

@@ -1,0 +1,69 @@
+"""What --compile means: which way a run's steps are run (`steps_of`), and the choice between them by measurement."""
+
+from typing import NamedTuple
+
+import torch
+
+from fastcifar.dataset import Dataset
+from fastcifar.errors import UsageError
+from fastcifar.learner import Learner
+from fastcifar.pipeline import Pipeline
+from fastcifar.runs import RunSpec
+from fastcifar.steps import Captured, Eager
+
+MODES = ("graph", "inductor", "none")
+"""graph: the step as one CUDA graph; inductor: the network through torch.compile, and in a CUDA graph where one is
+possible; none: as torch runs it"""
+TRIAL_STEPS = 30
+INDUCTOR_PAYS = 600.0  # seconds of training, in the better of the other ways, from which compiling is tried
+
+
+def steps_of(mode: str, learner: Learner, training: Pipeline) -> Eager | Captured:
+    """What runs a learner's epochs in a mode of MODES. Raises UsageError where that is not possible."""
+    if mode not in MODES:
+        raise UsageError(f"--compile {mode!r} is not one of auto, {', '.join(MODES)}")
+    renderer = training.renderer() if learner.device.type == "cuda" else None
+    if mode == "graph" and renderer is None:
+        raise UsageError(
+            "--compile graph needs a CUDA device and the pipeline resident, which renders its batches there; this run "
+            f"is on {learner.device} with pipeline {learner.spec.pipeline!r}; choose --compile none"
+        )
+    if mode == "inductor":
+        learner.network = torch.compile(learner.model)
+    return Eager(learner, training) if renderer is None or mode == "none" else Captured(learner, renderer)
+
+
+class Choice(NamedTuple):
+    """A mode, and why it was chosen: for people."""
+
+    mode: str
+    why: str
+
+
+def choose(spec: RunSpec, dataset: Dataset, device: torch.device) -> Choice:
+    """The fastest mode for a run, by a trial of each on a learner of its own.
+
+    On the CPU nothing is tried: no CUDA graph is there, and torch.compile would take longer than it saves.
+    """
+    if device.type == "cpu":
+        return Choice("none", "the CPU has no graphs")
+    from fastcifar.train import open_pipelines
+
+    training, validation = open_pipelines(spec, dataset, device)
+    with training, validation:
+        seconds = {"none": _seconds("none", spec, training, len(dataset.classes))}
+        if training.renderer() is not None:
+            seconds["graph"] = _seconds("graph", spec, training, len(dataset.classes))
+        if min(seconds.values()) * len(training) * spec.epochs > INDUCTOR_PAYS:
+            seconds["inductor"] = _seconds("inductor", spec, training, len(dataset.classes))
+    best = min(seconds, key=lambda mode: seconds[mode])
+    return Choice(best, ", ".join(f"{mode} {1e6 * value:,.0f} µs a step" for mode, value in seconds.items()))
+
+
+def _seconds(mode: str, spec: RunSpec, training: Pipeline, classes: int) -> float:
+    """Of a step, the second time that TRIAL_STEPS of them are run."""
+    learner = Learner.new(spec, classes, training.request.device)
+    steps = steps_of(mode, learner, training)
+    for _ in range(2):
+        trained = steps.epoch(1, TRIAL_STEPS)
+    return trained.seconds / len(trained.sizes)

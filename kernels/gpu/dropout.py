@@ -1,0 +1,43 @@
+"""Which units dropout keeps, by Triton: the words of `models.noise.Noise`, four units a block."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BLOCKS = 32  # of four units a program
+COMPILE = {"num_warps": 1, "enable_fp_fusion": False}
+
+
+@triton.jit
+def _write_kept(ids, clock, kept, threshold, factor, stream, units, BLOCKS: tl.constexpr):
+    """Program (n, part) writes units [4 * BLOCKS * part, 4 * BLOCKS * (part + 1)) of sample n.
+
+    ids: (B,) int64; clock: int64 seed and epoch; kept: (B, units) float32, 0 where a unit's word is below threshold, an
+    integer in [0, 2**32), factor elsewhere.
+    """
+    n, blocks = tl.program_id(0), tl.program_id(1) * BLOCKS + tl.arange(0, BLOCKS)
+    # of one shape and type, as Philox wants its counter
+    same = tl.zeros((BLOCKS,), tl.int64)
+    sample, epoch, stream = same + tl.load(ids + n), same + tl.load(clock + 1), same + stream
+    a, b, c, d = tl.philox(
+        tl.load(clock), sample.to(tl.uint32), epoch.to(tl.uint32), stream.to(tl.uint32), blocks.to(tl.uint32)
+    )
+    # joined, the last index is the later operand: a, b, c, d in turn
+    words = tl.join(tl.join(a, c), tl.join(b, d)).reshape(4 * BLOCKS)
+    unit = tl.program_id(1) * (4 * BLOCKS) + tl.arange(0, 4 * BLOCKS)
+    value = tl.where(words.to(tl.int64) >= threshold, factor, 0.0)
+    tl.store(kept + n.to(tl.int64) * units + unit, value, unit < units)
+
+
+def kept(ids: Tensor, clock: Tensor, threshold: int, factor: float, stream: int, units: int) -> Tensor:
+    """(B, units) float32: 0 where a unit is dropped, else factor.
+
+    ids: (B,) int64 sample ids; clock: `clock.clock_of`, on the same device; threshold: of 2**32, at and above which a
+    word keeps its unit; stream: the third word of the counter.
+    """
+    out = torch.empty((len(ids), units), dtype=torch.float32, device=ids.device)
+    if out.numel():
+        grid = (len(ids), triton.cdiv(units, 4 * BLOCKS))
+        _write_kept[grid](ids, clock, out, threshold, factor, stream, units, BLOCKS=BLOCKS, **COMPILE)
+    return out
