@@ -6,7 +6,7 @@ from bench.markdown import Rows, table, under
 from bench.sass import WARPS
 
 HEADER = [
-    "kernel: recipes, output",
+    "kernel: recipes (output)",
     "registers",
     "shared bytes",
     f"warps, of {WARPS}",
@@ -35,7 +35,7 @@ def lines(found: Rows) -> list[list[str]]:
         recipes = alike.setdefault((row["kernel"], *_cells(row)), {})
         recipes.setdefault(row["dtype"], []).append(row["recipe"])
     return [
-        [f"{kernel}: " + "; ".join(f"{', '.join(names)}, {dtype}" for dtype, names in recipes.items()), *cells]
+        [f"{kernel}: " + "; ".join(f"{', '.join(names)} ({dtype})" for dtype, names in recipes.items()), *cells]
         for (kernel, *cells), recipes in alike.items()
     ]
 
