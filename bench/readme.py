@@ -1,4 +1,4 @@
-"""The README's tables of results, made from the committed rows; `make test` fails while they differ.
+"""The tables of results in README.md and kernels/README.md, made from the committed rows; a test fails if they differ.
 
     python bench/readme.py
 
@@ -14,11 +14,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import contests, rows
+from bench import contests, gpu_tables, rows
 from bench.markdown import Rows, table, under
 from fastcifar.report.table import spread
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- rows (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -110,20 +110,26 @@ def accuracy(found: Rows) -> str:
     return under(table(header, body), found)
 
 
-RENDERERS: dict[str, Callable[[Rows], str]] = {
-    "throughput-cpu.jsonl": contests.throughput,
-    "feeding-cpu.jsonl": contests.feeding,
-    "kernels-cpu.jsonl": kernels,
-    "parity-cpu.jsonl": parity,
-    "training-cpu.jsonl": training,
-    "accuracy-cpu.jsonl": accuracy,
+# page: what renders which file's rows, in the page's order
+PAGES: dict[Path, dict[str, Callable[[Rows], str]]] = {
+    ROOT / "README.md": {
+        "throughput-cpu.jsonl": contests.throughput,
+        "feeding-cpu.jsonl": contests.feeding,
+        "kernels-cpu.jsonl": kernels,
+        "parity-cpu.jsonl": parity,
+        "training-cpu.jsonl": training,
+        "accuracy-cpu.jsonl": accuracy,
+    },
+    ROOT / "kernels" / "README.md": {"compiled-sm90.jsonl": gpu_tables.compiled},
 }
 
 
-def rendered(text: str) -> str:
-    """The README's text with every table made anew from the rows."""
-    return BLOCK.sub(lambda m: m[1] + RENDERERS[m[2]](rows.read(rows.RESULTS / m[2])) + m[3], text)
+def rendered(page: Path) -> str:
+    """The page's text with every table made anew from the rows."""
+    renderers = PAGES[page]
+    return BLOCK.sub(lambda m: m[1] + renderers[m[2]](rows.read(rows.RESULTS / m[2])) + m[3], page.read_text())
 
 
 if __name__ == "__main__":
-    README.write_text(rendered(README.read_text()))
+    for page in PAGES:
+        page.write_text(rendered(page))

@@ -1,6 +1,7 @@
 """The benchmark scripts run, check what they time, and the README says what the committed rows say."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +15,15 @@ from fastcifar.augment import RECIPES, draw
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench import readme, rows  # noqa: E402
+from bench import readme, rows, sass  # noqa: E402
 from bench.plain import apply_numba_pixels  # noqa: E402
 
 
-def test_the_readmes_tables_are_those_of_the_committed_rows():
-    text = readme.README.read_text()
-    assert readme.rendered(text) == text, "run: python bench/readme.py"
-    assert [name for _, name, _ in readme.BLOCK.findall(text)] == list(readme.RENDERERS)
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_pages_tables_are_those_of_the_committed_rows(page):
+    text = page.read_text()
+    assert readme.rendered(page) == text, "run: python bench/readme.py"
+    assert [name for _, name, _ in readme.BLOCK.findall(text)] == list(readme.PAGES[page])
 
 
 @pytest.mark.parametrize("path", sorted(rows.RESULTS.glob("*.jsonl")), ids=lambda path: path.name)
@@ -42,12 +44,15 @@ def test_the_plain_loop_is_a_fair_contestant():
     assert (np.abs(out - expected) > 1e-5).mean() < 1e-4
 
 
-def run(script: str, *arguments: str) -> str:
+def run(script: str, *arguments: str, status: int = 0, **variables: str) -> str:
+    """What the script says, where it ends with that status. Triton's interpreter is off unless ``variables`` say so."""
+    around = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"} | variables
     done = subprocess.run(
-        [sys.executable, str(ROOT / "bench" / script), *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+        [sys.executable, str(ROOT / "bench" / script), *arguments],
+        capture_output=True, text=True, check=False, env=around,
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    return done.stderr if status else done.stdout
 
 
 def test_kernels_verifies_every_contestant(tmp_path):
@@ -69,10 +74,95 @@ def test_parity_finds_no_more_than_rounding(tmp_path):
 
 
 def test_accuracy_refuses_a_folder_without_runs(tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "bench" / "accuracy.py"), "--runs", str(tmp_path)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "no finished run" in done.stderr
-    assert json.dumps(str(tmp_path))[1:-1] in done.stderr
+    said = run("accuracy.py", "--runs", str(tmp_path), status=1)
+    assert "no finished run" in said
+    assert json.dumps(str(tmp_path))[1:-1] in said
+
+
+LISTING = """
+Resource usage:
+ Common:
+  GLOBAL:0
+ Function augment:
+  REG:80 STACK:8 SHARED:1024 LOCAL:16 CONSTANT[0]:632 TEXTURE:0 SURFACE:0 SAMPLER:0
+        Function : augment
+        /*0000*/                   LDG.E.U8.CONSTANT R2, desc[UR6][R12.64+0x10] ;   /* 0x000010060c027981 */
+                                                                                    /* 0x001eae000c1e1b00 */
+        /*0010*/                   LDG.E R3, desc[UR6][R12.64] ;                    /* 0x000010060c027981 */
+        /*0020*/                   LDG.E.LTC128B R3, desc[UR6][R12.64] ;            /* 0x000010060c027981 */
+        /*0030*/                   LDG.E.EF.64 R4, desc[UR6][R12.64] ;              /* 0x000010060c027981 */
+        /*0040*/               @P1 LDS.128 R4, [R3] ;                               /* 0x000010060c027981 */
+        /*0050*/              @!PT STL [R1], R4 ;                                   /* 0x000010060c027981 */
+        /*0060*/                   MUFU.RCP64H R5, R9 ;                             /* 0x000010060c027981 */
+        /*0070*/                   F2F.F64.F32 R4, R4 ;                             /* 0x000010060c027981 */
+        /*0080*/                   DADD R4, R4, R6 ;                                /* 0x000010060c027981 */
+        /*0090*/                   DEPBAR.LE SB0, 0x0 ;                             /* 0x000010060c027981 */
+        /*00a0*/              @!P0 STG.E.128 desc[UR28][R6.64], R16 ;               /* 0x0000001006008986 */
+        /*00b0*/                   STG.E.128 desc[UR28][R6.64+0x10], R16 ;          /* 0x0000001006008986 */
+        /*00c0*/                   STG.E.U16 desc[UR28][R6.64], R16 ;               /* 0x0000001006008986 */
+        /*00d0*/              @UP2 UIADD3 UR4, UR4, 0x1, URZ ;                      /* 0x0000001006008986 */
+        /*00e0*/                   BAR.SYNC.DEFER_BLOCKING 0x0 ;                    /* 0x0000001006008986 */
+        /*00f0*/                   CALL.REL.NOINC 0xfa50 ;                          /* 0x0000001006008986 */
+        /*fa50*/                   BRA 0xfa50;                                      /* 0xfffffffc00fc7947 */
+       /*1fa60*/                   NOP;                                             /* 0x0000000000007918 */
+"""
+
+
+def test_a_listing_of_machine_code_is_counted():
+    assert sass.resources(LISTING) == {
+        "registers": 80, "stack_bytes": 8, "local_bytes": 16, "static_shared_bytes": 1024
+    }  # fmt: skip
+    assert sass.counts(LISTING) == {
+        "instructions": 17,
+        "global_loads": {"8": 1, "32": 2, "64": 1},
+        "global_stores": {"16": 1, "128": 2},
+        "shared_loads": 1,
+        "shared_stores": 0,
+        "local_loads": 0,
+        "local_stores": 1,
+        "shuffles": 0,
+        "barriers": 1,
+        "double": 3,
+        "special": 1,
+        "calls": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("block", "held"),
+    [
+        ((4, 32, 1024), (64, "warps")),
+        ((1, 32, 1024), (32, "blocks")),
+        ((4, 80, 1024 + 4096), (24, "registers")),  # 80 * 32 registers a warp: 6 in each of the 4 partitions
+        ((4, 255, 1024), (8, "registers")),
+        ((4, 32, 1024 + 32 * 1024), (24, "shared memory")),  # 33 KiB of 228
+    ],
+)
+def test_warps_that_an_sm_90_holds(block, held):
+    assert sass.resident(*block) == held
+
+
+def test_no_kernel_spills_when_compiled_for_sm_90(tmp_path):
+    pytest.importorskip("triton", reason="Triton is not installed")
+    out = tmp_path / "rows.jsonl"
+    run("compiled.py", "--recipes", "imagenet256,erasing", "--out", str(out), TRITON_CACHE_DIR=str(tmp_path / "cache"))
+    found = rows.read(out)
+    launches = {(row["recipe"], row["kernel"], row["dtype"]) for row in found}
+    assert {(recipe, kernel) for recipe, kernel, _ in launches} == {
+        ("erasing", "augment"), ("imagenet256", "augment"), ("imagenet256", "enlarge")
+    }  # fmt: skip
+    assert len(launches) == len(found) == 6
+    for row in found:
+        assert row["registers"] <= 255
+        assert row["stack_bytes"] == row["local_bytes"] == row["local_loads"] == row["local_stores"] == 0
+        assert row["instructions"] > 100
+        assert row["global_loads"]
+        assert row["global_stores"]
+        assert not row["fp_fusion"]
+
+
+def test_what_would_compile_nothing_is_refused(tmp_path):
+    pytest.importorskip("triton", reason="Triton is not installed")
+    out = str(tmp_path / "rows.jsonl")
+    assert "unset it" in run("compiled.py", "--out", out, status=2, TRITON_INTERPRET="1")
+    assert "there are none, basic" in run("compiled.py", "--recipes", "sepia", "--out", out, status=2)

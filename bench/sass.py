@@ -1,0 +1,109 @@
+"""What a compiled kernel asks of a multiprocessor: cuobjdump's listing of its machine code (SASS), counted.
+
+Counts are of instructions in the code, not of how often they run.
+"""
+
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from fastcifar.errors import FastcifarError, UsageError
+
+# address, perhaps a predicate such as @!P0, then opcode and modifiers: /*01d0*/  @!P0 STG.E.64 desc[UR28][R6.64], R16 ;
+INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P[0-9T]\s+)?([A-Z][\w.]*)", re.MULTILINE)
+RESOURCE = re.compile(r"\b(REG|STACK|SHARED|LOCAL):(\d+)")
+WIDTHS = {"U8": 8, "S8": 8, "U16": 16, "S16": 16, "64": 64, "128": 128}  # bits a thread moves; none of them: 32
+DOUBLE = {"DADD", "DMUL", "DFMA", "DSETP", "DMNMX"}
+
+# A multiprocessor of compute capability 9.0: CUDA C++ Programming Guide, technical specifications per compute
+# capability. How registers and shared memory are portioned: Nsight Compute's occupancy calculator.
+WARPS, BLOCKS, REGISTERS, SHARED_BYTES = 64, 32, 65_536, 228 * 1024
+RESERVED_BYTES = 1024  # of shared memory, a block: the system's
+PARTITIONS = 4  # a warp and its registers live in one
+REGISTER_UNIT, SHARED_UNIT = 256, 128  # registers a warp, bytes a block: allocated in multiples of these
+
+
+def listing(cubin: bytes, cuobjdump: str) -> str:
+    """Resources and SASS of a cubin, as cuobjdump (a path) prints them. Raises where it cannot be run, or fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(cubin)
+        try:
+            done = subprocess.run(
+                [cuobjdump, "-res-usage", "-sass", str(path)], capture_output=True, text=True, check=False
+            )
+        except OSError as error:
+            raise UsageError(f"cannot run {cuobjdump}: {error.strerror}; it comes with Triton's wheel") from error
+    if done.returncode:
+        raise FastcifarError(f"{cuobjdump} failed: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def resources(text: str) -> dict[str, int]:
+    """Registers a thread; bytes of stack and of local memory a thread (spills); of shared memory known when compiled.
+
+    The last holds RESERVED_BYTES where the kernel uses shared memory at all.
+    """
+    found = {name: int(value) for name, value in RESOURCE.findall(text)}
+    if len(found) < 4:
+        raise FastcifarError(f"cuobjdump's listing holds {sorted(found)}, not REG, STACK, SHARED and LOCAL")
+    return {
+        "registers": found["REG"],
+        "stack_bytes": found["STACK"],
+        "local_bytes": found["LOCAL"],
+        "static_shared_bytes": found["SHARED"],
+    }
+
+
+def counts(text: str) -> dict[str, Any]:
+    """How many instructions of each kind a listing has; global loads and stores by their width, {bits: count}."""
+    opcodes = Counter(opcode for opcode in INSTRUCTION.findall(text) if opcode != "NOP")  # NOPs fill the code's end
+    kinds: Counter[str] = Counter()
+    for opcode, count in opcodes.items():
+        kinds[opcode.split(".")[0]] += count
+
+    def by_width(kind: str) -> dict[str, int]:
+        widths: Counter[int] = Counter()
+        for opcode, count in opcodes.items():
+            name, *modifiers = opcode.split(".")
+            if name == kind:
+                widths[next((WIDTHS[m] for m in modifiers if m in WIDTHS), 32)] += count
+        return {str(bits): widths[bits] for bits in sorted(widths)}
+
+    return {
+        "instructions": opcodes.total(),
+        "global_loads": by_width("LDG"),
+        "global_stores": by_width("STG"),
+        "shared_loads": kinds["LDS"] + kinds["LDSM"],
+        "shared_stores": kinds["STS"] + kinds["STSM"],
+        "local_loads": kinds["LDL"],
+        "local_stores": kinds["STL"],
+        "shuffles": kinds["SHFL"],
+        "barriers": kinds["BAR"],
+        "double": sum(n for op, n in opcodes.items() if op.split(".")[0] in DOUBLE or "F64" in op or "64H" in op),
+        "special": kinds["MUFU"],
+        "calls": kinds["CALL"],
+    }
+
+
+def resident(warps: int, registers: int, shared_bytes: int) -> tuple[int, str]:
+    """Warps that a multiprocessor of sm_90 holds at once, of WARPS, and what allows no more of them.
+
+    warps: a block; registers: a thread; shared_bytes: a block, RESERVED_BYTES included.
+    """
+    registers_a_warp = _rounded_up(registers * 32, REGISTER_UNIT)
+    blocks = {
+        "warps": WARPS // warps,
+        "blocks": BLOCKS,
+        "registers": REGISTERS // PARTITIONS // registers_a_warp * PARTITIONS // warps,
+        "shared memory": SHARED_BYTES // _rounded_up(shared_bytes, SHARED_UNIT),
+    }
+    limit = min(blocks, key=lambda name: blocks[name])
+    return blocks[limit] * warps, limit
+
+
+def _rounded_up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
