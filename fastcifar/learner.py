@@ -51,8 +51,9 @@ class Learner:
         clock: where seed and epoch are read when the step runs, for one that is recorded; else they are the learner's.
         """
         noise = Noise.of(self.spec.seed, self.epoch + 1, batch.ids) if clock is None else Noise(clock, batch.ids)
+        network = self.model if self.network is None else self.network
         with self.autocast():
-            logits = (self.network or self.model)(batch.images, noise)
+            logits = network(batch.images, noise)
         loss = cross_entropy(logits.float(), batch.labels)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)

@@ -46,9 +46,9 @@ def tables(spec: Augment, device: torch.device) -> Tables:
         np.array(spec.bounds(), np.int64),
         JITTER_ORDERS.astype(np.int64),
         np.concatenate(normalisation(spec)),
-        first,
+        first.astype(np.int32),
         weight,
-        np.searchsorted(first, np.arange(IMAGE_SIZE)),
+        np.searchsorted(first, np.arange(IMAGE_SIZE)).astype(np.int32),
     )
     return Tables(*(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays))
 

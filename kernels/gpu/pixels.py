@@ -172,7 +172,7 @@ def enlarge(
 
     The two rows are enlarged along their length once, in registers; each output row blends them. small: (B, 3072)
     float32, normalised, channels interleaved; rectangles: (B, 4) int32, top, left, height, width of what is erased;
-    first (CROP,) int64, weight (CROP,) float32: the taps of `reference.resize_taps`; row_starts: (32,) int64, the first
+    first (CROP,) int32, weight (CROP,) float32: the taps of `reference.resize_taps`; row_starts: (32,) int32, the first
     output row of each pair, and the end. out: (B, CROP, CROP, 3).
     """
     b, pair, k = tl.program_id(0), tl.program_id(1), tl.program_id(2) * WIDE + tl.arange(0, WIDE)
@@ -188,7 +188,7 @@ def enlarge(
         bottom, right = top + tl.load(rectangles + b * 4 + 2), left + tl.load(rectangles + b * 4 + 3)
         across = (column >= left) & (column < right)
     target = out + b.to(tl.int64) * (CROP * CROP * 3) + k
-    for line in range(tl.load(row_starts + pair).to(tl.int32), tl.load(row_starts + pair + 1).to(tl.int32)):
+    for line in range(tl.load(row_starts + pair), tl.load(row_starts + pair + 1)):
         down = tl.load(weight + line)
         value = upper * (1.0 - down) + lower * down
         if ERASES:
