@@ -104,7 +104,9 @@ def write_pngs(dataset: Dataset, folder: Path, count: int) -> None:
 class PlainLoop:
     """ImageFolder, torchvision's transforms on float tensors, DataLoader, float32, nothing tuned."""
 
-    def __init__(self, folder: Path, spec: Augment, workers: int, batch_size: int = 128) -> None:
+    def __init__(
+        self, folder: Path, spec: Augment, workers: int, batch_size: int = 128, device: torch.device | str = "cpu"
+    ) -> None:
         transform = v2.Compose(
             [
                 v2.ToImage(),
@@ -122,7 +124,8 @@ class PlainLoop:
             *(layer for a, b in ((3, 32), (32, 64), (64, 128)) for layer in (nn.Conv2d(a, b, 3, 2, 1), nn.ReLU())),
             *(nn.MaxPool2d(2), nn.Dropout2d(0.5), nn.Flatten()),
             *(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 40), nn.ReLU(), nn.Linear(40, len(images.classes))),
-        )
+        ).to(device)
+        self.device = device
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
         self.loss = nn.CrossEntropyLoss()
 
@@ -131,5 +134,5 @@ class PlainLoop:
         self.model.train()
         for images, labels in self.loader:
             self.optimizer.zero_grad()
-            self.loss(self.model(images), labels).backward()
+            self.loss(self.model(images.to(self.device)), labels.to(self.device)).backward()
             self.optimizer.step()

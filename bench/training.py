@@ -2,12 +2,15 @@
 
     python bench/training.py --data data/cifar10
 
-Both train the same network on the same images in this run, in turns. Without --data: on synthetic images.
+Both train the same network on the same images in this run, in turns: on CUDA, fastcifar in each way of --compile.
+Without --data: on synthetic images.
 """
 
 import argparse
+import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -18,76 +21,87 @@ from rich.table import Table
 
 from bench import rows
 from bench.plain import PlainLoop, write_pngs
-from fastcifar import session
+from fastcifar import machine, session
+from fastcifar.compilation import MODES, steps_of
 from fastcifar.convert import convert
 from fastcifar.dataset import Dataset
 from fastcifar.learner import Learner
 from fastcifar.measure import alternate, environment
-from fastcifar.train import Stopwatch, open_pipelines
+from fastcifar.train import open_pipelines
 
 
 class FastLoop:
-    """fastcifar's own loop, as `fastcifar train` runs it, without validation."""
+    """fastcifar's own loop, as `fastcifar train --compile MODE` runs it, without validation."""
 
-    def __init__(self, dataset: Dataset, device: torch.device) -> None:
+    def __init__(self, dataset: Dataset, device: torch.device, mode: str) -> None:
         spec = session.plan(2, dataset, seeds=[0], precision=session.precision_of("auto", device))[0]
         self.learner = Learner.new(spec, len(dataset.classes), device)
         self.training, validation = open_pipelines(spec, dataset, device)
         validation.close()
-        self.waited, self.seconds = 0.0, 0.0
+        started = time.perf_counter()
+        self._steps = steps_of(mode, self.learner, self.training)
+        self.record_seconds = time.perf_counter() - started
+        self.stalls: list[float] = []
 
     def epoch(self) -> None:
         """Train on every image once."""
-        stopwatch = Stopwatch()
-        losses = [self.learner.step(batch) for batch in stopwatch.over(self.training.epoch(self.learner.epoch + 1))]
-        float(torch.stack(losses).mean())  # waits for the device, as the loop does once an epoch
+        trained = self._steps.epoch(self.learner.epoch + 1)
         self.learner.epoch += 1
-        self.waited += stopwatch.seconds
+        self.stalls.append(trained.waited / trained.seconds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--workers", default=f"0,{machine.usable_cores()}", help="of the plain loops' DataLoader")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=rows.RESULTS / "training-cpu.jsonl")
+    parser.add_argument("--out", type=Path, help="default: training-DEVICE.jsonl in bench/results")
     asked = parser.parse_args()
+    device = session.device_of(asked.device)
+    modes = MODES if device.type == "cuda" else ("none",)
+    workers = [int(number) for number in asked.workers.split(",") if number]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         dataset = Dataset.open(asked.data) if asked.data else convert("synthetic:50000", folder / "dataset")
         images = len(dataset.ids("training"))
-        write_pngs(dataset, folder / "png", images)
-        fast = FastLoop(dataset, torch.device("cpu"))
-        recipe = fast.training.request.augment
-        loops = {"fastcifar": fast} | {
-            f"plain, {workers} workers": PlainLoop(folder / "png", recipe, workers) for workers in (0, 2)
-        }
-        timings = alternate({name: loop.epoch for name, loop in loops.items()}, asked.repeats)
-        fast.training.close()
-    stall = fast.waited / (asked.repeats + 1) / timings["fastcifar"].median
+        write_pngs(dataset, folder / "png", images if workers else 0)
+        fast = {f"fastcifar, {mode}": FastLoop(dataset, device, mode) for mode in modes}
+        recipe = next(iter(fast.values())).training.request.augment
+        plain = {f"plain, {n} workers": PlainLoop(folder / "png", recipe, n, device=device) for n in workers}
+        timings = alternate(
+            {name: loop.epoch for name, loop in (fast | plain).items()}, asked.repeats, device=str(device)
+        )
+        for loop in fast.values():
+            loop.training.close()
     collected = [
         {
             "bench": "training",
             "loop": name,
             "recipe": "basic",
-            "device": "cpu",
-            "dtype": fast.learner.spec.precision if name == "fastcifar" else "float32",
+            "device": str(device),
+            "dtype": fast[name].learner.spec.precision if name in fast else "float32",
             "batch_size": 128,
             "threads": torch.get_num_threads(),
             "images": images,
             "seconds": timing.median,
             **rows.rates(timing, images),
-            "stall": stall if name == "fastcifar" else None,
+            "stall": statistics.median(fast[name].stalls) if name in fast else None,
+            "record_seconds": fast[name].record_seconds if name in fast else None,
         }
         for name, timing in timings.items()
     ]
     around = environment()
-    rows.write(({**row, "environment": around} for row in collected), asked.out)
-    table = Table("loop", "seconds an epoch", "images/s", "least", "most", "fastcifar is faster by")
-    for name, timing in timings.items():
-        rate = [f"{images / seconds:,.0f}" for seconds in (timing.median, timing.max, timing.min)]
-        table.add_row(name, f"{timing.median:.2f}", *rate, f"{timing.median / timings['fastcifar'].median:.1f}")
+    out = asked.out or rows.RESULTS / f"training-{device.type}.jsonl"
+    rows.write(({**row, "environment": around} for row in collected), out)
+    best = min(timings[name].median for name in fast)
+    table = Table("loop", "seconds an epoch", "images/s", "least", "most", "fastcifar is faster by", "stall")
+    for row, timing in zip(collected, timings.values(), strict=True):
+        rate = [f"{row[key]:,.0f}" for key in ("images_per_s", "images_per_s_min", "images_per_s_max")]
+        stall = "" if row["stall"] is None else f"{100 * row['stall']:.2f} %"
+        table.add_row(row["loop"], f"{timing.median:.3f}", *rate, f"{timing.median / best:.1f}", stall)
     Console(width=120).print(table)
-    print(f"data stall of fastcifar: {100 * stall:.2f} %; rows in {asked.out}")
+    print(f"rows in {out}")
 
 
 if __name__ == "__main__":

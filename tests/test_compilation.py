@@ -39,6 +39,7 @@ def test_a_graph_needs_cuda_and_says_so(synthetic, training):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, which it hides
 def test_inductor_computes_the_same_to_rounding_and_compiles_once(synthetic, training):
     one, other = (Learner.new(spec_of(synthetic, lr=1e-3), 10, CPU) for _ in range(2))
     plain, compiled, graphs = steps_of("none", one, training), steps_of("inductor", other, training), []
