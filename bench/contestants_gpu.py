@@ -24,6 +24,7 @@ from torchvision.transforms import InterpolationMode, v2
 from bench import compiled_reference
 from bench.contestants import Contestant
 from fastcifar.augment import RECIPES, Augment, Draws, draw
+from fastcifar.clock import clock_of
 
 BASE = "torchvision batch"
 BATCHES = {32: 32768, 224: 1024, 384: 512}  # by the side of the result, 200 MB or more: several times a GPU's cache
@@ -71,7 +72,7 @@ def contestants(
 def _ours(images: Tensor, ids: Tensor, spec: Augment, sets: int, dtype: torch.dtype) -> Callable[[], Tensor]:
     batch, size, device = len(ids) // sets, spec.out_size, images.device
     labels = torch.arange(len(images), device=device) % 10
-    clocks = [gpu.clock_of(SEED, EPOCH, device, k) for k in range(sets)]
+    clocks = [clock_of(SEED, EPOCH, device, k) for k in range(sets)]
     outs = [
         torch.empty((batch, 3, size, size), dtype=dtype, device=device, memory_format=torch.channels_last)
         for _ in range(sets)
