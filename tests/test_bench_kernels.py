@@ -48,7 +48,6 @@ def test_the_gpu_s_contestants_do_what_their_rows_say(recipe, batch, dtype):
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels are compiled, for CUDA tensors")
-@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own use
 def test_the_definition_can_be_compiled():
     found = raced("erasing", torch.float32, compiles=True, sets=2)
     assert found["torch compiled"]["verified"], found["torch compiled"]["reason"]
