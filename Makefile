@@ -4,12 +4,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+OUT ?= build/gpu-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests install clean
+.PHONY: help demo test lint types tests gpu-check install clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## convert handwritten digits, train on them with three seeds, show the results
 	$(BIN)/fastcifar demo
@@ -26,6 +27,9 @@ types: $(INSTALLED) ## mypy, strict
 
 tests: $(INSTALLED) ## pytest, warnings as errors
 	$(BIN)/python -m pytest -q
+
+gpu-check: ## on a CUDA device, minutes: its tests and short benchmarks, into OUT; as it is, nothing is installed
+	$(PYTHON) tools/gpu_check.py --out $(OUT)
 
 install: ## install into .venv, trying again what was left out before
 	$(PYTHON) tools/install.py

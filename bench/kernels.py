@@ -1,125 +1,165 @@
-"""Kernels: each recipe by fastcifar's kernel, by torchvision sample by sample, by a plain numba loop.
+"""Kernels: each recipe by fastcifar's kernel and by others, on a CPU or a GPU.
 
     python bench/kernels.py --out rows.jsonl
+    python bench/kernels.py --device cuda --quick
 
-Every contestant's pixels are compared with the reference's in this run before it is timed. The ceiling is the measured
-bandwidth of writing memory (memset): the share says how much of it a contestant's results use.
+Who takes part: contestants_cpu.py, contestants_gpu.py. Every contestant that does the same work is compared with the
+reference in this run, before it is timed. On a CPU the ceiling is the measured bandwidth of writing memory (memset),
+and the share says how much of it a contestant's results use. On a GPU it is the measured bandwidth of copying memory,
+and what must be moved is an image's 3,072 bytes and its result. Work there that launches the same kernels each time is
+recorded as a CUDA graph and replayed, so that Python's launches do not count.
 """
 
 import argparse
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np
 import torch
-from fastcifar.kernels import cpu, reference
-from fastcifar.kernels import torchvision as per_sample
 from rich.console import Console
 from rich.table import Table
 
-from bench import rows
-from bench.plain import apply_numba_pixels
-from fastcifar.augment import RECIPES, Draws
-from fastcifar.measure import alternate, environment, memory_bandwidth
+from bench import contestants_cpu, rows
+from bench.contestants import absent, race
+from bench.device import Bandwidth, bandwidth
+from fastcifar.augment import IMAGE_SIZE, RECIPES
+from fastcifar.measure import environment, memory_bandwidth
 
-TORCHVISION_IMAGES = 64  # of the batch: it is slow, and its speed does not depend on the batch
-CALLS = 8  # of ours a repeat, over different images, so that results are written to memory and not to cache
+SOURCE_BYTES = 3 * IMAGE_SIZE**2  # read of an image
+QUICK_RECIPES, QUICK_REPEATS = "none,erasing,imagenet256", 5
+OURS = ("cpu", "gpu")
+BASE = ("torchvision, 1 thread", "torchvision batch")  # what speeds are compared with
 
 
-def contestants(recipe: str, batch: int, dtype: torch.dtype) -> dict[str, tuple[int, Callable[[], torch.Tensor], Any]]:
-    """Of each name: the images a call handles, the call (which returns its last result), the expected result."""
-    spec = RECIPES[recipe]
-    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (CALLS * batch, 32, 32, 3), np.uint8))
-    draws = cpu.draw(spec, 0, 0, np.arange(len(images)))
-    size = spec.out_size
-    outs = [torch.empty((batch, 3, size, size), dtype=dtype, memory_format=torch.channels_last) for _ in range(CALLS)]
-    parts = [np.arange(k * batch, (k + 1) * batch) for k in range(CALLS)]
+def result_bytes(recipe: str, dtype: torch.dtype) -> int:
+    """Of one image."""
+    return 3 * RECIPES[recipe].out_size ** 2 * dtype.itemsize
 
-    def ours() -> torch.Tensor:
-        for rows_, out in zip(parts, outs, strict=True):
-            # the dice are part of the work
-            cpu.apply_rows(images, rows_, cpu.draw(spec, 0, 0, rows_), spec, dtype, out)
-        return outs[-1]
 
-    def torchvision_one_thread() -> torch.Tensor:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        result = per_sample.apply(images[:TORCHVISION_IMAGES], few, spec, dtype)
-        torch.set_num_threads(threads)
-        return result
+@dataclass(frozen=True)
+class OnCpu:
+    """Contests on the CPU, with all of torch's threads, under the bandwidth of writing memory."""
 
-    few: Draws = draws[:TORCHVISION_IMAGES]
-    found: dict[str, tuple[int, Callable[[], torch.Tensor], Any]] = {
-        "cpu": (len(images), ours, reference.apply(images[-batch:], draws[-batch:], spec, dtype)),
-        "torchvision, 1 thread": (
-            TORCHVISION_IMAGES,
-            torchvision_one_thread,
-            reference.apply(images[:TORCHVISION_IMAGES], few, spec, dtype),
-        ),
-    }
-    if spec.size is None and spec.jitters and dtype == torch.float32:
-        plain_out = np.empty((batch, 32, 32, 3), np.float32)
+    write_bandwidth: float
 
-        def plain() -> torch.Tensor:
-            apply_numba_pixels(images[:batch].numpy(), cpu.draw(spec, 0, 0, parts[0]), plain_out)
-            return torch.from_numpy(plain_out).permute(0, 3, 1, 2)
+    def batch(self, recipe: str) -> int:
+        return 512
 
-        found["plain numba"] = (batch, plain, reference.apply(images[:batch], draws[:batch], spec, dtype))
-    return found
+    def rows(self, recipe: str, dtype: torch.dtype, batch: int, repeats: int) -> list[dict[str, Any]]:
+        timed = race(contestants_cpu.contestants(recipe, batch, dtype), repeats, torch.device("cpu"))
+        share = result_bytes(recipe, dtype) / self.write_bandwidth
+        return [
+            row
+            | {
+                "threads": 1 if "1 thread" in row["kernel"] else torch.get_num_threads(),
+                "write_bandwidth": self.write_bandwidth,
+                "write_share": row["images_per_s"] and row["images_per_s"] * share,
+            }
+            for row in timed
+        ]
+
+
+@dataclass(frozen=True)
+class OnGpu:
+    """Contests on a device, under the bandwidth of copying its memory."""
+
+    device: torch.device
+    bandwidth: Bandwidth
+
+    def batch(self, recipe: str) -> int:
+        from bench.contestants_gpu import BATCHES  # which needs Triton
+
+        return BATCHES[RECIPES[recipe].out_size]
+
+    def rows(self, recipe: str, dtype: torch.dtype, batch: int, repeats: int, **how: Any) -> list[dict[str, Any]]:
+        """how: further arguments of `contestants_gpu.contestants`."""
+        from bench.contestants_gpu import contestants
+
+        entered, left_out = contestants(recipe, batch, dtype, self.device, **how)
+        timed = race(entered, repeats, self.device)
+        timed += [{"kernel": name, **absent(reason)} for name, reason in left_out.items()]
+        moved = SOURCE_BYTES + result_bytes(recipe, dtype)
+        return [
+            row
+            | {
+                "copy_bandwidth": self.bandwidth.copy,
+                "fill_bandwidth": self.bandwidth.fill,
+                "bytes_per_image": moved,
+                "ceiling_images_per_s": self.bandwidth.copy / moved,
+                "ceiling_share": row["images_per_s"] and row["images_per_s"] * moved / self.bandwidth.copy,
+            }
+            for row in timed
+        ]
+
+
+def collect(contests: OnCpu | OnGpu, recipes: list[str], batch: int | None, repeats: int, out: Path) -> list[Any]:
+    """The rows of the recipes in both dtypes; the file is written after each, so that a run cut short leaves some."""
+    around, collected = environment(), []
+    for recipe in recipes:
+        for dtype in (torch.float32, torch.bfloat16):
+            size = batch or contests.batch(recipe)
+            common = {
+                "recipe": recipe,
+                "device": "cpu" if isinstance(contests, OnCpu) else contests.device.type,
+                "dtype": str(dtype).removeprefix("torch."),
+                "batch_size": size,
+            }
+            found = contests.rows(recipe, dtype, size, repeats)
+            collected += [common | row | {"environment": around} for row in found]
+            rows.write(collected, out)
+    return collected
+
+
+def shown(collected: list[dict[str, Any]]) -> Table:
+    """The rows as a table for the terminal."""
+    table = Table(
+        *("recipe", "dtype", "kernel", "images/s", "least", "most", "x torchvision", "of ceiling", "dev", "remark")
+    )
+    base = {(row["recipe"], row["dtype"]): row["images_per_s"] for row in collected if row["kernel"] in BASE}
+    for row in collected:
+        cells, against = [""] * 5, base[row["recipe"], row["dtype"]]
+        if row["images_per_s"]:
+            cells = [f"{row[key]:,.0f}" for key in ("images_per_s", "images_per_s_min", "images_per_s_max")]
+            share = row["write_share"] if "write_share" in row else row["ceiling_share"]
+            cells += [f"{row['images_per_s'] / against:.1f}" if against else "", f"{100 * share:.1f} %"]
+        deviation = "" if row["max_abs_dev"] is None else f"{row['max_abs_dev']:.2g}"
+        table.add_row(row["recipe"], row["dtype"], row["kernel"], *cells, deviation, row["reason"] or "")
+    return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipes", default=",".join(RECIPES))
-    parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--out", type=Path, default=rows.RESULTS / "kernels-cpu.jsonl")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--quick", action="store_true", help=f"only {QUICK_RECIPES}, {QUICK_REPEATS} repeats")
+    parser.add_argument("--recipes", help="comma-separated; by default all")
+    parser.add_argument("--batch", type=int, help="by default 512; on a GPU by recipe, for more than its cache holds")
+    parser.add_argument("--repeats", type=int, help="timed turns of each; by default 15")
+    parser.add_argument("--out", type=Path, help="by default bench/results/kernels-DEVICE.jsonl")
     asked = parser.parse_args()
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no CUDA device")
+    out = asked.out or rows.RESULTS / f"kernels-{asked.device}.jsonl"
+    recipes = (asked.recipes or (QUICK_RECIPES if asked.quick else ",".join(RECIPES))).split(",")
+    repeats = asked.repeats or (QUICK_REPEATS if asked.quick else 15)
 
-    bandwidth = memory_bandwidth().write
-    collected = []
-    table = Table(
-        "recipe", "dtype", "kernel", "images/s", "least", "most", "x torchvision", "of write bandwidth", "dev"
-    )
-    for recipe in asked.recipes.split(","):
-        for dtype in (torch.float32, torch.bfloat16):
-            entered = contestants(recipe, asked.batch, dtype)
-            # torchvision and the plain loop compute coordinates in floats of their own: a few pixels of a tie differ
-            deviations = {n: (call().float() - want.float()).abs() for n, (_, call, want) in entered.items()}
-            timings = alternate({name: call for name, (_, call, _) in entered.items()}, asked.repeats, warmup=2)
-            base = entered["torchvision, 1 thread"][0] / timings["torchvision, 1 thread"].median
-            for name, (count, _, _) in entered.items():
-                out_bytes = 3 * RECIPES[recipe].out_size ** 2 * dtype.itemsize
-                row = {
-                    "kernel": name,
-                    "recipe": recipe,
-                    "device": "cpu",
-                    "dtype": str(dtype).removeprefix("torch."),
-                    "batch_size": asked.batch,
-                    "threads": 1 if "1 thread" in name else torch.get_num_threads(),
-                    **rows.rates(timings[name], count),
-                    "max_abs_dev": float(deviations[name].max()),
-                    "pixels_apart": int((deviations[name].amax(1) > 0.02).sum()),
-                    "verified": bool((deviations[name] > 0.02).float().mean() < 1e-5),
-                    "write_bandwidth": bandwidth,
-                }
-                row["write_share"] = row["images_per_s"] * out_bytes / bandwidth
-                collected.append(row)
-                table.add_row(
-                    *(recipe, row["dtype"], name),
-                    *(f"{row[key]:,.0f}" for key in ("images_per_s", "images_per_s_min", "images_per_s_max")),
-                    f"{row['images_per_s'] / base:.1f}",
-                    f"{100 * row['write_share']:.1f} %",
-                    f"{row['max_abs_dev']:.2g}",
-                )
-    around = environment()
-    rows.write(({**row, "environment": around} for row in collected), asked.out)
-    Console(width=150).print(table)
-    print(f"memory takes {bandwidth / 1e9:.1f} GB/s of writes; rows in {asked.out}")
+    contests: OnCpu | OnGpu
+    if asked.device == "cpu":
+        contests = OnCpu(memory_bandwidth().write)
+        print(f"memory takes {contests.write_bandwidth / 1e9:.1f} GB/s of writes")
+    else:
+        device = torch.device("cuda")
+        contests = OnGpu(device, bandwidth(device))
+        moved = (each / 1e12 for each in contests.bandwidth)
+        print("{}: copies move {:.2f} TB/s, fills {:.2f}".format(torch.cuda.get_device_name(device), *moved))
+    collected = collect(contests, recipes, asked.batch, repeats, out)
+    Console(width=180).print(shown(collected))
+    print(f"rows in {out}")
+    wrong = [row for row in collected if row["kernel"] in OURS and not row["verified"]]
+    if wrong:
+        sys.exit(f"fastcifar's kernel is wrong: {wrong[0]['recipe']}, {wrong[0]['dtype']}: {wrong[0]['reason']}")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def steps_of(mode: str, learner: Learner, training: Pipeline) -> Eager | Capture
 
 
 class Choice(NamedTuple):
-    """A mode, and why it was chosen: for people."""
+    """A mode, and why it was chosen, for people; nothing where there was no choice."""
 
     mode: str
     why: str
@@ -46,7 +46,7 @@ def choose(spec: RunSpec, dataset: Dataset, device: torch.device) -> Choice:
     On the CPU nothing is tried: no CUDA graph is there, and torch.compile would take longer than it saves.
     """
     if device.type == "cpu":
-        return Choice("none", "the CPU has no graphs")
+        return Choice("none", "")
     from fastcifar.train import open_pipelines
 
     training, validation = open_pipelines(spec, dataset, device)

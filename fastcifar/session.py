@@ -131,7 +131,8 @@ def _mode(
         return str(begun)
     if spec.label not in chosen:
         choice = choose(spec, dataset, device)
-        say(f"{spec.label}: --compile {choice.mode} ({choice.why})")
+        if choice.why:
+            say(f"{spec.label}: --compile {choice.mode} ({choice.why})")
         chosen[spec.label] = choice.mode
     return chosen[spec.label]
 

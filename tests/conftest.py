@@ -1,10 +1,11 @@
 """Small datasets that many tests share."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import settings
 
 from fastcifar.convert import convert
 from fastcifar.dataset import Dataset
@@ -13,6 +14,9 @@ from fastcifar.formats import FORMATS, extra_formats
 
 if not torch.cuda.is_available():  # before any kernel is defined
     os.environ["TRITON_INTERPRET"] = "1"
+
+sys.path.append(str(Path(__file__).parent / "stand_ins"))  # last: what is installed wins
+from hypothesis import settings
 
 # so small, one thread is the fastest; and a subprocess with OMP_NUM_THREADS=1 then adds in the same order
 torch.set_num_threads(1)
@@ -48,4 +52,5 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """1,200 training and 300 validation images of handwritten digits, learnt in a few epochs."""
+    pytest.importorskip("sklearn", reason="the digits are scikit-learn's, which is not installed")
     return convert("digits", tmp_path_factory.mktemp("data") / "digits")

@@ -1,0 +1,148 @@
+"""The contest of kernels on a GPU, without one: its contestants' pixels, what is said of wrong ones, its table."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fastcifar.kernels import reference
+from test_reference import images
+
+from fastcifar.augment import RECIPES, draw
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from bench import compiled_reference, contestants, device, kernel_tables, kernels  # noqa: E402
+
+CPU = torch.device("cpu")
+OTHER_WORK = "draws once a batch: all of its images are changed alike"
+
+
+def raced(recipe: str, dtype: torch.dtype, batch: int = 4, **how) -> dict[str, dict]:
+    """The contestants for a GPU, on the CPU: ours in Triton's interpreter, nothing recorded. Rows by kernel."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    contests = kernels.OnGpu(CPU, device.Bandwidth(copy=4e12, fill=3e12))
+    return {row["kernel"]: row for row in contests.rows(recipe, dtype, batch, 1, **{"compiles": False} | how)}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels are compiled, for CUDA tensors")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("recipe", "batch"), [("none", 4), ("erasing", 4), ("imagenet256", 1)])
+def test_the_gpu_s_contestants_do_what_their_rows_say(recipe, batch, dtype):
+    found = raced(recipe, dtype, batch, sets=2)
+    assert found["gpu"]["verified"]
+    assert found["gpu"]["max_abs_dev"] == 0
+    assert found["torch compiled"]["verified"], found["torch compiled"]["reason"]
+    stock = found["torchvision batch"]
+    assert (stock["verified"], stock["reason"]) == ((False, OTHER_WORK) if recipe == "erasing" else (True, None))
+    assert all(row["images_per_s"] for name, row in found.items() if name != "kornia")
+    pixels = RECIPES[recipe].out_size ** 2
+    for row in found.values():
+        assert row["bytes_per_image"] == 3072 + 3 * pixels * dtype.itemsize
+        assert row["ceiling_images_per_s"] == 4e12 / row["bytes_per_image"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels are compiled, for CUDA tensors")
+def test_the_definition_can_be_compiled():
+    found = raced("erasing", torch.float32, compiles=True, sets=2)
+    assert found["torch compiled"]["verified"], found["torch compiled"]["reason"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_recorded_contestants_make_the_right_pixels(recipe, dtype):
+    there = torch.device("cuda")
+    contests = kernels.OnGpu(there, device.bandwidth(there, 1 << 24, 1, 1))
+    found = {row["kernel"]: row for row in contests.rows(recipe, dtype, 64, 1, compiles=False)}
+    assert found["gpu"]["verified"], found["gpu"]["reason"]
+    assert found["torch compiled"]["verified"], found["torch compiled"]["reason"]
+    assert found["torchvision batch"]["images_per_s"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_draws_as_tensors_give_the_reference_s_pixels(recipe):
+    spec, source = RECIPES[recipe], images(30)
+    draws = draw(spec, 5, 2, np.arange(30))
+    got = compiled_reference.apply(source, compiled_reference.given(draws, spec, CPU), spec, torch.float32)
+    assert torch.equal(got, reference.apply(source, draws, spec))
+    assert got.is_contiguous(memory_format=torch.channels_last)
+
+
+def contestant(call, expected=None, **more) -> contestants.Contestant:
+    return contestants.Contestant(8, call, expected, **more)
+
+
+def test_a_contestant_that_is_wrong_or_raises_gets_no_verified_row():
+    right = torch.linspace(0, 1, 8 * 3 * 16).view(8, 3, 4, 4)
+
+    def breaks():
+        raise RuntimeError("no such device")
+
+    entered = {
+        "right": contestant(lambda: right, right[::3], every=3),
+        "wrong": contestant(lambda: right.roll(1, 0), right[::3], every=3),
+        "not a number": contestant(lambda: right * torch.nan, right),
+        "breaks": contestant(breaks, right),
+        "other": contestant(lambda: right, differs="it is another work"),
+    }
+    found = {row["kernel"]: row for row in contestants.race(entered, 2, CPU)}
+    assert {name: row["verified"] for name, row in found.items()} == dict.fromkeys(entered, False) | {"right": True}
+    assert "% of its pixel values are not the reference's" in found["wrong"]["reason"]
+    assert (found["breaks"]["images_per_s"], found["breaks"]["reason"]) == (None, "RuntimeError: no such device")
+    assert found["other"]["images_per_s"] > 0
+    assert found["other"]["reason"] == "it is another work"
+
+
+def test_a_device_s_bandwidth_counts_what_is_read_and_written():
+    found = device.bandwidth(CPU, size=1 << 20, calls=2, repeats=3)
+    assert found.copy > 1e6
+    assert found.fill > 1e6
+
+
+def test_a_turn_lasts():
+    times = device.times_to_last(lambda: time.sleep(0.002), 0.01, CPU)
+    assert 2 <= times <= 5
+    calls = []
+    device.repeated(lambda: calls.append(1), 3)()
+    assert len(calls) == 3
+
+
+def test_kernels_refuses_a_device_that_is_not_there(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    command = [sys.executable, str(ROOT / "bench" / "kernels.py"), "--device", "cuda", "--out", str(tmp_path / "rows")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "torch sees no CUDA device" in done.stderr
+
+
+def test_the_table_of_kernels_on_a_gpu():
+    around = {
+        "cpu": "C", "cores": 9, "python": "3.12", "versions": {"torch": "1", "torchvision": "2", "triton": "3"},
+        "commit": "0123456789", "dirty": False, "gpus": [{"name": "NVIDIA X", "driver": "5"}],
+    }  # fmt: skip
+
+    def row(kernel, speed, **more):
+        fixed = {"recipe": "basic", "dtype": "float32", "kernel": kernel, "environment": around, "images_per_s": speed}
+        fixed |= {"images_per_s_min": speed, "images_per_s_max": speed, "verified": True, "reason": None}
+        return fixed | {"copy_bandwidth": 4.1e12, "fill_bandwidth": 3.1e12, "ceiling_share": 0.617} | more
+
+    text = kernel_tables.kernels_on_gpu(
+        [
+            row("gpu", 2e8),
+            row("torch compiled", 5e7),
+            row("torchvision batch", 1e8, verified=False, reason="one draw"),
+            row("kornia", None, verified=False, reason="not installed"),
+        ]
+    )
+    assert "| basic, float32 | 200,000,000 (200,000,000-200,000,000) | 62 % | 4× | (2×) |  |" in text
+    assert "- torchvision batch: one draw (basic, float32)\n- kornia: not installed (basic, float32)\n" in text
+    assert "NVIDIA X, driver 5. The ceiling: its memory copies 4.10 TB/s" in text
+    wrong = kernel_tables.kernels_on_gpu([row("gpu", 2e8, verified=False, reason="wrong"), row("torch compiled", 1e7)])
+    assert "| basic, float32 | none |  |  |" in wrong
