@@ -262,7 +262,9 @@ def anonymous_bytes() -> int:
 
 @every_form
 def test_memory_does_not_grow_from_one_pipeline_to_the_next(form, synthetic):
-    """Each has batches of 142 MB altogether on the way. DALI keeps some of that for the next, but not ever more."""
+    """Each has batches of 142 MB altogether on the way. DALI keeps some of that for the next, and so does the C library
+    once a Learner has told it to, but not ever more.
+    """
 
     def use():
         with DaliPipeline(Request(synthetic, augment=RECIPES["imagenet384"], batch_size=16), form) as pipeline:
@@ -273,7 +275,7 @@ def test_memory_does_not_grow_from_one_pipeline_to_the_next(form, synthetic):
     before = anonymous_bytes()
     for _ in range(5):
         use()
-    assert anonymous_bytes() - before < 142e6
+    assert anonymous_bytes() - before < 2 * 142e6
 
 
 def test_the_index_is_gone_once_it_was_read(synthetic, tmp_path, monkeypatch):
