@@ -6,6 +6,7 @@ their liking for fused multiply-adds.
 """
 
 import math
+import re
 from dataclasses import dataclass, fields, replace
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -125,6 +126,22 @@ RECIPES: dict[str, Augment] = {
     "imagenet384": Augment(size=(384, 384), mean=IMAGENET_MEAN, std=IMAGENET_STD),
 }
 """The named recipes: the report's three for 32 x 32, and the two of experiment 4's networks."""
+
+NORMALISATIONS = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))}
+"""mean and std by the prefix of the recipes of other networks: imagenet232-224 enlarges to 232, crops to 224 and
+normalises; imagenet normalises"""
+_PREPROCESSING = re.compile(rf"({'|'.join(NORMALISATIONS)})(?:(\d+)-(\d+))?")
+
+
+def recipe(name: str) -> Augment:
+    """A recipe by name: of RECIPES, or a network's preprocessing. Raises UsageError for another one."""
+    if name in RECIPES:
+        return RECIPES[name]
+    parts = _PREPROCESSING.fullmatch(name)
+    if parts is None:
+        raise UsageError(f"recipe {name!r} does not exist; there are {', '.join(RECIPES)}")
+    mean, std = NORMALISATIONS[parts[1]]
+    return Augment(size=(int(parts[2]), int(parts[3])) if parts[2] else None, mean=mean, std=std)
 
 
 class Bounds(NamedTuple):

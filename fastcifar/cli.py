@@ -106,14 +106,23 @@ def verify(dest: Annotated[Path, typer.Argument(help="A dataset directory.")], a
 
 @app.command()
 def train(
-    exp: Annotated[int, typer.Option(help="Experiment: 1 MLP, 2 CNN, 3 ViT.")],
+    exp: Annotated[int, typer.Option(help="Experiment: 1 MLP, 2 CNN, 3 ViT, 4 pretrained networks.")],
     data: Data = DATA,
-    model: Annotated[str | None, typer.Option(help="One of the experiment's models; `fastcifar list`.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="One of the experiment's, see `fastcifar list`; for 4 any of torchvision's, or timm:NAME."),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="For 4: a .pth or .safetensors file, or none; default: ImageNet's, cached or downloaded."),
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0,1,2",
     protocol: Annotated[str, typer.Option(help="sound, report or as-run.")] = "sound",
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="key=value: batch_size, lr, l2, dropout, recipe. May be repeated."),
+        typer.Option(
+            "--set", help="key=value: batch_size, lr, l2, dropout, recipe, tune (full, head, as-run). May be repeated."
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many (early stopping may end a run before).")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -129,13 +138,16 @@ def train(
 
     Interrupt it whenever you like: the same command goes on where it was, with the same metrics.
 
-    Example: fastcifar train --exp 2 --data data/cifar10 --set recipe=erasing --seeds 0,1,2
+    Examples: fastcifar train --exp 2 --data data/cifar10 --set recipe=erasing --seeds 0,1,2
+
+    fastcifar train --exp 4 --model efficientnet_v2_s --data data/cifar10
     """
     from fastcifar import session
     from fastcifar.dataset import Dataset
     from fastcifar.runs import SETTABLE, parse_overrides
 
     dataset, on = Dataset.open(data), session.device_of(device)
+    initial = session.weights_for(exp, model, weights)
     overrides = parse_overrides(settings or [], SETTABLE) | ({} if epochs is None else {"epochs": epochs})
     specs = session.plan(
         exp,
@@ -146,10 +158,11 @@ def train(
         overrides=overrides,
         precision=session.precision_of(amp, on),
         pipeline=pipeline,
+        weights=initial.identity,
     )
     _note(f"{dataset.name} on {on}, {specs[0].precision}, {len(specs)} runs into {out}/exp{exp}")
     try:
-        done = session.run(specs, dataset, out, on, compile_, _note)
+        done = session.run(specs, dataset, out, on, compile_, _note, initial.tensors)
     except KeyboardInterrupt:
         _note("stopped; the same command goes on from the last whole epoch")
         sys.exit(130)

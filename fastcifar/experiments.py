@@ -6,12 +6,12 @@ in the fields of Protocol and in what the experiments' functions below say.
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from types import MappingProxyType
 from typing import Any
 
-from fastcifar.augment import RECIPES, Augment
+from fastcifar.augment import Augment, recipe
 from fastcifar.errors import UsageError
 
 SEEDS = (0, 1, 2)
@@ -34,17 +34,17 @@ class Protocol:
     accuracy was the largest of its last ``window``"""
     min_epochs: int = 30
     window: int = 4
+    tune: str = "full"
+    """how pretrained networks are fine-tuned: one of models.tuning.WAYS"""
     batch_mean_loss: bool = False
     """an epoch's loss is the mean of its batches' means, not of its samples"""
 
     def recipe(self, name: str) -> Augment:
-        """The recipe ``none``, ``basic`` or ``erasing`` as this protocol has it. Raises UsageError for other names."""
-        if name not in RECIPES:
-            raise UsageError(f"recipe {name!r} does not exist; there are {', '.join(RECIPES)}")
-        recipe = RECIPES[name]
+        """`augment.recipe` as this protocol has it. Raises UsageError for a name that does not exist."""
+        named = recipe(name)
         if self.jitter:
-            return recipe
-        return dataclasses.replace(recipe, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
+            return named
+        return dataclasses.replace(named, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
 
     def keeps(self, accuracies: list[float]) -> bool:
         """Whether the last of the validation accuracies so far is that of the weights to keep."""
@@ -72,6 +72,7 @@ PROTOCOLS = {
         split_by_seed=True,
         window_rule=True,
         min_epochs=32,
+        tune="as-run",
         batch_mean_loss=True,
     ),
 }
@@ -82,7 +83,7 @@ class Experiment:
     """One experiment under one protocol.
 
     fixed: what all its runs share; grid: the values that are combined; headline: the combination the report singles
-    out. All three are fields of runs.RunSpec.
+    out; by_model: what follows from the model. All are fields of runs.RunSpec.
     """
 
     number: int
@@ -90,6 +91,7 @@ class Experiment:
     fixed: Mapping[str, Any]
     grid: Mapping[str, tuple[Any, ...]]
     headline: Mapping[str, Any]
+    by_model: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -98,11 +100,13 @@ class Experiment:
 
     def configurations(self) -> list[dict[str, Any]]:
         """Every point of the grid, as fields of RunSpec; seeds apart."""
-        return [{**self.fixed, **dict(zip(self.grid, values, strict=True))} for values in product(*self.grid.values())]
+        points = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
+        return [{**self.fixed, **self.by_model.get(point.get("model", ""), {}), **point} for point in points]
 
     def configuration(self, **chosen: Any) -> dict[str, Any]:
         """The headline configuration with ``chosen`` fields instead of its own."""
-        return {**self.fixed, **self.headline, **chosen}
+        combined = {**self.fixed, **self.headline, **chosen}
+        return {**self.by_model.get(combined["model"], {}), **combined}
 
 
 def experiment1(protocol: str) -> Experiment:
@@ -168,7 +172,25 @@ def experiment3(protocol: str) -> Experiment:
     )
 
 
-EXPERIMENTS = {1: experiment1, 2: experiment2, 3: experiment3}
+def experiment4(protocol: str) -> Experiment:
+    """Networks pretrained on ImageNet, each with its own preprocessing; any other of torchvision's or timm's by name.
+
+    Expected (report): MobileNetV3-S about 87 %, ResNet18 77 %, EfficientNetV2-S 73 %.
+    """
+    recipes = {"mobilenet_v3_small": "imagenet256", "efficientnet_v2_s": "imagenet384", "resnet18": "imagenet256"}
+    return Experiment(
+        4,
+        "pretrained networks",
+        fixed=MappingProxyType(
+            {"batch_size": 128, "lr": 1e-4, "l2": 0.0, "dropout": 0.0, "tune": PROTOCOLS[protocol].tune}
+        ),
+        grid=MappingProxyType({"model": tuple(recipes)}),
+        headline=MappingProxyType({"model": "mobilenet_v3_small"}),
+        by_model=MappingProxyType({model: {"recipe": recipe} for model, recipe in recipes.items()}),
+    )
+
+
+EXPERIMENTS = {1: experiment1, 2: experiment2, 3: experiment3, 4: experiment4}
 
 
 def experiment(number: int, protocol: str) -> Experiment:

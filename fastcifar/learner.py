@@ -10,8 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fastcifar import machine
+from fastcifar.errors import FastcifarError
 from fastcifar.models import build
 from fastcifar.models.noise import Noise
+from fastcifar.models.pretrained import Pretrained
+from fastcifar.models.published import Weights, load
+from fastcifar.models.tuning import freeze, ready
 from fastcifar.pipeline import Batch
 from fastcifar.runs import PRECISIONS, RunSpec
 
@@ -28,13 +32,29 @@ class Learner:
     epoch: int = 0
     network: Callable[..., Any] | None = None
     """what a step runs in place of the model: the model compiled"""
+    micro_batch: int = 1 << 16
+    """samples that go through the network at once; a step adds up the gradients of as many parts as its batch has"""
+    say: Callable[[str], None] = lambda text: None
+    """told when the micro-batch had to shrink"""
+    _untried: bool = True
 
     @classmethod
-    def new(cls, spec: RunSpec, classes: int, device: torch.device) -> "Learner":
-        """With the spec's initial weights, on ``device``, channels_last."""
+    def new(
+        cls, spec: RunSpec, classes: int, device: torch.device, tensors: Mapping[str, Tensor] | None = None
+    ) -> "Learner":
+        """With the spec's initial weights, on ``device``, channels_last. tensors: those of a pretrained network.
+
+        Raises UsageError where these do not fit.
+        """
         if device.type == "cpu":
             machine.keep_freed_memory()
-        model = build(spec.model, classes, spec.dropout, spec.seed).to(device).to(memory_format=torch.channels_last)
+        model = build(spec.model, classes, spec.dropout, spec.seed)
+        if tensors:
+            assert isinstance(model, Pretrained)  # others have no weights to be given: RunSpec
+            load(model, Weights(spec.weights, tensors))
+        freeze(model, spec.tune)
+        ready(model, spec.tune)
+        model = model.to(device).to(memory_format=torch.channels_last)
         optimizer = adam(model, spec)
         # bfloat16 has float32's range and needs no scaling
         scaler = torch.amp.GradScaler(device.type, enabled=spec.precision == "float16")
@@ -50,22 +70,61 @@ class Learner:
 
         clock: where seed and epoch are read when the step runs, for one that is recorded; else they are the learner's.
         """
-        noise = Noise.of(self.spec.seed, self.epoch + 1, batch.ids) if clock is None else Noise(clock, batch.ids)
-        network = self.model if self.network is None else self.network
-        with self.autocast():
-            logits = network(batch.images, noise)
-        loss = cross_entropy(logits.float(), batch.labels)
-        self.scaler.scale(loss).backward()
+        while True:
+            norms = [buffer.clone() for buffer in self.model.buffers()] if self._untried else []
+            try:
+                loss = self._gradients(batch, clock)
+                break
+            except torch.OutOfMemoryError as error:
+                self._shrink(len(batch.ids), error)
+                for buffer, before in zip(self.model.buffers(), norms, strict=True):
+                    buffer.copy_(before)
+        self._untried = False
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
-        return loss.detach()
+        return loss
+
+    def _gradients(self, batch: Batch, clock: Tensor | None) -> Tensor:
+        """Backward through the batch, part by part; its mean loss."""
+        network, whole = self.model if self.network is None else self.network, len(batch.ids)
+        losses = []
+        for part in zip(*(values.split(self.micro_batch) for values in batch), strict=True):
+            images, labels, ids = part
+            noise = Noise.of(self.spec.seed, self.epoch + 1, ids) if clock is None else Noise(clock, ids)
+            with self.autocast():
+                logits = network(images, noise)
+            loss = cross_entropy(logits.float(), labels)
+            if len(ids) < whole:
+                loss = loss * (len(ids) / whole)
+            self.scaler.scale(loss).backward()
+            losses.append(loss.detach())
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _shrink(self, batch: int, error: torch.OutOfMemoryError) -> None:
+        """Halve the micro-batch. Raises FastcifarError where one image is too much."""
+        self.optimizer.zero_grad()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        largest = min(self.micro_batch, batch)
+        if largest == 1:
+            raise FastcifarError(
+                f"{self.spec.model} does not fit on {self.device}, not with a single image at a time; choose another "
+                "device, a smaller network, or --set tune=head"
+            ) from error
+        self.micro_batch = -(-largest // 2)
+        norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules())
+        self.say(
+            f"{self.spec.model}: {largest} images at once do not fit on {self.device}; a step takes them "
+            f"{self.micro_batch} at a time and adds up the gradients"
+            + (", and BatchNorm sees those" if norms else ", which is the same to rounding")
+        )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that the next epoch depends on: tensors, and a note for JSON."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for name, parameter in self.model.named_parameters():
-            for key, value in self.optimizer.state[parameter].items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{key}.{name}"] = value
         return tensors, {"epoch": self.epoch, "scaler": self.scaler.state_dict()}
 
@@ -78,7 +137,7 @@ class Learner:
         """Take up what ``state`` gave, in the memory there is: a recorded step goes on with it."""
         self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
         for name, parameter in self.model.named_parameters():
-            for key, value in self.optimizer.state[parameter].items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
                 value.copy_(tensors[f"adam.{key}.{name}"])
         self.scaler.load_state_dict(note["scaler"])
         self.epoch = note["epoch"]
@@ -86,7 +145,7 @@ class Learner:
 
 def adam(model: nn.Module, spec: RunSpec) -> torch.optim.Adam:
     """The optimizer of a run, with its state made: the zeros that Adam would make in its first step."""
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     recordable = parameters[0].device.type == "cuda"
     optimizer = torch.optim.Adam(parameters, lr=spec.lr, weight_decay=spec.l2, fused=True, capturable=recordable)
     for parameter in parameters:
@@ -106,12 +165,14 @@ def evaluate(learner: Learner, batches: Iterator[Batch], batch_means: bool = Fal
     losses: list[Tensor] = []
     sizes: list[int] = []
     right = torch.zeros((), dtype=torch.int64, device=learner.device)
+    learner.model.eval()
     for batch in batches:
         with learner.autocast():
             logits = learner.model(batch.images).float()
         losses.append(cross_entropy(logits, batch.labels))
         sizes.append(len(batch.labels))
         right += (logits.argmax(1) == batch.labels).sum()
+    ready(learner.model, learner.spec.tune)
     return mean_loss(torch.stack(losses), sizes, batch_means), int(right) / sum(sizes)
 
 

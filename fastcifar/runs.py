@@ -47,6 +47,10 @@ class RunSpec:
     precision: str = "bfloat16"
     """of activations and of the pixels; weights and Adam's moments are float32"""
     pipeline: str = "resident"
+    tune: str = "full"
+    """how a pretrained network is fine-tuned: models.tuning.WAYS"""
+    weights: str = "none"
+    """what it begins with: published.Weights' identity, or none"""
 
     def __post_init__(self) -> None:
         for name, low, high in (("lr", 1e-9, 10), ("l2", 0, 10), ("dropout", 0, 0.99), ("epochs", 1, 100_000),
@@ -57,7 +61,9 @@ class RunSpec:
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} {getattr(self, name)!r} does not exist; there are {', '.join(known)}")
         if self.model not in MODELS:
-            raise UsageError(f"model {self.model!r} does not exist; there are {', '.join(MODELS)}")
+            return  # a pretrained network, which takes images of any size
+        if (self.tune, self.weights) != ("full", "none"):
+            raise UsageError(f"{self.model} is trained as a whole and from scratch; tune and weights are for others")
         side = PROTOCOLS[self.protocol].recipe(self.recipe).out_size
         if side != IMAGE_SIZE:
             raise UsageError(
@@ -68,15 +74,19 @@ class RunSpec:
     @property
     def label(self) -> str:
         """The configuration, readable, seed apart."""
+        tuned = "" if self.tune == "full" else f"-{self.tune}"
         return (
-            f"{self.model}-{self.recipe}-b{self.batch_size}-lr{self.lr:g}-l2_{self.l2:g}-d{self.dropout:g}"
-            f"-{self.protocol}"
+            f"{self.model.replace(':', '-').replace('/', '-')}-{self.recipe}-b{self.batch_size}-lr{self.lr:g}"
+            f"-l2_{self.l2:g}-d{self.dropout:g}{tuned}-{self.protocol}"
         )
 
     @property
     def run_id(self) -> str:
         """The label, the seed and a hash of every field; equal specs have equal ones, an lr of 1 and of 1.0 too."""
         values = {field.name: field.type(getattr(self, field.name)) for field in fields(self)}  # type: ignore[operator]
+        for field in fields(self):  # fields that came later: ids of runs from before stay what they were
+            if field.name in ("tune", "weights") and values[field.name] == field.default:
+                del values[field.name]
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
         return f"{self.label}-s{self.seed}-{digest[:8]}"
 
@@ -102,7 +112,7 @@ def parse_overrides(pairs: list[str], settable: Mapping[str, type]) -> dict[str,
 SETTABLE: dict[str, type] = {
     field.name: field.type  # type: ignore[misc]
     for field in fields(RunSpec)
-    if field.name in ("batch_size", "lr", "l2", "dropout", "recipe", "epochs", "precision")
+    if field.name in ("batch_size", "lr", "l2", "dropout", "recipe", "epochs", "precision", "tune")
 }
 """What --set takes, with its type."""
 

@@ -9,17 +9,21 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
 
 from fastcifar import machine
 from fastcifar.compilation import choose
 from fastcifar.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.experiments import SEEDS, experiment
+from fastcifar.models.pretrained import TIMM, is_pretrained, preprocessing
+from fastcifar.models.published import NONE, Weights, weights_of
 from fastcifar.pipeline import pipeline_names
 from fastcifar.report.curves import curves
 from fastcifar.runs import RunDirectory, RunSpec
 from fastcifar.train import train
 
+PRETRAINED = 4  # the experiment whose networks are
 AMP = ("auto", "off", "bfloat16", "float16")
 
 
@@ -56,15 +60,19 @@ def plan(
     overrides: Mapping[str, Any] | None = None,
     precision: str = "float32",
     pipeline: str = "resident",
+    weights: str = NONE,
 ) -> list[RunSpec]:
     """The specs of an experiment's headline configuration (with ``overrides``), one a seed.
 
-    Raises UsageError for what does not exist or is out of range.
+    weights: the identity of what a pretrained network begins with. Raises UsageError for what does not exist or is out
+    of range.
     """
     declared = experiment(number, protocol)
     chosen = dict(overrides or {})
     if model is not None:
-        if model not in declared.models:
+        if number == PRETRAINED and is_pretrained(model):
+            chosen = {"recipe": preprocessing(model).recipe, **chosen}
+        elif model not in declared.models:
             raise UsageError(
                 f"experiment {number} under protocol {protocol} has no model {model!r}; "
                 f"there are {', '.join(declared.models)}"
@@ -72,10 +80,24 @@ def plan(
         chosen["model"] = model
     if pipeline not in pipeline_names():
         raise UsageError(f"pipeline {pipeline!r} does not exist; there are {', '.join(pipeline_names())}")
-    fields = {"precision": precision, "pipeline": pipeline} | declared.configuration(**chosen)
+    fields = {"precision": precision, "pipeline": pipeline, "weights": weights} | declared.configuration(**chosen)
     return [
         RunSpec(experiment=number, protocol=protocol, seed=seed, dataset=dataset.sha256, **fields) for seed in seeds
     ]
+
+
+def weights_for(number: int, model: str | None, asked: str | None) -> Weights:
+    """What the networks of an experiment begin with; ``asked`` is `published.weights_of`'s. Raises as that does, and
+    UsageError where an experiment's networks have none.
+    """
+    if number != PRETRAINED:
+        if asked not in (None, NONE):
+            raise UsageError(f"--weights {asked}: experiment {number} trains from scratch; --exp {PRETRAINED} does not")
+        return Weights(NONE, {})
+    name = model or experiment(number, "sound").headline["model"]
+    if not is_pretrained(name):
+        raise UsageError(f"model {name!r} is neither one of torchvision's classification networks nor {TIMM}NAME")
+    return weights_of(name, asked)
 
 
 def run(
@@ -85,11 +107,12 @@ def run(
     device: torch.device,
     mode: str = "auto",
     say: Callable[[str], None] = lambda text: None,
+    tensors: Mapping[str, Tensor] | None = None,
 ) -> Session:
     """Train the specs one after another, under a progress bar where a person is looking.
 
     mode: one of `compilation.MODES`; auto: that which a run was begun in, else the fastest for its configuration.
-    say: told what auto chose, and the device memory that a run took.
+    say: told what auto chose, and the memory that a run took. tensors: what pretrained networks begin with.
     """
     chosen: dict[str, str] = {}
     columns = (
@@ -103,12 +126,13 @@ def run(
 
             def watch(line: Mapping[str, Any], task: Any = task) -> None:
                 accuracy = "diverged" if line["val_accuracy"] is None else f"{100 * line['val_accuracy']:.2f} %"
-                progress.update(task, advance=1, news=f"{accuracy}  {line['images_per_s']:,.0f} images/s")
+                share = f", {100 * line['peak_share']:.0f} % of the peak" if "peak_share" in line else ""
+                progress.update(task, advance=1, news=f"{accuracy}  {line['images_per_s']:,.0f} images/s{share}")
 
             directory, now = RunDirectory.of(spec, out), mode
             if mode == "auto" and directory.summary() is None:
                 now = _mode(spec, dataset, directory, device, chosen, say)
-            summary = train(spec, dataset, out, device, watch, now)
+            summary = train(spec, dataset, out, device, watch, now, tensors, say)
             if summary.get("peak_device_bytes"):
                 peak = f"{summary['peak_device_bytes'] / 2**20:,.0f} MiB"
                 say(f"{spec.label}, seed {spec.seed}: took at most {peak} of {device}")

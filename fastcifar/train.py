@@ -8,14 +8,17 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fastcifar.compilation import steps_of
 from fastcifar.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS
+from fastcifar.footprint import footprint, peak_flops
 from fastcifar.learner import Learner, evaluate, mean_loss
 from fastcifar.measure import environment
-from fastcifar.models import count_parameters
+from fastcifar.models import MODELS, count_parameters
+from fastcifar.models.pretrained import Pretrained
 from fastcifar.pipeline import Pipeline, open_pipeline
 from fastcifar.runs import PRECISIONS, TIMING, RunDirectory, RunSpec
 from fastcifar.steps import Captured, Eager
@@ -30,11 +33,13 @@ def train(
     device: torch.device,
     watch: Callable[[Mapping[str, Any]], None] = lambda line: None,
     mode: str = "none",
+    tensors: Mapping[str, Tensor] | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Train a run, or go on with it, in ``RunDirectory.of(spec, out)``; returns its summary, at once if it is finished.
 
     watch is called with each epoch's line of metrics.jsonl, those of an earlier session too. mode: one of
-    `compilation.MODES`.
+    `compilation.MODES`. tensors: the weights that a pretrained network begins with. say: told what people should know.
     Raises UsageError when the spec is of another dataset, FastcifarError when the directory is in use or damaged.
     """
     if spec.dataset != dataset.sha256:
@@ -47,7 +52,8 @@ def train(
             with training, validation:
                 context = {"dataset": {"name": dataset.name, "sha256": dataset.sha256}, "environment": environment()}
                 directory.start(spec, {**context, "device": str(device), "mode": mode})
-                learner = Learner.new(spec, len(dataset.classes), device)
+                learner = Learner.new(spec, len(dataset.classes), device, tensors)
+                learner.say = say
                 summary = _train(learner, training, validation, directory, watch, mode) | {"mode": mode}
             directory.finish(summary)
         return summary
@@ -71,9 +77,11 @@ def _train(
     on_cuda = learner.device.type == "cuda"
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(learner.device)
-    steps = steps_of(mode, learner, training)
+    steps, costs = steps_of(mode, learner, training), _costs(learner, training)
     while not _over(spec, lines):
         line = _epoch(learner, steps, validation, protocol.batch_mean_loss)
+        if costs:
+            line["peak_share"] = line["images_per_s"] * costs["flops_per_image"] / costs["peak_flops"]
         lines.append(line)
         # in this order, a kill between any two leaves what the next session puts right
         if not _diverged(lines) and protocol.keeps(_accuracies(lines)):
@@ -83,8 +91,23 @@ def _train(
         watch(line)
     return {
         **_summary(spec, lines, count_parameters(learner.model)),
+        **costs,
         "peak_device_bytes": torch.cuda.max_memory_reserved(learner.device) if on_cuda else None,
     }
+
+
+def _costs(learner: Learner, training: Pipeline) -> dict[str, Any]:
+    """Of a pretrained network: what its steps take, and what the device does; in bytes and operations."""
+    if not isinstance(learner.model, Pretrained):
+        return {}
+    batch = next(iter(training.epoch(learner.epoch + 1)))
+    taken, peak = footprint(learner, batch), peak_flops(learner.device, PRECISIONS[learner.spec.precision])
+    learner.say(
+        f"{learner.spec.label}: activations of {min(learner.micro_batch, len(batch.ids))} images take "
+        f"{taken.activation_bytes / 2**20:,.0f} MiB; an image takes {taken.flops / 1e9:.2f} GFLOP, of which "
+        f"{learner.device} does {peak / 1e9:,.0f} a second in a product of matrices"
+    )
+    return {"activation_bytes": taken.activation_bytes, "flops_per_image": taken.flops, "peak_flops": peak}
 
 
 def open_pipelines(spec: RunSpec, dataset: Dataset, device: torch.device) -> tuple[Pipeline, Pipeline]:
@@ -105,7 +128,8 @@ def open_pipelines(spec: RunSpec, dataset: Dataset, device: torch.device) -> tup
         dataset,
         split="validation",
         augment=augment if protocol.augment_validation else augment.still(),
-        batch_size=spec.batch_size if protocol.batch_mean_loss else EVALUATION_BATCH,
+        # a large network on large images takes no more than in training
+        batch_size=EVALUATION_BATCH if spec.model in MODELS and not protocol.batch_mean_loss else spec.batch_size,
         **shared,
     )
     return training, validation

@@ -10,13 +10,14 @@ from fastcifar.models.weights import initialise
 
 MLP_HIDDEN = {"mlp_s": (1500, 500, 100), "mlp_l": (2048, 1024, 512, 256, 128, 64, 32, 16)}
 MODELS = ("mlp_s", "mlp_l", "cnn", "vit", "vit_as_run")
+"""those for 32 x 32 pixels; `pretrained` has others"""
 
 
 def build(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
     """A network by name, with ``classes`` outputs and the initial weights of ``seed``, on the CPU in float32.
 
     dropout: probability in [0, 1), after an MLP's last hidden layer, of the CNN's channels, on a ViT's embedding.
-    Raises UsageError for an unknown name or a dropout out of range.
+    A pretrained one has dropout of its own. Raises UsageError for an unknown name or a dropout out of range.
     """
     if not 0 <= dropout < 1:
         raise UsageError(f"dropout {dropout} is outside [0, 1)")
@@ -39,8 +40,21 @@ def build(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
             norm_patches=True,
         )
     else:
-        raise UsageError(f"model {name!r} does not exist; there are {', '.join(MODELS)}")
+        return _pretrained(name, classes, dropout, seed)
     return initialise(model, seed)
+
+
+def _pretrained(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
+    from fastcifar.models import pretrained  # torchvision's models take a second to import
+
+    if not pretrained.is_pretrained(name):
+        raise UsageError(
+            f"model {name!r} does not exist; there are {', '.join(MODELS)}, torchvision's classification networks "
+            f"such as {', '.join(pretrained.FEATURED)}, and {pretrained.TIMM}NAME"
+        )
+    if dropout:
+        raise UsageError(f"dropout {dropout}: {name} has dropout of its own; leave it at 0")
+    return pretrained.build(name, classes, seed)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fastcifar.philox import Stream, words
 
 EMBEDDING_STD = 0.02  # of class tokens and position embeddings; Dosovitskiy et al., ICLR 2021, and BERT before it
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -17,14 +18,14 @@ def initialise(model: Module, seed: int) -> Module:
     """Set every parameter of ``model`` (on the CPU, float32) and return it.
 
     Linear and Conv2d: weights and biases uniform in ±1/sqrt(fan in), which is what torch's reset_parameters amounts
-    to; LayerNorm: 1 and 0; a parameter that a module holds itself is an embedding: normal, EMBEDDING_STD.
+    to; norms: 1 and 0; a parameter that a module holds itself is an embedding: normal, EMBEDDING_STD.
     Element e of parameter number t comes from counter (e, t): independent of every other tensor's size.
     """
     number = 0
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             with torch.no_grad():
-                if isinstance(module, nn.LayerNorm):
+                if isinstance(module, NORMS):
                     parameter.fill_(1.0 if name == "weight" else 0.0)
                 elif isinstance(module, nn.Linear | nn.Conv2d):
                     bound = 1 / math.sqrt(module.weight[0].numel())

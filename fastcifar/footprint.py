@@ -1,0 +1,51 @@
+"""What a step of training takes: memory of its activations, arithmetic, and the most of that a device does a second."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from fastcifar.learner import Learner
+from fastcifar.measure import alternate
+from fastcifar.pipeline import Batch
+
+PEAK_SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product is timed
+
+
+class Footprint(NamedTuple):
+    """Of one step."""
+
+    activation_bytes: int
+    """what is kept between forward and backward of one micro-batch, weights apart"""
+    flops: int
+    """floating-point operations for an image, forward and backward: those of torch's FlopCounterMode, which counts
+    products (matrices, convolutions) and two for each multiply-add"""
+
+
+def footprint(learner: Learner, batch: Batch) -> Footprint:
+    """Measure a step on a batch; the learner is afterwards as before."""
+    before = learner.snapshot()
+    weights = {parameter.untyped_storage().data_ptr() for parameter in learner.model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
+        learner.step(batch)
+    learner.restore(*before)
+    parts = -(-len(batch.ids) // learner.micro_batch)
+    return Footprint(sum(kept.values()) // parts, counter.get_total_flops() // len(batch.ids))
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype, repeats: int = 7) -> float:
+    """Floating-point operations a second of a large product of random matrices: the median of ``repeats``."""
+    side = PEAK_SIDE[device.type]
+    a, b = (torch.randn((side, side), dtype=torch.float32).to(device, dtype) for _ in range(2))
+    timing = alternate({"product": lambda: a @ b}, repeats, warmup=2, device=str(device))["product"]
+    return 2 * side**3 / timing.median

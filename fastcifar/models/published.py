@@ -1,0 +1,123 @@
+"""Where a network's ImageNet weights come from: torch's hub cache, a file, a download; with their hash checked."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import URLError
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.models.pretrained import TIMM, Pretrained, published, timm_network
+
+NONE = "none"
+HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$")
+
+
+class Weights(NamedTuple):
+    """Initial weights. identity: what a RunSpec calls them, ``none`` or 16 hex digits of the file's SHA-256."""
+
+    identity: str
+    tensors: Mapping[str, Tensor]
+
+
+def weights_of(model: str, asked: str | None) -> Weights:
+    """The weights of a model. asked: a file (.pth, .safetensors), ``none``, or None for the published ones.
+
+    Raises UsageError for a file that is missing or cannot be read, FastcifarError where the published ones are neither
+    cached nor can be downloaded, or their hash is wrong.
+    """
+    if asked == NONE:
+        return Weights(NONE, {})
+    if asked is not None:
+        return read(Path(asked))
+    if model.startswith(TIMM):
+        return _from_timm(model)
+    return read(_cached_or_downloaded(published(model)))
+
+
+def read(path: Path) -> Weights:
+    """A file of tensors by name: .safetensors, or what torch.save wrote, read without unpickling anything else.
+
+    Where the file's name carries a hash (NAME-1a2b3c4d.pth), it is checked. Raises UsageError.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"weights {path}: {error.strerror}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    named = HASH_IN_NAME.search(path.name)
+    if named and not digest.startswith(named[1]):
+        raise UsageError(
+            f"weights {path} have the SHA-256 {digest[:16]}..., but their name says {named[1]}: the file is damaged or "
+            "another one; delete it and fetch it again"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            tensors = safetensors.torch.load(content)
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError, ImportError) as error:
+        raise UsageError(f"weights {path} cannot be read as tensors by name: {_first_line(error)}") from error
+    except Exception as error:  # pickle's own errors, whose module is not to be imported for their name
+        raise UsageError(f"weights {path} hold more than tensors, which is not read: {_first_line(error)}") from error
+    if not isinstance(tensors, Mapping) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise UsageError(f"weights {path} are not tensors by name; save a module's state_dict()")
+    return Weights(digest[:16], tensors)
+
+
+def load(model: Pretrained, weights: Weights) -> None:
+    """Give a backbone its weights; the new last layer keeps its own. Raises UsageError where they do not fit."""
+    tensors = {name: value for name, value in weights.tensors.items() if not name.startswith(f"{model.head_place}.")}
+    wanted = model.backbone.state_dict()
+    missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
+    foreign = [name for name in tensors if name not in wanted]
+    odd = [name for name in tensors if name in wanted and tensors[name].shape != wanted[name].shape]
+    if missing or foreign or odd:
+        name = (missing or foreign or odd)[0]
+        what = "lack" if missing else "have an unknown" if foreign else "have another shape of"
+        raise UsageError(
+            f"weights {weights.identity} {what} {name!r}: they are of another network "
+            f"({len(missing)} tensors missing, {len(foreign)} unknown, {len(odd)} of another shape)"
+        )
+    model.backbone.load_state_dict(dict(tensors), strict=False)
+
+
+def _cached_or_downloaded(entry: Any) -> Path:
+    name = entry.url.rsplit("/", 1)[1]
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    if not (folder / name).exists():
+        try:
+            entry.get_state_dict(progress=False, check_hash=True)
+        except (URLError, OSError, RuntimeError) as error:
+            expected = HASH_IN_NAME.search(name)
+            raise FastcifarError(
+                f"the weights {name} are not in {folder} and cannot be downloaded ({_first_line(error)}); fetch "
+                f"{entry.url} elsewhere and put it there, or say --weights PATH"
+                + (f" (its SHA-256 begins with {expected[1]})" if expected else "")
+                + "; --weights none trains from scratch"
+            ) from error
+    return folder / name
+
+
+def _from_timm(model: str) -> Weights:
+    try:
+        tensors = timm_network(model, pretrained=True).state_dict()
+    except Exception as error:  # the hub's client raises its own, of many kinds
+        raise FastcifarError(
+            f"timm's weights of {model} are not cached and cannot be downloaded ({_first_line(error)}); say "
+            "--weights PATH, or --weights none to train from scratch"
+        ) from error
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
+    return Weights(digest.hexdigest()[:16], tensors)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
