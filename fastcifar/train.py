@@ -1,7 +1,6 @@
 """Training one run: epochs, validation, early stopping, kept weights, and going on after an interruption."""
 
 import math
-import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
@@ -19,8 +18,9 @@ from fastcifar.learner import Learner, evaluate, mean_loss
 from fastcifar.measure import environment
 from fastcifar.models import MODELS, count_parameters
 from fastcifar.models.pretrained import Pretrained
+from fastcifar.outcome import accuracies, diverged, number, over, summary_of
 from fastcifar.pipeline import Pipeline, open_pipeline
-from fastcifar.runs import PRECISIONS, TIMING, RunDirectory, RunSpec
+from fastcifar.runs import PRECISIONS, RunDirectory, RunSpec
 from fastcifar.steps import Captured, Eager
 
 EVALUATION_BATCH = 512  # of protocols whose loss does not depend on it
@@ -78,19 +78,19 @@ def _train(
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(learner.device)
     steps, costs = steps_of(mode, learner, training), _costs(learner, training)
-    while not _over(spec, lines):
+    while not over(spec, lines):
         line = _epoch(learner, steps, validation, protocol.batch_mean_loss)
         if costs:
             line["peak_share"] = line["images_per_s"] * costs["flops_per_image"] / costs["peak_flops"]
         lines.append(line)
         # in this order, a kill between any two leaves what the next session puts right
-        if not _diverged(lines) and protocol.keeps(_accuracies(lines)):
+        if not diverged(lines) and protocol.keeps(accuracies(lines)):
             directory.save_tensors("model", learner.model.state_dict(), {"epoch": learner.epoch, "model": spec.model})
         directory.append_metrics(line)
         directory.save_tensors("checkpoint", *learner.state())
         watch(line)
     return {
-        **_summary(spec, lines, count_parameters(learner.model)),
+        **summary_of(spec, lines, count_parameters(learner.model)),
         **costs,
         "peak_device_bytes": torch.cuda.max_memory_reserved(learner.device) if on_cuda else None,
     }
@@ -144,44 +144,10 @@ def _epoch(learner: Learner, steps: Eager | Captured, validation: Pipeline, batc
     learner.epoch = epoch
     return {
         "epoch": epoch,
-        "train_loss": _number(train_loss),
-        "val_loss": _number(val_loss),
+        "train_loss": number(train_loss),
+        "val_loss": number(val_loss),
         "val_accuracy": val_accuracy if math.isfinite(val_loss) else None,
         "seconds": perf_counter() - started,
         "images_per_s": sum(trained.sizes) / trained.seconds,
         "stall": trained.waited / trained.seconds,
-    }
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None  # JSON has no NaN
-
-
-def _accuracies(lines: list[dict[str, Any]]) -> list[float]:
-    return [line["val_accuracy"] for line in lines]
-
-
-def _diverged(lines: list[dict[str, Any]]) -> bool:
-    return bool(lines) and (lines[-1]["train_loss"] is None or lines[-1]["val_loss"] is None)
-
-
-def _over(spec: RunSpec, lines: list[dict[str, Any]]) -> bool:
-    return _diverged(lines) or len(lines) >= spec.epochs or PROTOCOLS[spec.protocol].stops(_accuracies(lines))
-
-
-def _summary(spec: RunSpec, lines: list[dict[str, Any]], parameters: int) -> dict[str, Any]:
-    """status: finished or diverged; val_accuracy and val_loss are those of the kept epoch."""
-    protocol = PROTOCOLS[spec.protocol]
-    finite = lines[:-1] if _diverged(lines) else lines
-    accuracies = _accuracies(finite)
-    kept = max((n for n in range(1, len(finite) + 1) if protocol.keeps(accuracies[:n])), default=None)
-    return {
-        "status": "diverged" if _diverged(lines) else "finished",
-        "epochs": len(lines),
-        "kept_epoch": kept,
-        "val_accuracy": finite[kept - 1]["val_accuracy"] if kept else None,
-        "val_loss": finite[kept - 1]["val_loss"] if kept else None,
-        "parameters": parameters,
-        "seconds": sum(line["seconds"] for line in lines),
-        **{key: statistics.median(line[key] for line in lines) for key in TIMING if key != "seconds"},
     }
