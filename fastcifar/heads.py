@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from fastcifar.dataset import Dataset
+from fastcifar.distributed import processes
+from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.features import Features, features_of
 from fastcifar.learner import Learner, mean_loss
@@ -45,6 +47,8 @@ def train_heads(
     gives the same again. watches: called with each epoch of a run. tensors: what the backbone begins with; without any,
     each seed has a backbone of its own. Raises what `train.train` raises.
     """
+    if processes() > 1:
+        raise UsageError("last layers on cached features train on one device, in seconds; leave torchrun out")
     directories = [RunDirectory.of(spec, out) for spec in specs]
     with contextlib.ExitStack() as locks:
         for directory in directories:

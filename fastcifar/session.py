@@ -14,6 +14,7 @@ from torch import Tensor
 from fastcifar import machine
 from fastcifar.compilation import choose
 from fastcifar.dataset import Dataset
+from fastcifar.distributed import Team, leads, local_device
 from fastcifar.errors import UsageError
 from fastcifar.experiments import SEEDS, experiment
 from fastcifar.heads import can_be_cached, train_heads
@@ -117,11 +118,12 @@ def run(
     """
     chosen: dict[str, str] = {}
     summaries = []
+    shown = sys.stderr.isatty() and leads()
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn(),
         TextColumn("{task.fields[news]}"),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
 
         def watched(spec: RunSpec) -> Callable[[Mapping[str, Any]], None]:
             task = progress.add_task(f"{spec.label}, seed {spec.seed}", total=spec.epochs, news="")
@@ -141,6 +143,7 @@ def run(
                 peak = f"{summary['peak_device_bytes'] / 2**20:,.0f} MiB"
                 say(f"{spec.label}, seed {spec.seed}: took at most {peak} of {device}")
             summaries.append(summary)
+    Team.joined(device).leave()
     return Session(specs, [RunDirectory.of(spec, out) for spec in specs], summaries)
 
 
@@ -183,6 +186,7 @@ def _mode(
 
 def device_of(name: str) -> torch.device:
     """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``. Raises UsageError where there is none."""
+    name = local_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

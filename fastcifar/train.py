@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastcifar.compilation import steps_of
 from fastcifar.dataset import Dataset
+from fastcifar.distributed import Team
 from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.footprint import footprint, peak_flops
@@ -44,17 +45,18 @@ def train(
     """
     if spec.dataset != dataset.sha256:
         raise UsageError(f"the run is of dataset {spec.dataset[:12]}, but {dataset.path} is {dataset.sha256[:12]}")
-    directory = RunDirectory.of(spec, out)
+    team = Team.joined(device)
+    directory = team.directory(spec, out)
     with directory.locked():
-        summary = directory.summary()
+        summary = team.first(directory.summary())
         if summary is None:
-            training, validation = open_pipelines(spec, dataset, device)
+            training, validation = open_pipelines(spec, dataset, device, team)
             with training, validation:
                 context = {"dataset": {"name": dataset.name, "sha256": dataset.sha256}, "environment": environment()}
                 directory.start(spec, {**context, "device": str(device), "mode": mode})
                 learner = Learner.new(spec, len(dataset.classes), device, tensors)
                 learner.say = say
-                summary = _train(learner, training, validation, directory, watch, mode) | {"mode": mode}
+                summary = _train(learner, training, validation, directory, watch, mode, team) | {"mode": mode}
             directory.finish(summary)
         return summary
 
@@ -66,20 +68,23 @@ def _train(
     directory: RunDirectory,
     watch: Callable[[Mapping[str, Any]], None],
     mode: str,
+    team: Team,
 ) -> dict[str, Any]:
     spec, protocol = learner.spec, PROTOCOLS[learner.spec.protocol]
     checkpoint = directory.load_tensors("checkpoint", learner.device)
     if checkpoint:
         learner.restore(*checkpoint)
-    lines = directory.keep_metrics(learner.epoch)
+    lines = team.first(directory.keep_metrics(learner.epoch))
     for line in lines:
         watch(line)
     on_cuda = learner.device.type == "cuda"
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(learner.device)
-    steps, costs = steps_of(mode, learner, training), _costs(learner, training)
+    costs = _costs(learner, training)
+    team.connect(learner)
+    steps = steps_of(mode, learner, training)
     while not over(spec, lines):
-        line = _epoch(learner, steps, validation, protocol.batch_mean_loss)
+        line = team.first(_epoch(learner, steps, validation, protocol.batch_mean_loss, team))
         if costs:
             line["peak_share"] = line["images_per_s"] * costs["flops_per_image"] / costs["peak_flops"]
         lines.append(line)
@@ -110,8 +115,12 @@ def _costs(learner: Learner, training: Pipeline) -> dict[str, Any]:
     return {"activation_bytes": taken.activation_bytes, "flops_per_image": taken.flops, "peak_flops": peak}
 
 
-def open_pipelines(spec: RunSpec, dataset: Dataset, device: torch.device) -> tuple[Pipeline, Pipeline]:
-    """The training and the validation batches of a run, as its protocol has them."""
+def open_pipelines(
+    spec: RunSpec, dataset: Dataset, device: torch.device, team: Team = Team()
+) -> tuple[Pipeline, Pipeline]:
+    """The training batches of a run, or a process's share of them, and the validation batches, as its protocol has
+    them.
+    """
     protocol = PROTOCOLS[spec.protocol]
     augment = protocol.recipe(spec.recipe)
     shared = {
@@ -121,8 +130,9 @@ def open_pipelines(spec: RunSpec, dataset: Dataset, device: torch.device) -> tup
         "split_seed": spec.seed if protocol.split_by_seed else None,
     }
     training = open_pipeline(
-        spec.pipeline, dataset, split="training", augment=augment, batch_size=spec.batch_size, **shared
-    )
+        spec.pipeline, dataset, split="training", augment=augment, batch_size=spec.batch_size,
+        shard=(team.rank, team.size), **shared,
+    )  # fmt: skip
     validation = open_pipeline(
         spec.pipeline,
         dataset,
@@ -135,10 +145,12 @@ def open_pipelines(spec: RunSpec, dataset: Dataset, device: torch.device) -> tup
     return training, validation
 
 
-def _epoch(learner: Learner, steps: Eager | Captured, validation: Pipeline, batch_means: bool) -> dict[str, Any]:
+def _epoch(
+    learner: Learner, steps: Eager | Captured, validation: Pipeline, batch_means: bool, team: Team
+) -> dict[str, Any]:
     """One epoch of training and its validation: a line of metrics.jsonl."""
     epoch, started = learner.epoch + 1, perf_counter()
-    trained = steps.epoch(epoch)
+    trained = team.together(steps.epoch(epoch))
     train_loss = mean_loss(trained.losses, trained.sizes, batch_means)
     val_loss, val_accuracy = evaluate(learner, validation.epoch(epoch), batch_means)
     learner.epoch = epoch
