@@ -79,7 +79,8 @@ def _assess(
     result = classification.Classification.of(probabilities, labels, classes)
     if not quiet:
         console = Console() if sys.stdout.isatty() else Console(width=140)
-        for table in classification.tables(result, title):
+        _print(title)
+        for table in classification.tables(result):
             console.print(table)
     if picture is None:
         return result.plain()

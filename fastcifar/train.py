@@ -45,7 +45,8 @@ def train(
         if summary is None:
             training, validation = open_pipelines(spec, dataset, device)
             with training, validation:
-                context = {"dataset": {"name": dataset.name, "sha256": dataset.sha256}, "environment": environment()}
+                source = {"name": dataset.name, "sha256": dataset.sha256, "classes": list(dataset.classes)}
+                context = {"dataset": source, "environment": environment()}
                 directory.start(spec, {**context, "device": str(device), "mode": mode})
                 learner = Learner.new(spec, len(dataset.classes), device)
                 summary = _train(learner, training, validation, directory, watch, mode) | {"mode": mode}

@@ -101,7 +101,7 @@ def _bins(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bi
     return tuple(bins)
 
 
-def tables(result: Classification, title: str) -> list[Table]:
+def tables(result: Classification) -> list[Table]:
     """The figures, and the confusion matrix: rows are true classes, columns predicted ones. Of more than READABLE
     classes the most frequent confusions instead.
     """
@@ -111,7 +111,7 @@ def tables(result: Classification, title: str) -> list[Table]:
         "negative log-likelihood": f"{result.nll:.4f}",
         "expected calibration error, %": f"{100 * result.ece:.2f}",
     }
-    figures = Table(title=escape(title))
+    figures = Table()
     for name in values:
         figures.add_column(name, justify="right")
     figures.add_row(*values.values())
@@ -130,7 +130,8 @@ def _matrix(result: Classification) -> Table:
 
 
 def _mistakes(result: Classification) -> Table:
-    table = Table("true", "predicted", "images", title="The most frequent confusions")
+    table = Table("true", "predicted", title="The most frequent confusions")
+    table.add_column("images", justify="right")
     wrong = result.confusion - np.diag(result.confusion.diagonal())
     for place in np.argsort(-wrong, axis=None, kind="stable")[:READABLE]:
         true, predicted = divmod(int(place), len(result.classes))
@@ -144,9 +145,8 @@ def draw(result: Classification, path: Path, title: str) -> None:
     figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10)
-    axes: dict[str, Axes] = figure.subplot_mosaic(
-        [["matrix", "reliability"], ["matrix", "images"]], height_ratios=(4, 1)
-    )
+    parts = [["matrix", "reliability"], ["matrix", "images"]]
+    axes: dict[str, Axes] = figure.subplot_mosaic(parts, height_ratios=(4, 1))
     _draw_matrix(axes["matrix"], result)
     _draw_reliability(axes["reliability"], axes["images"], result)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +162,10 @@ def _draw_matrix(axes: Axes, result: Classification) -> None:
     if len(result.classes) > READABLE:
         return
     places = range(len(result.classes))
-    axes.set_xticks(places, result.classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    if max(map(len, result.classes)) < 4:
+        turned = {}
+    axes.set_xticks(places, result.classes, fontsize=8, **turned)
     axes.set_yticks(places, result.classes, fontsize=8)
     for (true, predicted), count in np.ndenumerate(result.confusion):
         if count:
@@ -173,11 +176,15 @@ def _draw_matrix(axes: Axes, result: Classification) -> None:
 def _draw_reliability(axes: Axes, below: Axes, result: Classification) -> None:
     shown = [b for b in result.bins if b.images]
     places, width = [(b.low + b.high) / 2 for b in shown], 1 / BINS
-    axes.bar(places, [b.accuracy for b in shown], width, color=COLOURS[0], edgecolor="white", label="accuracy")
-    axes.plot([b.confidence for b in shown], [b.confidence for b in shown], ".", color=COLOURS[1], label="confidence")
-    axes.plot([0, 1], [0, 1], color="0.4", ls="--", lw=1)
+    sure, right = [b.confidence for b in shown], [b.accuracy for b in shown]
+    axes.bar(places, right, width, color=COLOURS[5], edgecolor="white", label="accuracy")
+    axes.plot([0, 1], [0, 1], color="0.4", ls="--", lw=1, label="calibrated")
+    axes.vlines(sure, sure, right, color=COLOURS[1], lw=2, label="from confidence to accuracy")
     axes.set(ylim=(0, 1), ylabel="accuracy")
-    axes.set_title(f"calibration error {100 * result.ece:.2f} %, log-likelihood {-result.nll:.4f}", fontsize=10)
+    axes.set_title(
+        f"expected calibration error {100 * result.ece:.2f} %, negative log-likelihood {result.nll:.4f}", fontsize=10
+    )
+    axes.tick_params(labelbottom=False)
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     below.bar(places, [100 * b.images / result.images for b in shown], width, color="0.6", edgecolor="white")
     below.set(xlabel="confidence", ylabel="images, %")
