@@ -35,7 +35,7 @@ def test_confusion_and_accuracy_by_hand():
 def test_the_likelihood_by_hand():
     logs = [log(0.7), log(0.1), log(0.4), log(1.0), log(LEAST)]
     assert RESULT.nll == pytest.approx(-sum(logs) / 5)
-    assert LEAST == 2.0**-126  # noqa: SIM300
+    assert LEAST == 2.0**-126
 
 
 def test_the_calibration_error_by_hand():
