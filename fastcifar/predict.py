@@ -10,7 +10,10 @@ from rich.console import Console
 
 
 def predict(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories; of several, the mean of their probabilities.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run directories; of several, the mean of their probabilities."),
+    ],
     data: Annotated[Path, typer.Option(help="Dataset directory, made by `fastcifar convert`.")] = Path("data/cifar10"),
     split: Annotated[str, typer.Option(help="test, val, training or labelled (training and val).")] = "test",
     out: Annotated[Path | None, typer.Option(help="The CSV to write: id,label, as Kaggle wants it.")] = None,
@@ -30,7 +33,7 @@ def predict(
 
     Examples: fastcifar predict runs/exp2/RUN-ID --data data/cifar10 --out submission.csv
 
-    fastcifar predict runs/exp2/* --data data/cifar10 --split val --tta flip
+    fastcifar predict runs/exp2/*/ --data data/cifar10 --split val --tta flip
     """
     _require_writable(out, ".csv", "a submission is a CSV file")
     _require_writable(picture, ".png", "the picture is a PNG file")

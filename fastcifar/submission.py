@@ -43,7 +43,7 @@ class Slab(Dataset):
         return self._images
 
     def labels(self, part: str) -> None:
-        """None: what predicts sees no labels."""
+        """None: whoever predicts sees no labels."""
 
     def ids(self, split: str, split_seed: int | None = None) -> I64:
         """0, 1, 2, ..."""
