@@ -12,7 +12,7 @@ from rich.console import Console
 def predict(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Run directories; of several, the mean of their probabilities."),
+        typer.Argument(metavar="RUN", help="Run directories; of several, the mean of their probabilities."),
     ],
     data: Annotated[Path, typer.Option(help="Dataset directory, made by `fastcifar convert`.")] = Path("data/cifar10"),
     split: Annotated[str, typer.Option(help="test, val, training or labelled (training and val).")] = "test",
