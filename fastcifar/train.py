@@ -52,7 +52,8 @@ def train(
         if summary is None:
             training, validation = open_pipelines(spec, dataset, device, team)
             with training, validation:
-                context = {"dataset": {"name": dataset.name, "sha256": dataset.sha256}, "environment": environment()}
+                source = {"name": dataset.name, "sha256": dataset.sha256, "classes": list(dataset.classes)}
+                context = {"dataset": source, "environment": environment()}
                 directory.start(spec, {**context, "device": str(device), "mode": mode})
                 learner = Learner.new(spec, len(dataset.classes), device, tensors)
                 learner.say = say
