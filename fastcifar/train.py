@@ -53,13 +53,18 @@ def train(
             training, validation = open_pipelines(spec, dataset, device, team)
             with training, validation:
                 source = {"name": dataset.name, "sha256": dataset.sha256, "classes": list(dataset.classes)}
-                context = {"dataset": source, "environment": environment()}
-                directory.start(spec, {**context, "device": str(device), "mode": mode})
+                directory.start(spec, context(dataset, device, mode))
                 learner = Learner.new(spec, len(dataset.classes), device, tensors)
                 learner.say = say
                 summary = _train(learner, training, validation, directory, watch, mode, team) | {"mode": mode}
             directory.finish(summary)
         return summary
+
+
+def context(dataset: Dataset, device: torch.device, mode: str) -> dict[str, Any]:
+    """What a run's run.json says beside its spec."""
+    about = {"name": dataset.name, "sha256": dataset.sha256, "classes": list(dataset.classes)}
+    return {"dataset": about, "environment": environment(), "device": str(device), "mode": mode}
 
 
 def _train(
