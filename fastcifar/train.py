@@ -52,7 +52,6 @@ def train(
         if summary is None:
             training, validation = open_pipelines(spec, dataset, device, team)
             with training, validation:
-                source = {"name": dataset.name, "sha256": dataset.sha256, "classes": list(dataset.classes)}
                 directory.start(spec, context(dataset, device, mode))
                 learner = Learner.new(spec, len(dataset.classes), device, tensors)
                 learner.say = say
