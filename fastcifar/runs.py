@@ -22,8 +22,9 @@ from fastcifar.experiments import PROTOCOLS
 from fastcifar.models import MODELS, check
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-TIMING = ("seconds", "images_per_s", "stall")
-"""the keys of metrics.jsonl and summary.json that are measured, so differ from one time to the next"""
+TIMING = ("seconds", "images_per_s", "stall", "peak_share", "peak_flops")
+"""the keys of metrics.jsonl and summary.json that are measured, so differ from one time to the next; the last two are
+of pretrained networks"""
 
 
 @dataclass(frozen=True)
