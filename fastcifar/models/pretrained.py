@@ -77,12 +77,13 @@ class _Told(nn.Module):
     def __init__(self, p: float, layer: int, whole: bool, now: _Now) -> None:
         super().__init__()
         self._drop, self._whole, self._now = Dropout(p, layer), whole, now
+        self.p = p  # some of timm's networks ask their dropouts
 
     def forward(self, x: Tensor) -> Tensor:
         noise = self._now.noise if self.training else None
-        if noise is None or not self._whole or self._drop.p == 0:
+        if noise is None or not self._whole or self.p == 0:
             return self._drop(x, noise)
-        return x * noise.kept(self._drop.p, self._drop.layer, 1).view(-1, *[1] * (x.ndim - 1)).to(x.dtype)
+        return x * noise.kept(self.p, self._drop.layer, 1).view(-1, *[1] * (x.ndim - 1)).to(x.dtype)
 
 
 def _with_our_noise(network: nn.Module, now: _Now) -> nn.Module:
