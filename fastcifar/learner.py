@@ -20,6 +20,8 @@ from fastcifar.models.tuning import freeze, ready
 from fastcifar.pipeline import Batch
 from fastcifar.runs import PRECISIONS, RunSpec
 
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
+
 
 @dataclass
 class Learner:
@@ -72,19 +74,31 @@ class Learner:
         clock: where seed and epoch are read when the step runs, for one that is recorded; else they are the learner's.
         weight: of this batch's gradients among those of other processes.
         """
+        gradients = self._within_memory if self._untried else self._gradients
+        loss = gradients(batch, clock, weight)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        return loss
+
+    def _within_memory(self, batch: Batch, clock: Tensor | None, weight: float) -> Tensor:
+        """`_gradients` with the largest micro-batch that fits, by halves; attempts that failed leave no trace.
+
+        In a run's first step alone: batches are of one size, and whatever follows is replayed as it was recorded.
+        """
+        asked, norms = self.micro_batch, [buffer.clone() for buffer in self.model.buffers()]
         while True:
-            norms = [buffer.clone() for buffer in self.model.buffers()] if self._untried else []
             try:
                 loss = self._gradients(batch, clock, weight)
                 break
             except torch.OutOfMemoryError as error:
-                self._shrink(len(batch.ids), error)
-                for buffer, before in zip(self.model.buffers(), norms, strict=True):
-                    buffer.copy_(before)
+                failed = error.with_traceback(None)  # whose frames hold what is to be freed
+            self._shrink(len(batch.ids), failed)
+            for buffer, before in zip(self.model.buffers(), norms, strict=True):
+                buffer.copy_(before)
+        if self.micro_batch < asked:
+            self._say_shrunk(len(batch.ids))
         self._untried = False
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad()
         return loss
 
     def _gradients(self, batch: Batch, clock: Tensor | None, weight: float) -> Tensor:
@@ -123,9 +137,11 @@ class Learner:
                 "device, a smaller network, or --set tune=head"
             ) from error
         self.micro_batch = -(-largest // 2)
-        norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules())
+
+    def _say_shrunk(self, batch: int) -> None:
+        norms = any(isinstance(module, BATCH_NORM) and module.training for module in self.model.modules())
         self.say(
-            f"{self.spec.model}: {largest} images at once do not fit on {self.device}; a step takes them "
+            f"{self.spec.model}: {batch} images at once do not fit on {self.device}; a step takes them "
             f"{self.micro_batch} at a time and adds up the gradients"
             + (", and BatchNorm sees those" if norms else ", which is the same to rounding")
         )
@@ -178,7 +194,7 @@ def evaluate(learner: Learner, batches: Iterator[Batch], batch_means: bool = Fal
     learner.model.eval()
     for batch in batches:
         with learner.autocast():
-            logits = learner.model(batch.images).float()
+            logits = torch.cat([learner.model(part) for part in batch.images.split(learner.micro_batch)]).float()
         losses.append(cross_entropy(logits, batch.labels))
         sizes.append(len(batch.labels))
         right += (logits.argmax(1) == batch.labels).sum()

@@ -44,5 +44,5 @@ def summary_of(spec: RunSpec, lines: Lines, parameters: int) -> dict[str, Any]:
         "val_loss": finite[kept - 1]["val_loss"] if kept else None,
         "parameters": parameters,
         "seconds": sum(line["seconds"] for line in lines),
-        **{key: statistics.median(line[key] for line in lines) for key in TIMING if key != "seconds"},
+        **{key: statistics.median(line[key] for line in lines) for key in TIMING[1:] if key in lines[0]},
     }

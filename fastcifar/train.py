@@ -12,7 +12,7 @@ from torch import Tensor
 from fastcifar.compilation import steps_of
 from fastcifar.dataset import Dataset
 from fastcifar.distributed import Team
-from fastcifar.errors import UsageError
+from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.footprint import footprint, peak_flops
 from fastcifar.learner import Learner, evaluate, mean_loss
@@ -52,10 +52,16 @@ def train(
         if summary is None:
             training, validation = open_pipelines(spec, dataset, device, team)
             with training, validation:
-                directory.start(spec, context(dataset, device, mode))
                 learner = Learner.new(spec, len(dataset.classes), device, tensors)
                 learner.say = say
-                summary = _train(learner, training, validation, directory, watch, mode, team) | {"mode": mode}
+                directory.start(spec, context(dataset, device, mode))
+                try:
+                    summary = _train(learner, training, validation, directory, watch, mode, team) | {"mode": mode}
+                except torch.OutOfMemoryError as error:
+                    raise FastcifarError(
+                        f"{device} has no memory left for {spec.label}, though a step had fitted; where something else "
+                        "takes it, stop that, and the same command goes on from the last whole epoch"
+                    ) from error
             directory.finish(summary)
         return summary
 
