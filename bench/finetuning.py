@@ -147,13 +147,13 @@ def main() -> None:
 
 
 def _some(data: Path | None, folder: Path, count: int) -> Dataset:
-    """The first ``count`` images of a dataset, as a dataset, or synthetic ones."""
+    """``count`` images from all over a dataset, as a dataset, or synthetic ones."""
     if data is None:
         return convert(f"synthetic:{count}", folder / "dataset")
     whole = Dataset.open(data)
     labels = whole.labels("train")
     assert labels is not None  # a train part always has them
-    for row in range(count):
+    for row in np.linspace(0, len(labels) - 1, count, dtype=int):
         into = folder / "some" / whole.classes[labels[row]]
         into.mkdir(parents=True, exist_ok=True)
         pixels = torch.from_numpy(np.array(whole.images("train")[row])).permute(2, 0, 1)
