@@ -2,7 +2,8 @@
 
 The arms train the same last layer, from the same start, on the same batches. BatchNorm is in training mode, where every
 batch moves the running statistics of the frozen backbone, or in eval mode, where it does not. Each head is evaluated
-twice: as it is, and with the initial statistics put back, which sets what the head learnt apart from the drift.
+twice: as it is, and with the initial statistics put back, which sets what the head learnt apart from the drift. A step
+in training mode goes by its own batch's statistics, so that the momenta's heads are one and the same throughout.
 """
 
 from collections.abc import Iterator, Sequence
@@ -86,11 +87,10 @@ class Experiment:
     """evaluations an epoch: after each of its last so many steps"""
 
     def __post_init__(self) -> None:
-        if (self.spec.epochs - 1) * (self.each_epoch - 1) < 2:
+        if self.spec.epochs < 2 or self.each_epoch < 3:
             raise UsageError(
-                f"{self.spec.epochs} epochs with {self.each_epoch} evaluations at the end of each: the first epoch is "
-                "not counted, and the others' successive evaluations are compared; at least 2 epochs with 3, or 3 "
-                f"with 2, are needed (an epoch has {self.steps} steps)"
+                f"{self.spec.epochs} epochs with {self.each_epoch} evaluations at the end of each, as an epoch has "
+                f"{self.steps} steps: at least 2 epochs are needed, since the first is left out, and 3 evaluations"
             )
 
     @cached_property

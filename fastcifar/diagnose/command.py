@@ -24,7 +24,7 @@ def bn(
         typer.Option(help="Of BatchNorm in training mode, comma-separated: ResNet18's is 0.1, MobileNetV3's 0.01."),
     ] = "0.1,0.01",
     epochs: Annotated[int, typer.Option(help="Of each arm.")] = 10,
-    last: Annotated[int, typer.Option(min=2, help="Evaluate after each of an epoch's last so many steps.")] = 8,
+    last: Annotated[int, typer.Option(min=3, help="Evaluate after each of an epoch's last so many steps.")] = 8,
     recipe: Annotated[str | None, typer.Option(help="Of the images; default: what the weights want.")] = None,
     batch_size: Annotated[int, typer.Option(help="Of training.")] = 128,
     lr: Annotated[float, typer.Option(help="Adam's.")] = 1e-4,

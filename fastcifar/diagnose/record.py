@@ -17,7 +17,7 @@ from fastcifar.errors import UsageError
 from fastcifar.measure import environment
 
 FILES = {"evaluations.jsonl", "summary.json", "table.md", "curves.png"}
-HEADER = ("arm", "loss", "restored", "accuracy, %", "jumps", "restored", "between epochs", "restored", "moved", "most")
+HEADER = ("arm", "loss", "restored", "accuracy, %", "jump", "restored", "between epochs", "restored", "moved", "most")
 
 
 def rows(found: Iterable[Finding]) -> list[list[str]]:
@@ -27,7 +27,7 @@ def rows(found: Iterable[Finding]) -> list[list[str]]:
             arm.arm,
             *(_short(loss) for loss in (arm.loss, arm.restored_loss)),
             f"{100 * arm.accuracy:.2f}",
-            *map(_short, (arm.jumps, arm.restored_jumps, arm.epoch_jumps, arm.restored_epoch_jumps)),
+            *map(_short, (arm.jump, arm.restored_jump, arm.epoch_jump, arm.restored_epoch_jump)),
             *map(_short, (arm.moved, arm.moved_most)),
         ]
         for arm in found
@@ -95,15 +95,15 @@ def write(
     """
     spec, images = summary["spec"], summary["images"]
     title = (
-        f"{spec['model']} (weights: {spec['weights']}), the last layer trained on {images['training']:,} images of "
-        f"{summary['dataset']}, seed {spec['seed']}"
+        f"{spec['model']} (weights: {spec['weights']}), only its last layer trained, seed {spec['seed']}\n"
+        f"{images['training']:,} training and {images['validation']:,} validation images of {summary['dataset']}"
     )
     with neighbour(folder) as made:
         with writing(made):
             lines = (json.dumps(as_json(evaluation)) for evaluation in evaluations)
             (made / "evaluations.jsonl").write_text("".join(f"{line}\n" for line in lines))
             (made / "summary.json").write_text(json.dumps(summary, indent=1))
-            (made / "table.md").write_text(markdown(evaluations, found))
+            (made / "table.md").write_text(markdown(evaluations, found), "utf-8")
             picture.draw(evaluations, title, made / "curves.png")
         put_in_place(made, folder, overwrite)
 
