@@ -105,6 +105,21 @@ def test_evaluating_more_often_changes_nothing(small, evaluations):
     assert all(more[place] == usual[place] for place in shared)
 
 
+def test_a_batch_that_does_not_fit_is_told(small, monkeypatch):
+    told, gradients = [], Learner._gradients
+
+    def full(self, batch, clock):
+        if len(batch.ids) > 4 and self.micro_batch > 4:
+            raise torch.OutOfMemoryError("too much")
+        return gradients(self, batch, clock)
+
+    monkeypatch.setattr(Learner, "_gradients", full)
+    found = iter(replace(experiment(small, arms=[0.5]), say=told.append))
+    next(found), next(found)
+    found.close()
+    assert "a step takes them 4 at a time and adds up the gradients, and BatchNorm sees those" in told[0]
+
+
 def test_restored_statistics_are_the_initial_ones_for_a_while_and_nothing_else_changes(small):
     (spec,) = session.plan(
         4, small, model="resnet18", seeds=[0], overrides={"recipe": "none", "batch_size": 8, "tune": "as-run"}

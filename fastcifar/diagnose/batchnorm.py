@@ -6,7 +6,7 @@ twice: as it is, and with the initial statistics put back, which sets what the h
 in training mode goes by its own batch's statistics, so that the momenta's heads are one and the same throughout.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -85,6 +85,8 @@ class Experiment:
     arms: Sequence[Arm]
     last: int
     """evaluations an epoch: after each of its last so many steps"""
+    say: Callable[[str], None] = lambda text: None
+    """told when a batch did not fit in memory whole, so that BatchNorm saw parts of it"""
 
     def __post_init__(self) -> None:
         if self.spec.epochs < 2 or self.each_epoch < 3:
@@ -118,6 +120,7 @@ class Experiment:
         learner = Learner.new(
             replace(self.spec, tune=arm.tune), len(self.dataset.classes), self.device, self.weights.tensors
         )
+        learner.say = self.say
         statistics = Statistics(learner.model, self.spec.model)
         if arm.momentum is not None:
             for norm in statistics.norms:

@@ -60,7 +60,7 @@ def bn(
     (spec,) = session.plan(
         session.PRETRAINED, dataset, model=model, seeds=[seed], overrides=overrides, weights=initial.identity
     )
-    experiment = Experiment(spec, dataset, initial, on, arms, last)
+    experiment = Experiment(spec, dataset, initial, on, arms, last, _note)
     evaluations = list(track(experiment, f"{len(arms)} arms of {epochs} epochs"))
     found = verdict.findings(evaluations)
     summary = record.summary(experiment, found)
@@ -69,8 +69,12 @@ def bn(
         print(json.dumps(summary | {"folder": str(out)}))
         return
     (Console() if sys.stdout.isatty() else Console(width=140)).print(record.table(found))
-    for line in (summary["sentence"], f"tables, picture and rows: {out}"):
-        Console(soft_wrap=True, highlight=False, markup=False).print(line)
+    print(summary["sentence"])
+    print(f"tables, picture and rows: {out}")
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _numbers(text: str) -> list[float]:
