@@ -14,6 +14,7 @@ from rich.console import Console
 import fastcifar
 from fastcifar.diagnose.command import diagnose
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.predict import predict
 from fastcifar.throughput.command import bench
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -142,9 +143,12 @@ def train(
     Examples: fastcifar train --exp 2 --data data/cifar10 --set recipe=erasing --seeds 0,1,2
 
     fastcifar train --exp 4 --model efficientnet_v2_s --data data/cifar10
+
+    torchrun --nproc-per-node=gpu -m fastcifar train --exp 4 --data data/cifar10
     """
     from fastcifar import session
     from fastcifar.dataset import Dataset
+    from fastcifar.distributed import leads
     from fastcifar.runs import SETTABLE, parse_overrides
 
     dataset, on = Dataset.open(data), session.device_of(device)
@@ -161,16 +165,22 @@ def train(
         pipeline=pipeline,
         weights=initial.identity,
     )
-    _note(f"{dataset.name} on {on}, {specs[0].precision}, {len(specs)} runs into {out}/exp{exp}")
+    say = _note if leads() else lambda text: None
+    say(f"{dataset.name} on {on}, {specs[0].precision}, {len(specs)} runs into {out}/exp{exp}")
     try:
-        done = session.run(specs, dataset, out, on, compile_, _note, initial.tensors)
+        done = session.run(specs, dataset, out, on, compile_, say, initial.tensors)
     except KeyboardInterrupt:
-        _note("stopped; the same command goes on from the last whole epoch")
+        say("stopped; the same command goes on from the last whole epoch")
         sys.exit(130)
+    if not leads():
+        return
     if as_json:
         print(json.dumps([{"run_id": spec.run_id, **summary} for spec, summary in zip(specs, done.summaries)]))  # noqa: B905
         return
     _show(done, out / f"exp{exp}" / f"{specs[0].label}.png")
+
+
+app.command()(predict)
 
 
 @app.command("list")

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 
 from fastcifar.dataset import Dataset
+from fastcifar.distributed import processes
 from fastcifar.errors import UsageError
 from fastcifar.learner import Learner
 from fastcifar.pipeline import Pipeline
@@ -22,14 +23,16 @@ def steps_of(mode: str, learner: Learner, training: Pipeline) -> Eager | Capture
     """What runs a learner's epochs in a mode of MODES. Raises UsageError where that is not possible."""
     if mode not in MODES:
         raise UsageError(f"--compile {mode!r} is not one of auto, {', '.join(MODES)}")
-    renderer = training.renderer() if learner.device.type == "cuda" else None
+    alone = training.request.shard == (0, 1)
+    renderer = training.renderer() if learner.device.type == "cuda" and alone else None
     if mode == "graph" and renderer is None:
         raise UsageError(
-            "--compile graph needs a CUDA device and the pipeline resident, which renders its batches there; this run "
-            f"is on {learner.device} with pipeline {learner.spec.pipeline!r}; choose --compile none"
+            "--compile graph needs one CUDA device and the pipeline resident, which renders its batches there; this "
+            f"run is on {learner.device} with pipeline {learner.spec.pipeline!r}"
+            f"{'' if alone else ', and other processes train with it'}; choose --compile none"
         )
     if mode == "inductor":
-        learner.network = torch.compile(learner.model)
+        learner.network = torch.compile(learner.model if learner.network is None else learner.network)
     return Eager(learner, training) if renderer is None or mode == "none" else Captured(learner, renderer)
 
 
@@ -43,9 +46,10 @@ class Choice(NamedTuple):
 def choose(spec: RunSpec, dataset: Dataset, device: torch.device) -> Choice:
     """The fastest mode for a run, by a trial of each on a learner of its own.
 
-    On the CPU nothing is tried: no CUDA graph is there, and torch.compile would take longer than it saves.
+    On the CPU nothing is tried: no CUDA graph is there, and torch.compile would take longer than it saves. Nor where
+    other processes train with this one.
     """
-    if device.type == "cpu":
+    if device.type == "cpu" or processes() > 1:
         return Choice("none", "")
     from fastcifar.train import open_pipelines
 

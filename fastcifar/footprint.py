@@ -18,7 +18,8 @@ class Footprint(NamedTuple):
     """Of one step."""
 
     activation_bytes: int
-    """what is kept between forward and backward of one micro-batch, weights apart"""
+    """what is kept between forward and backward of one micro-batch, weights apart but not their copies in another
+    precision"""
     flops: int
     """floating-point operations for an image, forward and backward: those of torch's FlopCounterMode, which counts
     products (matrices, convolutions) and two for each multiply-add"""
@@ -27,6 +28,17 @@ class Footprint(NamedTuple):
 def footprint(learner: Learner, batch: Batch) -> Footprint:
     """Measure a step on a batch; the learner is afterwards as before."""
     before = learner.snapshot()
+    while True:  # until no part of the batch was refused for want of memory
+        asked = learner.micro_batch
+        part = Batch(*(values[:asked].clone() for values in batch))
+        taken = _of_step(learner, part)
+        if learner.micro_batch == asked:
+            break
+    learner.restore(*before)
+    return taken
+
+
+def _of_step(learner: Learner, batch: Batch) -> Footprint:
     weights = {parameter.untyped_storage().data_ptr() for parameter in learner.model.parameters()}
     kept: dict[int, int] = {}
 
@@ -38,14 +50,13 @@ def footprint(learner: Learner, batch: Batch) -> Footprint:
 
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
         learner.step(batch)
-    learner.restore(*before)
-    parts = -(-len(batch.ids) // learner.micro_batch)
-    return Footprint(sum(kept.values()) // parts, counter.get_total_flops() // len(batch.ids))
+    return Footprint(sum(kept.values()), counter.get_total_flops() // len(batch.ids))
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, repeats: int = 7) -> float:
     """Floating-point operations a second of a large product of random matrices: the median of ``repeats``."""
     side = PEAK_SIDE[device.type]
-    a, b = (torch.randn((side, side), dtype=torch.float32).to(device, dtype) for _ in range(2))
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn((side, side), generator=generator).to(device, dtype) for _ in range(2))
     timing = alternate({"product": lambda: a @ b}, repeats, warmup=2, device=str(device))["product"]
     return 2 * side**3 / timing.median

@@ -1,13 +1,14 @@
 """What learns: a network, its optimizer and its epoch; one step of training, evaluation, and its state."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 
 from fastcifar import machine
 from fastcifar.errors import FastcifarError
@@ -18,6 +19,8 @@ from fastcifar.models.published import Weights, load
 from fastcifar.models.tuning import freeze, ready
 from fastcifar.pipeline import Batch
 from fastcifar.runs import PRECISIONS, RunSpec
+
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 @dataclass
@@ -65,40 +68,56 @@ class Learner:
         dtype = PRECISIONS[self.spec.precision]
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
-    def step(self, batch: Batch, clock: Tensor | None = None) -> Tensor:
+    def step(self, batch: Batch, clock: Tensor | None = None, weight: float = 1.0) -> Tensor:
         """One step of Adam; the batch's mean loss, on the device.
 
         clock: where seed and epoch are read when the step runs, for one that is recorded; else they are the learner's.
+        weight: of this batch's gradients among those of other processes.
         """
-        while True:
-            norms = [buffer.clone() for buffer in self.model.buffers()] if self._untried else []
-            try:
-                loss = self._gradients(batch, clock)
-                break
-            except torch.OutOfMemoryError as error:
-                self._shrink(len(batch.ids), error)
-                for buffer, before in zip(self.model.buffers(), norms, strict=True):
-                    buffer.copy_(before)
-        self._untried = False
+        gradients = self._within_memory if self._untried else self._gradients
+        loss = gradients(batch, clock, weight)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
         return loss
 
-    def _gradients(self, batch: Batch, clock: Tensor | None) -> Tensor:
+    def _within_memory(self, batch: Batch, clock: Tensor | None, weight: float) -> Tensor:
+        """`_gradients` with the largest micro-batch that fits, by halves; attempts that failed leave no trace.
+
+        In a run's first step alone: batches are of one size, and whatever follows is replayed as it was recorded.
+        """
+        asked, norms = self.micro_batch, [buffer.clone() for buffer in self.model.buffers()]
+        while True:
+            try:
+                loss = self._gradients(batch, clock, weight)
+                break
+            except torch.OutOfMemoryError as error:
+                failed = error.with_traceback(None)  # whose frames hold what is to be freed
+            self._shrink(len(batch.ids), failed)
+            for buffer, before in zip(self.model.buffers(), norms, strict=True):
+                buffer.copy_(before)
+        if self.micro_batch < asked:
+            self._say_shrunk(len(batch.ids))
+        self._untried = False
+        return loss
+
+    def _gradients(self, batch: Batch, clock: Tensor | None, weight: float) -> Tensor:
         """Backward through the batch, part by part; its mean loss."""
         network, whole = self.model if self.network is None else self.network, len(batch.ids)
         losses = []
-        for part in zip(*(values.split(self.micro_batch) for values in batch), strict=True):
-            images, labels, ids = part
+        parts = list(zip(*(values.split(self.micro_batch) for values in batch), strict=True))
+        for n, (images, labels, ids) in enumerate(parts):
             noise = Noise.of(self.spec.seed, self.epoch + 1, ids) if clock is None else Noise(clock, ids)
-            with self.autocast():
-                logits = network(images, noise)
-            loss = cross_entropy(logits.float(), labels)
-            if len(ids) < whole:
-                loss = loss * (len(ids) / whole)
-            self.scaler.scale(loss).backward()
-            losses.append(loss.detach())
+            # of several processes, gradients are averaged once they are all there
+            alone = isinstance(network, DistributedDataParallel) and n + 1 < len(parts)
+            with network.no_sync() if alone else nullcontext():  # type: ignore[attr-defined]
+                with self.autocast():
+                    logits = network(images, noise)
+                loss = cross_entropy(logits.float(), labels)
+                if len(ids) < whole:
+                    loss = loss * (len(ids) / whole)
+                losses.append(loss.detach())
+                self.scaler.scale(loss if weight == 1 else loss * weight).backward()
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _shrink(self, batch: int, error: torch.OutOfMemoryError) -> None:
@@ -107,15 +126,22 @@ class Learner:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         largest = min(self.micro_batch, batch)
+        if isinstance(self.network, DistributedDataParallel):
+            raise FastcifarError(
+                f"{largest} images at once do not fit on {self.device} any more, and the other processes cannot take "
+                "a step back; choose a smaller batch, --set batch_size"
+            ) from error
         if largest == 1:
             raise FastcifarError(
                 f"{self.spec.model} does not fit on {self.device}, not with a single image at a time; choose another "
                 "device, a smaller network, or --set tune=head"
             ) from error
         self.micro_batch = -(-largest // 2)
-        norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules())
+
+    def _say_shrunk(self, batch: int) -> None:
+        norms = any(isinstance(module, BATCH_NORM) and module.training for module in self.model.modules())
         self.say(
-            f"{self.spec.model}: {largest} images at once do not fit on {self.device}; a step takes them "
+            f"{self.spec.model}: {batch} images at once do not fit on {self.device}; a step takes them "
             f"{self.micro_batch} at a time and adds up the gradients"
             + (", and BatchNorm sees those" if norms else ", which is the same to rounding")
         )
@@ -168,7 +194,7 @@ def evaluate(learner: Learner, batches: Iterator[Batch], batch_means: bool = Fal
     learner.model.eval()
     for batch in batches:
         with learner.autocast():
-            logits = learner.model(batch.images).float()
+            logits = torch.cat([learner.model(part) for part in batch.images.split(learner.micro_batch)]).float()
         losses.append(cross_entropy(logits, batch.labels))
         sizes.append(len(batch.labels))
         right += (logits.argmax(1) == batch.labels).sum()

@@ -50,11 +50,15 @@ class Request:
     """leave out an epoch's last batch when it is short"""
     split_seed: int | None = None
     """redraw the 4:1 split with this seed; None keeps the dataset's own"""
+    shard: tuple[int, int] = (0, 1)
+    """(rank, of how many) processes: of every batch, this one's equal share is wanted"""
 
     def __post_init__(self) -> None:
         key_of(self.seed)
         if self.batch_size < 1:
             raise UsageError(f"batch size {self.batch_size} must be at least 1")
+        if self.batch_size % self.shard[1]:
+            raise UsageError(f"batch size {self.batch_size} cannot be shared out to {self.shard[1]} processes equally")
         if self.dtype not in OUT_DTYPES:
             raise UsageError(f"dtype {self.dtype} is not one of {', '.join(map(str, OUT_DTYPES))}")
 
@@ -69,8 +73,40 @@ class Request:
         return self.split == "training" if self.shuffle is None else self.shuffle
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """The ids in the order of ``epoch`` (>= 0); ascending unless shuffled."""
-        return shuffled(self.ids, self.seed, Stream.ORDER, epoch) if self.shuffles else self.ids
+        """The shard's ids in the order of ``epoch`` (>= 0); ascending unless shuffled."""
+        whole = shuffled(self.ids, self.seed, Stream.ORDER, epoch) if self.shuffles else self.ids
+        return whole if self.places is None else whole[self.places]
+
+    @property
+    def share(self) -> int:
+        """Samples of a full batch that are the shard's."""
+        return self.batch_size // self.shard[1]
+
+    @cached_property
+    def places(self) -> NDArray[np.int64] | None:
+        """Where in an epoch's order the shard's samples are, (n,) int64; None where all are.
+
+        Of a short last batch every shard has one sample at least, even if it is another's: see `last_weight`.
+        """
+        if self.shard == (0, 1):
+            return None
+        full = len(self.ids) // self.batch_size * self.batch_size
+        shared = np.arange(full).reshape(-1, self.shard[1], self.share)[:, self.shard[0]].ravel()
+        rest = np.arange(full, len(self.ids))
+        mine = self._last_part()
+        return np.concatenate([shared, mine if len(mine) else rest[-1:]])
+
+    @property
+    def last_weight(self) -> float:
+        """What the mean over the shard's part of a short last batch counts for, such that the mean over shards is that
+        over the batch; 1 where that batch is full.
+        """
+        rest = len(self.ids) % self.batch_size
+        return len(self._last_part()) * self.shard[1] / rest if rest else 1.0
+
+    def _last_part(self) -> NDArray[np.int64]:
+        rest = len(self.ids) % self.batch_size
+        return np.array_split(np.arange(len(self.ids) - rest, len(self.ids)), self.shard[1])[self.shard[0]]
 
     def batches(self) -> int:
         """Batches an epoch."""
@@ -102,6 +138,8 @@ class Pipeline(ABC):
     """
 
     forms: ClassVar[tuple[str, ...]] = ("",)
+    shares: ClassVar[bool] = False
+    """whether it gives a shard of each batch (`Request.shard`)"""
     differs: str = ""
     """where the pixels are not the reference's to the dtype's rounding: what differs, and why"""
     deviating: float = 1.0
@@ -177,6 +215,8 @@ def open_pipeline(name: str, dataset: Dataset, **request: Any) -> Pipeline:
     if name not in names:
         raise UsageError(f"pipeline {name!r} does not exist; there are {', '.join(names)}")
     asked, pipeline, form = Request(dataset, **request), _class_of(name), name.partition(":")[2]
+    if asked.shard != (0, 1) and not pipeline.shares:
+        raise UsageError(f"pipeline {name!r} does not share batches out to processes; resident does")
     reason = pipeline.missing(form) or pipeline.refuses(asked, form)
     if reason:
         raise UsageError(f"pipeline {name!r} cannot be used: {reason}")

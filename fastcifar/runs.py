@@ -19,11 +19,12 @@ from torch import Tensor
 from fastcifar.augment import IMAGE_SIZE
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import MODELS
+from fastcifar.models import MODELS, check
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-TIMING = ("seconds", "images_per_s", "stall")
-"""the keys of metrics.jsonl and summary.json that are measured, so differ from one time to the next"""
+TIMING = ("seconds", "images_per_s", "stall", "peak_share", "peak_flops")
+"""the keys of metrics.jsonl and summary.json that are measured, so differ from one time to the next; the last two are
+of pretrained networks"""
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,15 @@ class RunSpec:
         for name, known in (("precision", PRECISIONS), ("protocol", PROTOCOLS)):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} {getattr(self, name)!r} does not exist; there are {', '.join(known)}")
+        check(self.model, self.dropout)
+        side = PROTOCOLS[self.protocol].recipe(self.recipe).out_size
         if self.model not in MODELS:
-            return  # a pretrained network, which takes images of any size
+            from fastcifar.models import tuning  # torchvision's models take a second to import
+
+            tuning.check(self.tune)
+            return
         if (self.tune, self.weights) != ("full", "none"):
             raise UsageError(f"{self.model} is trained as a whole and from scratch; tune and weights are for others")
-        side = PROTOCOLS[self.protocol].recipe(self.recipe).out_size
         if side != IMAGE_SIZE:
             raise UsageError(
                 f"recipe {self.recipe!r} makes images of {side} x {side} pixels, but {self.model} takes "

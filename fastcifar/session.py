@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from torch import Tensor
 from fastcifar import machine
 from fastcifar.compilation import choose
 from fastcifar.dataset import Dataset
+from fastcifar.distributed import Team, leads, local_device
 from fastcifar.errors import UsageError
 from fastcifar.experiments import SEEDS, experiment
+from fastcifar.heads import can_be_cached, train_heads
 from fastcifar.models.pretrained import TIMM, is_pretrained, preprocessing
 from fastcifar.models.published import NONE, Weights, weights_of
 from fastcifar.pipeline import pipeline_names
@@ -115,30 +117,51 @@ def run(
     say: told what auto chose, and the memory that a run took. tensors: what pretrained networks begin with.
     """
     chosen: dict[str, str] = {}
+    summaries = []
+    shown = sys.stderr.isatty() and leads()
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn(),
         TextColumn("{task.fields[news]}"),
     )  # fmt: skip
-    summaries = []
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-        for spec in specs:
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
+
+        def watched(spec: RunSpec) -> Callable[[Mapping[str, Any]], None]:
             task = progress.add_task(f"{spec.label}, seed {spec.seed}", total=spec.epochs, news="")
+            return lambda line: progress.update(task, advance=1, news=_news(line))
 
-            def watch(line: Mapping[str, Any], task: Any = task) -> None:
-                accuracy = "diverged" if line["val_accuracy"] is None else f"{100 * line['val_accuracy']:.2f} %"
-                share = f", {100 * line['peak_share']:.0f} % of the peak" if "peak_share" in line else ""
-                progress.update(task, advance=1, news=f"{accuracy}  {line['images_per_s']:,.0f} images/s{share}")
-
+        for together in _together(specs):
+            if can_be_cached(together[0]):
+                watches = {spec: watched(spec) for spec in together}
+                summaries += train_heads(together, dataset, out, device, tensors or {}, watches, say)
+                continue
+            (spec,) = together
             directory, now = RunDirectory.of(spec, out), mode
             if mode == "auto" and directory.summary() is None:
                 now = _mode(spec, dataset, directory, device, chosen, say)
-            summary = train(spec, dataset, out, device, watch, now, tensors, say)
+            summary = train(spec, dataset, out, device, watched(spec), now, tensors, say)
             if summary.get("peak_device_bytes"):
                 peak = f"{summary['peak_device_bytes'] / 2**20:,.0f} MiB"
                 say(f"{spec.label}, seed {spec.seed}: took at most {peak} of {device}")
-            progress.update(task, total=summary["epochs"], completed=summary["epochs"])
             summaries.append(summary)
+    Team.joined(device).leave()
     return Session(specs, [RunDirectory.of(spec, out) for spec in specs], summaries)
+
+
+def _together(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
+    """The specs in their order: neighbours that are one configuration of cached features together, others alone."""
+    groups: list[list[RunSpec]] = []
+    for spec in specs:
+        if groups and can_be_cached(spec) and replace(groups[-1][0], seed=spec.seed) == spec:
+            groups[-1].append(spec)
+        else:
+            groups.append([spec])
+    return groups
+
+
+def _news(line: Mapping[str, Any]) -> str:
+    accuracy = "diverged" if line["val_accuracy"] is None else f"{100 * line['val_accuracy']:.2f} %"
+    share = f", {100 * line['peak_share']:.0f} % of the peak" if "peak_share" in line else ""
+    return f"{accuracy}  {line['images_per_s']:,.0f} images/s{share}"
 
 
 def _mode(
@@ -163,6 +186,7 @@ def _mode(
 
 def device_of(name: str) -> torch.device:
     """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``. Raises UsageError where there is none."""
+    name = local_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

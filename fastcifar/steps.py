@@ -44,9 +44,11 @@ class Eager:
         clock = None if self._learner.network is None else self._clock(k)
         losses: list[Tensor] = []
         sizes: list[int] = []
-        for batch in waited.over(islice(self._pipeline.epoch(k), at_most)):
-            losses.append(self._learner.step(batch, clock))
-            sizes.append(len(batch.labels))
+        last = len(self._pipeline) - 1
+        for n, batch in enumerate(waited.over(islice(self._pipeline.epoch(k), at_most))):
+            weight = self._pipeline.request.last_weight if n == last else 1.0
+            losses.append(self._learner.step(batch, clock, weight))
+            sizes.append(len(batch.labels) if weight else 0)
         values = torch.stack(losses).double().cpu()
         return Trained(values, sizes, perf_counter() - started, waited.seconds)
 

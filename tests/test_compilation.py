@@ -32,7 +32,7 @@ def test_none_is_step_by_step(synthetic, training):
 
 def test_a_graph_needs_cuda_and_says_so(synthetic, training):
     learner = Learner.new(spec_of(synthetic), 10, CPU)
-    with pytest.raises(UsageError, match=r"graph needs a CUDA device .* on cpu with pipeline 'resident'; choose"):
+    with pytest.raises(UsageError, match=r"graph needs one CUDA device .* on cpu with pipeline 'resident'; choose"):
         steps_of("graph", learner, training)
     with pytest.raises(UsageError, match="--compile 'fast' is not one of auto, graph, inductor, none"):
         steps_of("fast", learner, training)

@@ -108,10 +108,10 @@ def test_evaluating_more_often_changes_nothing(small, evaluations):
 def test_a_batch_that_does_not_fit_is_told(small, monkeypatch):
     told, gradients = [], Learner._gradients
 
-    def full(self, batch, clock):
+    def full(self, batch, *more):
         if len(batch.ids) > 4 and self.micro_batch > 4:
             raise torch.OutOfMemoryError("too much")
-        return gradients(self, batch, clock)
+        return gradients(self, batch, *more)
 
     monkeypatch.setattr(Learner, "_gradients", full)
     found = iter(replace(experiment(small, arms=[0.5]), say=told.append))

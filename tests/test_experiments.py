@@ -19,7 +19,8 @@ GRID = {"batch_size": (64, 128), "lr": (1e-2, 1e-3, 1e-4)}
     ("number", "protocol", "size"),
     [(1, "sound", 2), (1, "report", 2), (1, "as-run", 1)]
     + [(2, protocol, 72) for protocol in ("sound", "report", "as-run")]
-    + [(3, "sound", 6), (3, "report", 6), (3, "as-run", 72)],
+    + [(3, "sound", 6), (3, "report", 6), (3, "as-run", 72)]
+    + [(4, protocol, 3) for protocol in ("sound", "report", "as-run")],
 )
 def test_grids_have_the_report_s_sizes(number, protocol, size):
     configurations = experiment(number, protocol).configurations()
@@ -78,9 +79,22 @@ def test_experiment_3_as_run_was_declared_over_the_grid_of_experiment_2():
     assert declared.configuration() == plain
 
 
+@pytest.mark.parametrize(("protocol", "tune"), [("sound", "full"), ("report", "full"), ("as-run", "as-run")])
+def test_experiment_4_gives_each_network_its_preprocessing(protocol, tune):
+    declared = experiment(4, protocol)
+    fixed = {"batch_size": 128, "lr": 1e-4, "l2": 0.0, "dropout": 0.0, "tune": tune}
+    recipes = {"mobilenet_v3_small": "imagenet256", "efficientnet_v2_s": "imagenet384", "resnet18": "imagenet256"}
+    expected = [{**fixed, "model": model, "recipe": recipe} for model, recipe in recipes.items()]
+    assert declared.configurations() == expected
+    assert declared.configuration() == expected[0]
+    assert declared.configuration(model="efficientnet_v2_s", tune="head") == {**expected[1], "tune": "head"}
+    assert declared.configuration(model="resnet18", recipe="none") == {**expected[2], "recipe": "none"}
+
+
 def test_protocols_differ_where_they_are_said_to():
     assert asdict(SOUND) | {"name": "report"} == asdict(REPORT)
     assert (SOUND.augment_validation, SOUND.split_by_seed, SOUND.batch_mean_loss) == (False, False, False)
+    assert (SOUND.tune, AS_RUN.tune) == ("full", "as-run")
     assert (AS_RUN.augment_validation, AS_RUN.split_by_seed, AS_RUN.batch_mean_loss) == (True, True, True)
 
 

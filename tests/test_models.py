@@ -267,6 +267,8 @@ def test_first_weights_are_pinned():
 def test_unknown_models_and_dropouts_are_refused():
     with pytest.raises(UsageError, match=r"'resnet' does not exist; there are mlp_s, .*vit_as_run"):
         build("resnet", 10, 0.0, 0)
+    with pytest.raises(UsageError, match=r"dropout 0\.5: resnet18 has dropout of its own; leave it at 0"):
+        build("resnet18", 10, 0.5, 0)
     for dropout in (-0.1, 1.0, float("nan")):
         with pytest.raises(UsageError, match=r"dropout .* is outside \[0, 1\)"):
             build("cnn", 10, dropout, 0)

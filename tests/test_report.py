@@ -189,7 +189,7 @@ def test_results_are_a_row_a_configuration():
 def test_listings(tmp_path):
     sections = listing.sections("all", tmp_path)
     assert list(sections) == ["experiments", "recipes", "pipelines", "runs"]
-    assert len(sections["experiments"]) == 9  # three, under three protocols
+    assert len(sections["experiments"]) == 12  # four, under three protocols
     assert {row["recipe"]: row["does"] for row in sections["recipes"]}["none"] == {}
     assert {row["pipeline"]: row["ready"] for row in sections["pipelines"]}["resident"] is True
     assert sections["runs"] == []

@@ -47,18 +47,24 @@ OTHER = {
     "precision": "float32",
     "pipeline": "torchvision",
 }
+PRETRAINED = replace(SPEC, experiment=4, model="resnet18", recipe="imagenet256", dropout=0.0)
+OTHER_OF_PRETRAINED = {"model": "timm:vit_tiny/8", "tune": "head", "weights": "0123456789abcdef"}
 
 
 def test_a_run_id_is_readable_and_stays_what_it_is():
     """Directories of runs are found by it: a change here loses every run that was made."""
     assert SPEC.run_id == "cnn-basic-b128-lr0.001-l2_0-d0.5-sound-s0-1dfee8e9"
     assert SPEC.label == "cnn-basic-b128-lr0.001-l2_0-d0.5-sound"
+    assert PRETRAINED.run_id == "resnet18-imagenet256-b128-lr0.001-l2_0-d0-sound-s0-139b877c"
+    other = replace(PRETRAINED, **OTHER_OF_PRETRAINED)
+    assert other.run_id == "timm-vit_tiny-8-imagenet256-b128-lr0.001-l2_0-d0-head-sound-s0-b918103d"
 
 
 def test_run_ids_differ_when_anything_does():
-    assert set(OTHER) == {field.name for field in fields(RunSpec)}
-    ids = {SPEC.run_id, *(replace(SPEC, **{name: value}).run_id for name, value in OTHER.items())}
-    assert len(ids) == 1 + len(OTHER)
+    assert {*OTHER, *OTHER_OF_PRETRAINED} == {field.name for field in fields(RunSpec)}
+    for spec, other in ((SPEC, OTHER), (PRETRAINED, OTHER_OF_PRETRAINED)):
+        ids = {spec.run_id, *(replace(spec, **{name: value}).run_id for name, value in other.items())}
+        assert len(ids) == 1 + len(other)
 
 
 def test_equal_specs_have_equal_run_ids():
@@ -88,6 +94,9 @@ def test_a_run_id_is_a_file_name():
         ("precision", "int8", "precision 'int8' does not exist; there are float32, bfloat16, float16"),
         ("protocol", "best", "protocol 'best' does not exist; there are sound, report, as-run"),
         ("model", "resnet", "model 'resnet' does not exist; there are mlp_s"),
+        ("model", "resnet18", "dropout 0.5: resnet18 has dropout of its own; leave it at 0"),
+        ("tune", "head", "cnn is trained as a whole and from scratch; tune and weights are for others"),
+        ("weights", "0" * 16, "cnn is trained as a whole and from scratch; tune and weights are for others"),
         ("recipe", "flips", "recipe 'flips' does not exist; there are none, basic, erasing"),
         ("recipe", "imagenet256", "'imagenet256' makes images of 224 x 224 pixels, but cnn takes 32 x 32"),
     ],
@@ -95,6 +104,19 @@ def test_a_run_id_is_a_file_name():
 def test_what_cannot_be_run_is_refused(name, value, message):
     with pytest.raises(UsageError, match=message):
         replace(SPEC, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("tune", "some", "tune 'some' is not one of full, head, as-run"),
+        ("recipe", "flips", "recipe 'flips' does not exist"),
+        ("model", "deeplabv3_resnet50", "model 'deeplabv3_resnet50' does not exist"),  # of another task
+    ],
+)
+def test_what_a_pretrained_network_cannot_is_refused(name, value, message):
+    with pytest.raises(UsageError, match=message):
+        replace(PRETRAINED, **{name: value})
 
 
 def test_overrides_are_typed():

@@ -39,6 +39,8 @@ def test_what_is_chosen_replaces_it(synthetic):
         ({"model": "vit"}, "experiment 2 under protocol sound has no model 'vit'; there are cnn"),
         ({"number": 1, "model": "mlp_l", "protocol": "as-run"}, "has no model 'mlp_l'; there are mlp_s"),
         ({"pipeline": "garden"}, "pipeline 'garden' does not exist; there are .*resident"),
+        ({"number": 4, "model": "cnn"}, "has no model 'cnn'; there are mobilenet_v3_small"),
+        ({"number": 4, "overrides": {"tune": "some"}}, "tune 'some' is not one of full, head, as-run"),
         ({"overrides": {"lr": -1.0}}, "lr -1.0 is outside"),
         ({"overrides": {"recipe": "imagenet384"}}, "makes images of 384 x 384 pixels, but cnn takes 32 x 32"),
         ({"seeds": [-1]}, "seed -1 is outside"),
@@ -47,6 +49,31 @@ def test_what_is_chosen_replaces_it(synthetic):
 def test_what_cannot_be_planned_is_refused(synthetic, chosen, message):
     with pytest.raises(UsageError, match=message):
         session.plan(**{"number": 2, "dataset": synthetic, "precision": "float32"} | chosen)
+
+
+@pytest.mark.parametrize(
+    ("model", "recipe"),
+    [
+        (None, "imagenet256"), ("efficientnet_v2_s", "imagenet384"), ("convnext_tiny", "imagenet236-224"),
+        ("efficientnet_b0", "imagenet"),
+    ],
+)  # fmt: skip
+def test_any_of_torchvision_s_networks_comes_with_its_preprocessing(synthetic, model, recipe):
+    (spec,) = session.plan(4, synthetic, model=model, seeds=[1], weights="0123456789abcdef")
+    assert (spec.model, spec.recipe) == (model or "mobilenet_v3_small", recipe)
+    assert (spec.tune, spec.weights, spec.batch_size, spec.lr) == ("full", "0123456789abcdef", 128, 1e-4)
+    overrides = {"recipe": "none", "tune": "head"}
+    (spec,) = session.plan(4, synthetic, model=model, protocol="as-run", seeds=[1], overrides=overrides)
+    assert (spec.recipe, spec.tune, spec.weights) == ("none", "head", "none")
+
+
+def test_only_experiment_4_has_weights():
+    assert session.weights_for(2, None, None) == session.weights_for(2, "cnn", "none") == ("none", {})
+    assert session.weights_for(4, "resnet18", "none") == session.weights_for(4, None, "none") == ("none", {})
+    with pytest.raises(UsageError, match=r"--weights some\.pth: experiment 2 trains from scratch; --exp 4 does not"):
+        session.weights_for(2, None, "some.pth")
+    with pytest.raises(UsageError, match=r"model 'cnn' is neither one of torchvision's .* nor timm:"):
+        session.weights_for(4, "cnn", None)
 
 
 def test_a_session_is_its_runs_by_configuration(synthetic, tmp_path, monkeypatch):

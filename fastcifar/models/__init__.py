@@ -19,8 +19,7 @@ def build(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
     dropout: probability in [0, 1), after an MLP's last hidden layer, of the CNN's channels, on a ViT's embedding.
     A pretrained one has dropout of its own. Raises UsageError for an unknown name or a dropout out of range.
     """
-    if not 0 <= dropout < 1:
-        raise UsageError(f"dropout {dropout} is outside [0, 1)")
+    check(name, dropout)
     model: nn.Module
     if name in MLP_HIDDEN:
         model = MLP(MLP_HIDDEN[name], classes, dropout)
@@ -40,11 +39,18 @@ def build(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
             norm_patches=True,
         )
     else:
-        return _pretrained(name, classes, dropout, seed)
+        from fastcifar.models import pretrained
+
+        return pretrained.build(name, classes, seed)
     return initialise(model, seed)
 
 
-def _pretrained(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
+def check(name: str, dropout: float) -> None:
+    """Raise UsageError for a model that does not exist, or a dropout that it cannot have."""
+    if not 0 <= dropout < 1:
+        raise UsageError(f"dropout {dropout} is outside [0, 1)")
+    if name in MODELS:
+        return
     from fastcifar.models import pretrained  # torchvision's models take a second to import
 
     if not pretrained.is_pretrained(name):
@@ -54,7 +60,6 @@ def _pretrained(name: str, classes: int, dropout: float, seed: int) -> nn.Module
         )
     if dropout:
         raise UsageError(f"dropout {dropout}: {name} has dropout of its own; leave it at 0")
-    return pretrained.build(name, classes, seed)
 
 
 def count_parameters(model: nn.Module) -> int:

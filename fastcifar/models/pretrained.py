@@ -4,7 +4,6 @@ Their dropout and stochastic depth draw from `Noise` like every other network's,
 """
 
 import importlib
-from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -39,11 +38,11 @@ class Pretrained(nn.Module):
     def __init__(self, network: nn.Module, classes: int, enlarge: tuple[int, int, str] | None = None) -> None:
         """network: whatever ends in a linear layer, which ``classes`` outputs replace. Raises UsageError otherwise."""
         super().__init__()
-        self._noise: Noise | None = None
+        self._now = _Now()
         self._enlarge = enlarge
         place, last = _last_linear(network)
         network.set_submodule(place, nn.Identity())
-        self.backbone = self._with_our_noise(network)
+        self.backbone = _with_our_noise(network, self._now)
         self.head = nn.Linear(last.in_features, classes)
         self.head_place = place
         """the name that the last layer has in weights made for the whole network"""
@@ -54,46 +53,54 @@ class Pretrained(nn.Module):
             resize, crop, interpolation = self._enlarge
             images = functional.resize(images, [resize], InterpolationMode(interpolation), antialias=True)
             images = functional.center_crop(images, [crop])
-        self._noise = noise
+        self._now.noise = noise
         try:
             features: Tensor = self.backbone(images)
         finally:
-            self._noise = None
+            self._now.noise = None
         return features
 
     def forward(self, images: Tensor, noise: Noise | None = None) -> Tensor:
         logits: Tensor = self.head(self.features(images, noise))
         return logits
 
-    def _with_our_noise(self, network: nn.Module) -> nn.Module:
-        number = 0
-        for name, module in list(network.named_modules()):
-            if isinstance(module, nn.Dropout | StochasticDepth):
-                whole = isinstance(module, StochasticDepth)
-                if whole and module.mode != "row":
-                    raise UsageError(f"stochastic depth of mode {module.mode!r} at {name} cannot be drawn by sample")
-                network.set_submodule(name, _Told(module.p, number, whole, lambda: self._noise))
-                number += 1
-        return network
+
+class _Now:
+    """The noise of the forward pass that is under way: one object for a network and the dropouts in it."""
+
+    noise: Noise | None = None
 
 
 class _Told(nn.Module):
-    """A dropout within a network that passes no noise on: it asks for it. whole: a sample is kept or lost whole."""
+    """A dropout within a network that passes no noise on. whole: a sample is kept or lost whole."""
 
-    def __init__(self, p: float, layer: int, whole: bool, ask: Callable[[], Noise | None]) -> None:
+    def __init__(self, p: float, layer: int, whole: bool, now: _Now) -> None:
         super().__init__()
-        self._drop, self._whole, self._ask = Dropout(p, layer), whole, ask
+        self._drop, self._whole, self._now = Dropout(p, layer), whole, now
+        self.p = p  # some of timm's networks ask their dropouts
 
     def forward(self, x: Tensor) -> Tensor:
-        noise = self._ask() if self.training else None
-        if noise is None or not self._whole or self._drop.p == 0:
+        noise = self._now.noise if self.training else None
+        if noise is None or not self._whole or self.p == 0:
             return self._drop(x, noise)
-        return x * noise.kept(self._drop.p, self._drop.layer, 1).view(-1, *[1] * (x.ndim - 1)).to(x.dtype)
+        return x * noise.kept(self.p, self._drop.layer, 1).view(-1, *[1] * (x.ndim - 1)).to(x.dtype)
+
+
+def _with_our_noise(network: nn.Module, now: _Now) -> nn.Module:
+    number = 0
+    for name, module in list(network.named_modules(remove_duplicate=False)):
+        if isinstance(module, nn.Dropout | StochasticDepth):
+            whole = isinstance(module, StochasticDepth)
+            if whole and module.mode != "row":
+                raise UsageError(f"stochastic depth of mode {module.mode!r} at {name} cannot be drawn by sample")
+            network.set_submodule(name, _Told(module.p, number, whole, now))
+            number += 1
+    return network
 
 
 def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
     linear = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    if not linear or getattr(network, "aux_logits", False):
+    if not linear:
         raise UsageError(f"{type(network).__name__} does not end in one linear layer, which is what would be replaced")
     return linear[-1]
 
@@ -108,12 +115,21 @@ def build(name: str, classes: int, seed: int) -> Pretrained:
 
     Raises UsageError for a name that does not exist, or a network that does not end in a linear layer.
     """
+    enlarge = preprocessing(name).enlarge
     if name.startswith(TIMM):
         network = timm_network(name, pretrained=False)
     else:
-        plain = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
-        network = torchvision.models.get_model(name, weights=None, **plain)
-    return initialise(Pretrained(network, classes, preprocessing(name).enlarge), seed)
+        network = torchvision.models.get_model(name, weights=None, **_as_published(name))
+    return initialise(Pretrained(network, classes, enlarge), seed)
+
+
+def _as_published(name: str) -> dict[str, Any]:
+    """What torchvision's builder changes where it is asked for the published weights."""
+    if name in ("googlenet", "inception_v3"):  # which want 0.5 as mean and std, and do that themselves
+        return {"transform_input": True, "aux_logits": False, "init_weights": False}
+    if name.startswith("vit_"):  # as many positions as patches
+        return {"image_size": published(name).transforms().crop_size[0]}
+    return {}
 
 
 def preprocessing(name: str) -> Preprocessing:

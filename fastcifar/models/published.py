@@ -1,22 +1,25 @@
 """Where a network's ImageNet weights come from: torch's hub cache, a file, a download; with their hash checked."""
 
 import hashlib
+import io
 import re
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.models.pretrained import TIMM, Pretrained, published, timm_network
+from fastcifar.models.pretrained import TIMM, Pretrained, preprocessing, published, timm_network
 
 NONE = "none"
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$")
+AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # that only helped to train Inception and GoogLeNet
+DENSENET_OF_OLD = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # norm.1 for norm1, as torchvision reads it
 
 
 class Weights(NamedTuple):
@@ -55,25 +58,32 @@ def read(path: Path) -> Weights:
     if named and not digest.startswith(named[1]):
         raise UsageError(
             f"weights {path} have the SHA-256 {digest[:16]}..., but their name says {named[1]}: the file is damaged or "
-            "another one; delete it and fetch it again"
+            "another one; delete it and fetch it again, or rename it if that is no hash"
         )
     try:
         if path.suffix == ".safetensors":
             tensors = safetensors.torch.load(content)
         else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError, ImportError) as error:
-        raise UsageError(f"weights {path} cannot be read as tensors by name: {_first_line(error)}") from error
-    except Exception as error:  # pickle's own errors, whose module is not to be imported for their name
-        raise UsageError(f"weights {path} hold more than tensors, which is not read: {_first_line(error)}") from error
-    if not isinstance(tensors, Mapping) or not all(isinstance(value, Tensor) for value in tensors.values()):
+            tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes raise errors of any kind
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        why = f"hold {foreign[1]}, and nothing but tensors is read" if foreign else "are damaged, or no tensors by name"
+        raise UsageError(f"weights {path} {why} ({type(error).__name__}); save a module's state_dict()") from error
+    if not isinstance(tensors, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()
+    ):
         raise UsageError(f"weights {path} are not tensors by name; save a module's state_dict()")
     return Weights(digest[:16], tensors)
 
 
 def load(model: Pretrained, weights: Weights) -> None:
     """Give a backbone its weights; the new last layer keeps its own. Raises UsageError where they do not fit."""
-    tensors = {name: value for name, value in weights.tensors.items() if not name.startswith(f"{model.head_place}.")}
+    left_out = (f"{model.head_place}.", *AUXILIARY)
+    tensors = {
+        DENSENET_OF_OLD.sub(r"\1\2", name): value
+        for name, value in weights.tensors.items()
+        if not name.startswith(left_out)
+    }
     wanted = model.backbone.state_dict()
     missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
     foreign = [name for name in tensors if name not in wanted]
@@ -85,7 +95,8 @@ def load(model: Pretrained, weights: Weights) -> None:
             f"weights {weights.identity} {what} {name!r}: they are of another network "
             f"({len(missing)} tensors missing, {len(foreign)} unknown, {len(odd)} of another shape)"
         )
-    model.backbone.load_state_dict(dict(tensors), strict=False)
+    wanted.update(tensors)
+    model.backbone.load_state_dict(wanted)
 
 
 def _cached_or_downloaded(entry: Any) -> Path:
@@ -93,8 +104,8 @@ def _cached_or_downloaded(entry: Any) -> Path:
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     if not (folder / name).exists():
         try:
-            entry.get_state_dict(progress=False, check_hash=True)
-        except (URLError, OSError, RuntimeError) as error:
+            entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        except (URLError, HTTPException, OSError, RuntimeError) as error:
             expected = HASH_IN_NAME.search(name)
             raise FastcifarError(
                 f"the weights {name} are not in {folder} and cannot be downloaded ({_first_line(error)}); fetch "
@@ -106,6 +117,7 @@ def _cached_or_downloaded(entry: Any) -> Path:
 
 
 def _from_timm(model: str) -> Weights:
+    preprocessing(model)  # which refuses a name that does not exist
     try:
         tensors = timm_network(model, pretrained=True).state_dict()
     except Exception as error:  # the hub's client raises its own, of many kinds
@@ -115,7 +127,7 @@ def _from_timm(model: str) -> Weights:
         ) from error
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(name.encode() + tensors[name].flatten().view(torch.uint8).numpy().tobytes())
     return Weights(digest.hexdigest()[:16], tensors)
 
 

@@ -10,10 +10,15 @@ WAYS = ("full", "head", "as-run")
 but BatchNorm and dropout as in training, so that running statistics drift with every batch"""
 
 
-def freeze(model: nn.Module, way: str) -> None:
-    """Leave to training what a way trains. Raises UsageError for an unknown way, or one that is not the model's."""
+def check(way: str) -> None:
+    """Raise UsageError for an unknown way."""
     if way not in WAYS:
         raise UsageError(f"tune {way!r} is not one of {', '.join(WAYS)}")
+
+
+def freeze(model: nn.Module, way: str) -> None:
+    """Leave to training what a way trains. Raises UsageError for an unknown way, or one that is not the model's."""
+    check(way)
     if way == "full":
         return
     if not isinstance(model, Pretrained):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class ResidentPipeline(Pipeline):
     """Exact: on the CPU and on CUDA every pixel is the reference's, bit by bit."""
 
+    shares = True
+
     def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
         """workers: threads that make batches on the CPU, default torch.get_num_threads(); any number gives the same
         batches. Raises UsageError where the dataset does not fit on the device.

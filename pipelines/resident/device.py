@@ -28,13 +28,14 @@ class OnDevice(Renderer):
         self._images = torch.from_numpy(samples.images.copy()).to(request.device)
         self._labels = torch.from_numpy(samples.labels).to(request.device)
         self._ids = torch.from_numpy(request.ids).to(request.device)
+        self._places = None if request.places is None else torch.from_numpy(request.places).to(request.device)
         self.render(
             self._ids, clock_of(request.seed, 0, request.device), self.empty(1)
         )  # compile before any clock runs
 
     def epoch(self, k: int) -> Iterator[Batch]:
         """The batches of epoch k, several of a launch as long as they are small."""
-        request, size = self._request, self._request.batch_size
+        request, size = self._request, self._request.share
         order, clock = self.order(k), clock_of(request.seed, k, request.device)
         images = min(len(order), request.batches() * size)
         image_bytes = 3 * request.augment.out_size**2 * request.dtype.itemsize
@@ -47,8 +48,10 @@ class OnDevice(Renderer):
 
     def order(self, epoch: int) -> Tensor:
         """`Request.order` on the device."""
-        if not self._request.shuffles:
-            return self._ids
+        whole = self._shuffled(epoch) if self._request.shuffles else self._ids
+        return whole if self._places is None else whole[self._places]
+
+    def _shuffled(self, epoch: int) -> Tensor:
         high, low, _, _ = rounds((self._ids, epoch, int(Stream.ORDER), 0), key_of(self._request.seed))
         # as an unsigned number of 64 bits would be sorted
         return self._ids[torch.argsort(((high - (1 << 31)) << 32) | low, stable=True)]

@@ -35,7 +35,7 @@ class OnHost:
 
     def epoch(self, k: int) -> Iterator[Batch]:
         """The batches of epoch k; those under way are dropped when it is left early."""
-        pool, request, size = self._pool, self._request, self._request.batch_size
+        pool, request, size = self._pool, self._request, self._request.share
         ready = self._next_order
         order = ready[1].result() if ready and ready[0] == k else request.order(k)
         starts = iter(range(0, request.batches() * size, size))

@@ -1,0 +1,48 @@
+"""What a run's epochs, the lines of its metrics.jsonl, amount to: whether it goes on, and its summary."""
+
+import math
+import statistics
+from typing import Any
+
+from fastcifar.experiments import PROTOCOLS
+from fastcifar.runs import TIMING, RunSpec
+
+Lines = list[dict[str, Any]]
+
+
+def number(value: float) -> float | None:
+    """The value, or None where it is not finite: JSON has neither NaN nor infinity."""
+    return value if math.isfinite(value) else None
+
+
+def accuracies(lines: Lines) -> list[float]:
+    """Of the epochs, [0, 1]."""
+    return [line["val_accuracy"] for line in lines]
+
+
+def diverged(lines: Lines) -> bool:
+    """Whether the last epoch's losses are no numbers any more."""
+    return bool(lines) and (lines[-1]["train_loss"] is None or lines[-1]["val_loss"] is None)
+
+
+def over(spec: RunSpec, lines: Lines) -> bool:
+    """Whether a run with these epochs behind it is at its end."""
+    return diverged(lines) or len(lines) >= spec.epochs or PROTOCOLS[spec.protocol].stops(accuracies(lines))
+
+
+def summary_of(spec: RunSpec, lines: Lines, parameters: int) -> dict[str, Any]:
+    """status: finished or diverged; val_accuracy and val_loss are those of the kept epoch."""
+    protocol = PROTOCOLS[spec.protocol]
+    finite = lines[:-1] if diverged(lines) else lines
+    known = accuracies(finite)
+    kept = max((n for n in range(1, len(finite) + 1) if protocol.keeps(known[:n])), default=None)
+    return {
+        "status": "diverged" if diverged(lines) else "finished",
+        "epochs": len(lines),
+        "kept_epoch": kept,
+        "val_accuracy": finite[kept - 1]["val_accuracy"] if kept else None,
+        "val_loss": finite[kept - 1]["val_loss"] if kept else None,
+        "parameters": parameters,
+        "seconds": sum(line["seconds"] for line in lines),
+        **{key: statistics.median(line[key] for line in lines) for key in TIMING[1:] if key in lines[0]},
+    }
