@@ -98,7 +98,7 @@ class Bomb:
 
 def test_an_object_in_a_pickle_is_refused_and_runs_nothing(tmp_path):
     armed = tmp_path / "armed"
-    for content in (saved({"a": Bomb(armed)}), pickle.dumps(Bomb(armed)), pickle.dumps({"a": Bomb(armed)}, 2)):
+    for content in (saved({"a": Bomb(armed)}), saved(Bomb(armed)), pickle.dumps({"a": Bomb(armed)}, 2)):
         with pytest.raises(UsageError, match=r"x.pth hold \S+, and nothing but tensors is read .* state_dict\(\)"):
             read(written(tmp_path / "x.pth", content))
         assert not armed.exists()
