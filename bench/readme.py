@@ -121,11 +121,10 @@ def transfer(found: Rows) -> str:
             spread([row["val_accuracy"] for row in group]),
             f"{group[0]['parameters']:,}",
             f"{group[0]['lr']:g}",
-            f"{mean(row['seconds'] for row in group):.1f}",
         ]
         for (start, tune), group in groups.items()
     ]
-    return under(table(["start, way", "accuracy, %", "trained weights", "lr", "seconds a run"], body), found)
+    return under(table(["start, way", "accuracy, %", "trained weights", "lr"], body), found)
 
 
 # page: what renders which file's rows, in the page's order

@@ -1,4 +1,4 @@
-"""A directory that appears whole or not at all: made beside its place, then renamed into it."""
+"""A directory or a file that appears whole or not at all: made beside its place, then renamed into it."""
 
 import errno
 import os
@@ -67,6 +67,18 @@ def put_in_place(folder: Path, dest: Path, overwrite: bool) -> None:
             raise
         _sync(dest.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def whole(dest: Path) -> Iterator[Path]:
+    """A path to write a file to, which then takes the place of ``dest``; after an error ``dest`` is as it was."""
+    with neighbour(dest) as folder:
+        file = folder / dest.name
+        with writing(dest):
+            yield file
+            _sync(file)
+            file.replace(dest)
+            _sync(dest.parent)
 
 
 def _sync(path: Path) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 import fastcifar
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.predict import predict
 from fastcifar.throughput.command import bench
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -176,6 +177,9 @@ def train(
         print(json.dumps([{"run_id": spec.run_id, **summary} for spec, summary in zip(specs, done.summaries)]))  # noqa: B905
         return
     _show(done, out / f"exp{exp}" / f"{specs[0].label}.png")
+
+
+app.command()(predict)
 
 
 @app.command("list")

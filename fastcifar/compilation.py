@@ -15,7 +15,7 @@ from fastcifar.steps import Captured, Eager
 MODES = ("graph", "inductor", "none")
 """graph: the step as one CUDA graph; inductor: the network through torch.compile, and in a CUDA graph where one is
 possible; none: as torch runs it"""
-TRIAL_STEPS = 30
+TRIAL_STEPS, TRIAL_SECONDS = 30, 3.0  # at most
 INDUCTOR_PAYS = 600.0  # seconds of training, in the better of the other ways, from which compiling is tried
 
 
@@ -44,30 +44,36 @@ class Choice(NamedTuple):
 
 
 def choose(spec: RunSpec, dataset: Dataset, device: torch.device) -> Choice:
-    """The fastest mode for a run, by a trial of each on a learner of its own.
-
-    On the CPU nothing is tried: no CUDA graph is there, and torch.compile would take longer than it saves. Nor where
-    other processes train with this one.
+    """The fastest mode for a run, by a trial of each on a learner of its own: graph where it is possible, inductor
+    where the run is long. Where other processes train with this one, none.
     """
-    if device.type == "cpu" or processes() > 1:
+    if processes() > 1:
         return Choice("none", "")
     from fastcifar.train import open_pipelines
 
     training, validation = open_pipelines(spec, dataset, device)
+    failed = ""
     with training, validation:
         seconds = {"none": _seconds("none", spec, training, len(dataset.classes))}
-        if training.renderer() is not None:
+        if device.type == "cuda" and training.renderer() is not None:
             seconds["graph"] = _seconds("graph", spec, training, len(dataset.classes))
         if min(seconds.values()) * len(training) * spec.epochs > INDUCTOR_PAYS:
-            seconds["inductor"] = _seconds("inductor", spec, training, len(dataset.classes))
+            try:
+                seconds["inductor"] = _seconds("inductor", spec, training, len(dataset.classes))
+            except RuntimeError as error:  # what torch.compile raises where, say, there is no C++ compiler
+                failed = f"; inductor fails: {str(error).strip().splitlines()[0]}"
     best = min(seconds, key=lambda mode: seconds[mode])
-    return Choice(best, ", ".join(f"{mode} {1e6 * value:,.0f} µs a step" for mode, value in seconds.items()))
+    if len(seconds) == 1 and not failed:
+        return Choice(best, "")
+    return Choice(best, ", ".join(f"{mode} {1e6 * value:,.0f} µs a step" for mode, value in seconds.items()) + failed)
 
 
 def _seconds(mode: str, spec: RunSpec, training: Pipeline, classes: int) -> float:
-    """Of a step, the second time that TRIAL_STEPS of them are run."""
+    """Of a step, in TRIAL_SECONDS of them at most, but two at least; after two that compile what is to be compiled."""
     learner = Learner.new(spec, classes, training.request.device)
     steps = steps_of(mode, learner, training)
-    for _ in range(2):
-        trained = steps.epoch(1, TRIAL_STEPS)
+    steps.epoch(1, 2)
+    trained = steps.epoch(1, 2)
+    enough = int(TRIAL_SECONDS * len(trained.sizes) / trained.seconds)
+    trained = steps.epoch(1, max(2, min(TRIAL_STEPS, enough)))
     return trained.seconds / len(trained.sizes)

@@ -19,12 +19,12 @@ from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.features import Features, features_of
 from fastcifar.learner import Learner, mean_loss
-from fastcifar.measure import environment
 from fastcifar.models import count_parameters
 from fastcifar.models.pretrained import Pretrained
 from fastcifar.outcome import Lines, accuracies, diverged, number, over, summary_of
 from fastcifar.pipeline import Request
 from fastcifar.runs import RunDirectory, RunSpec
+from fastcifar.train import context
 
 
 def can_be_cached(spec: RunSpec) -> bool:
@@ -75,9 +75,9 @@ def _train(
         say(
             f"{specs[0].model}: features of {len(features.values):,} images computed in {features.seconds:,.0f} s, kept"
         )
-    around = {"dataset": {"name": dataset.name, "sha256": dataset.sha256}, "environment": environment()}
+    about = context(dataset, device, "cached features")
     for spec, directory in zip(specs, directories, strict=True):
-        directory.start(spec, {**around, "device": str(device), "mode": "cached features"})
+        directory.start(spec, about)
         directory.keep_metrics(0)
     heads = Heads(learners, features, dataset)
     lines: list[Lines] = [[] for _ in specs]

@@ -54,8 +54,7 @@ def train(
             with training, validation:
                 learner = Learner.new(spec, len(dataset.classes), device, tensors)
                 learner.say = say
-                context = {"dataset": {"name": dataset.name, "sha256": dataset.sha256}, "environment": environment()}
-                directory.start(spec, {**context, "device": str(device), "mode": mode})
+                directory.start(spec, context(dataset, device, mode))
                 try:
                     summary = _train(learner, training, validation, directory, watch, mode, team) | {"mode": mode}
                 except torch.OutOfMemoryError as error:
@@ -65,6 +64,12 @@ def train(
                     ) from error
             directory.finish(summary)
         return summary
+
+
+def context(dataset: Dataset, device: torch.device, mode: str) -> dict[str, Any]:
+    """What a run's run.json says beside its spec."""
+    about = {"name": dataset.name, "sha256": dataset.sha256, "classes": list(dataset.classes)}
+    return {"dataset": about, "environment": environment(), "device": str(device), "mode": mode}
 
 
 def _train(

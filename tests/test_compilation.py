@@ -69,7 +69,7 @@ class Recordable(Pipeline):
     [
         (True, {"none": 2e-3, "graph": 1e-3}, 100, "graph", "none 2,000 µs a step, graph 1,000 µs a step"),
         (True, {"none": 1e-3, "graph": 2e-3}, 100, "none", "none 1,000 µs a step, graph 2,000 µs a step"),
-        (False, {"none": 1e-3}, 100, "none", "none 1,000 µs a step"),
+        (False, {"none": 1e-3}, 100, "none", ""),
         (True, {"none": 2.0, "graph": 1.5, "inductor": 1.0}, 100, "inductor", "inductor 1,000,000 µs a step"),
         (True, {"none": 2.0, "graph": 1.5}, 1, "graph", "graph 1,500,000 µs a step"),
     ],
@@ -91,9 +91,27 @@ def training_request(dataset):
     return Request(dataset, batch_size=16)
 
 
-def test_on_the_cpu_nothing_is_tried(synthetic, monkeypatch):
-    monkeypatch.setattr(compilation, "_seconds", None)
-    assert choose(spec_of(synthetic), synthetic, CPU).mode == "none"
+def test_on_the_cpu_a_short_run_has_no_choice_and_a_long_one_tries_inductor(synthetic, monkeypatch):
+    assert choose(spec_of(synthetic), synthetic, CPU) == ("none", "")
+    monkeypatch.setattr(compilation, "_seconds", lambda mode, *_: {"none": 2.0, "inductor": 1.0}[mode])
+    long = spec_of(synthetic, epochs=100)
+    assert choose(long, synthetic, CPU) == ("inductor", "none 2,000,000 µs a step, inductor 1,000,000 µs a step")
+
+
+def test_where_nothing_can_be_compiled_the_reason_is_said(synthetic, monkeypatch):
+    def seconds(mode, *_):
+        if mode == "inductor":
+            raise RuntimeError("no C++ compiler\nfound on the path")
+        return 2.0
+
+    monkeypatch.setattr(compilation, "_seconds", seconds)
+    choice = choose(spec_of(synthetic, epochs=100), synthetic, CPU)
+    assert choice == ("none", "none 2,000,000 µs a step; inductor fails: no C++ compiler")
+
+
+def test_where_others_train_too_nothing_is_tried(synthetic, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert choose(spec_of(synthetic), synthetic, torch.device("cuda")) == ("none", "")
 
 
 def test_a_session_says_what_it_chose_once_a_configuration(synthetic, tmp_path, monkeypatch):

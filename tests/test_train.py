@@ -108,7 +108,7 @@ def test_the_run_directory_holds_what_it_should(learnt, digits):
     ]  # fmt: skip
     written = json.loads((directory.path / "run.json").read_text())
     assert RunSpec(**written["spec"]) == spec
-    assert written["dataset"] == {"name": digits.name, "sha256": digits.sha256}
+    assert written["dataset"] == {"name": digits.name, "sha256": digits.sha256, "classes": list("0123456789")}
     assert written["device"] == "cpu"
     assert {"cpu", "commit", "versions"} <= written["environment"].keys()
     assert directory.summary() == summary

@@ -1,0 +1,165 @@
+"""An epoch of fine-tuning a pretrained network at its own image size: fastcifar against a plain PyTorch loop.
+
+    python bench/finetuning.py --data data/cifar10
+
+Both train every weight of MobileNetV3-S at 224 on the same 2,000 images in this run, in turns, from random weights,
+which does not change what a step costs. Without --data: on synthetic images. Then what cached features save: heads of
+three seeds on features that are computed once, against the forward passes that they replace.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+import torchvision
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from bench import rows
+from bench.plain import write_pngs
+from fastcifar import machine, session
+from fastcifar.compilation import steps_of
+from fastcifar.convert import convert
+from fastcifar.dataset import Dataset
+from fastcifar.heads import train_heads
+from fastcifar.learner import Learner
+from fastcifar.measure import alternate, environment
+from fastcifar.train import open_pipelines
+
+MODEL = "mobilenet_v3_small"
+SEEDS, EPOCHS = (0, 1, 2), 30  # of the heads
+
+
+class Ours:
+    """fastcifar's loop in a precision and a way of --compile."""
+
+    def __init__(self, dataset: Dataset, batch: int, device: torch.device, precision: str, mode: str) -> None:
+        (spec,) = session.plan(4, dataset, model=MODEL, seeds=[0], precision=precision, overrides={"batch_size": batch})
+        self.learner = Learner.new(spec, len(dataset.classes), device)
+        self.training, validation = open_pipelines(spec, dataset, device)
+        validation.close()
+        self._steps = steps_of(mode, self.learner, self.training)
+
+    def epoch(self) -> None:
+        """Train on every image once."""
+        self._steps.epoch(self.learner.epoch + 1)
+        self.learner.epoch += 1
+
+
+class Plain:
+    """ImageFolder, the weights' own transforms, DataLoader, float32, nothing tuned."""
+
+    def __init__(self, folder: Path, batch: int, device: torch.device, workers: int) -> None:
+        weights = torchvision.models.get_model_weights(MODEL).IMAGENET1K_V1
+        images = torchvision.datasets.ImageFolder(str(folder), weights.transforms())
+        self.loader = torch.utils.data.DataLoader(
+            images, batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+        )
+        self.device, self.model = (
+            device,
+            torchvision.models.get_model(MODEL, num_classes=len(images.classes)).to(device),
+        )
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
+
+    def epoch(self) -> None:
+        """Train on every image once."""
+        self.model.train()
+        for images, labels in self.loader:
+            self.optimizer.zero_grad()
+            nn.functional.cross_entropy(self.model(images.to(self.device)), labels.to(self.device)).backward()
+            self.optimizer.step()
+
+
+def heads(dataset: Dataset, batch: int, device: torch.device, precision: str) -> dict[str, Any]:
+    """What training the heads of all seeds takes with cached features, and the least it takes without."""
+    overrides = {"batch_size": batch, "tune": "head", "epochs": EPOCHS}
+    specs = session.plan(
+        4, dataset, model=MODEL, seeds=SEEDS, precision=precision, overrides=overrides, weights="bench"
+    )
+    first = Learner.new(specs[0], len(dataset.classes), device)
+    tensors = {name: value.cpu() for name, value in first.model.backbone.state_dict().items()}  # type: ignore[union-attr]
+    with tempfile.TemporaryDirectory() as scratch:
+        started = time.perf_counter()
+        summaries = train_heads(specs, dataset, Path(scratch), device, tensors)
+        cached = time.perf_counter() - started
+    epochs = sum(summary["epochs"] for summary in summaries)
+    passes = summaries[0]["features_seconds"]  # one of training and validation images, as an epoch needs
+    return {"loop": "heads on cached features", "dtype": precision, "seconds": cached, "features_seconds": passes,
+            "epochs": epochs, "uncached_seconds": epochs * passes}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--inductor", action="store_true", help="torch.compile as another contestant: minutes more")
+    parser.add_argument("--out", type=Path, help="default: finetuning-DEVICE.jsonl in bench/results")
+    asked = parser.parse_args()
+    device = session.device_of(asked.device)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        # a dataset whose training split is as large as asked: 4 of 5 of its images
+        dataset = _some(asked.data, folder, asked.images * 5 // 4)
+        images = len(dataset.ids("training"))
+        write_pngs(dataset, folder / "png", images)
+        modes = ("none", "inductor") if asked.inductor else ("none",)
+        ways = [(precision, mode) for precision in ("float32", "bfloat16") for mode in modes]
+        loops: dict[str, Any] = {
+            f"fastcifar, {precision}, {mode}": Ours(dataset, asked.batch, device, precision, mode)
+            for precision, mode in ways
+        }
+        for workers in (0, machine.usable_cores()):
+            loops[f"plain, {workers} workers"] = Plain(folder / "png", asked.batch, device, workers)
+        timings = alternate({name: loop.epoch for name, loop in loops.items()}, asked.repeats, device=str(device))
+        best = min((name for name in loops if name.startswith("fastcifar")), key=lambda name: timings[name].median)
+        cached = heads(dataset, asked.batch, device, best.split(", ")[1])
+    collected = [
+        {"loop": name, "seconds": timing.median, **rows.rates(timing, images)} for name, timing in timings.items()
+    ]
+    shared = {
+        "bench": "finetuning", "model": MODEL, "device": str(device), "batch_size": asked.batch, "images": images,
+        "threads": torch.get_num_threads(), "environment": environment(),
+    }  # fmt: skip
+    out = asked.out or rows.RESULTS / f"finetuning-{device.type}.jsonl"
+    rows.write(({**row, **shared} for row in [*collected, cached]), out)
+    table = Table("loop", "seconds an epoch", "images/s", "slower than the fastest")
+    for row in collected:
+        ratio = row["seconds"] / timings[best].median
+        table.add_row(row["loop"], f"{row['seconds']:.2f}", f"{row['images_per_s']:,.0f}", f"{ratio:.2f}")
+    Console(width=120).print(table)
+    saved = cached["uncached_seconds"] / cached["seconds"]
+    print(
+        f"heads of {len(SEEDS)} seeds, {cached['epochs']} epochs in all: {cached['seconds']:.1f} s with cached "
+        f"features, {cached['uncached_seconds']:.0f} s of forward passes alone without: {saved:.0f}x"
+    )
+    print(f"rows in {out}")
+
+
+def _some(data: Path | None, folder: Path, count: int) -> Dataset:
+    """The first ``count`` images of a dataset, as a dataset, or synthetic ones."""
+    if data is None:
+        return convert(f"synthetic:{count}", folder / "dataset")
+    whole = Dataset.open(data)
+    labels = whole.labels("train")
+    assert labels is not None  # a train part always has them
+    for row in range(count):
+        into = folder / "some" / whole.classes[labels[row]]
+        into.mkdir(parents=True, exist_ok=True)
+        pixels = torch.from_numpy(np.array(whole.images("train")[row])).permute(2, 0, 1)
+        torchvision.io.write_png(pixels, str(into / f"{row}.png"))
+    return convert(str(folder / "some"), folder / "dataset")
+
+
+if __name__ == "__main__":
+    main()
