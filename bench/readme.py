@@ -110,6 +110,23 @@ def accuracy(found: Rows) -> str:
     return under(table(header, body), found)
 
 
+def transfer(found: Rows) -> str:
+    """Validation accuracy by start and way to fine-tune, over seeds."""
+    groups: dict[tuple[str, str], Rows] = {}
+    for row in found:
+        groups.setdefault((row["start"], row["tune"]), []).append(row)
+    body = [
+        [
+            f"{start}, {tune}",
+            spread([row["val_accuracy"] for row in group]),
+            f"{group[0]['parameters']:,}",
+            f"{group[0]['lr']:g}",
+        ]
+        for (start, tune), group in groups.items()
+    ]
+    return under(table(["start, way", "accuracy, %", "trained weights", "lr"], body), found)
+
+
 # page: what renders which file's rows, in the page's order
 PAGES: dict[Path, dict[str, Callable[[Rows], str]]] = {
     ROOT / "README.md": {
@@ -119,6 +136,7 @@ PAGES: dict[Path, dict[str, Callable[[Rows], str]]] = {
         "parity-cpu.jsonl": parity,
         "training-cpu.jsonl": training,
         "accuracy-cpu.jsonl": accuracy,
+        "transfer-cpu.jsonl": transfer,
     },
     ROOT / "kernels" / "README.md": {"compiled-sm90.jsonl": gpu_tables.compiled},
 }

@@ -1,5 +1,6 @@
 """The command as people and scripts meet it: what is printed where, exit codes, and no traceback unless asked for."""
 
+import hashlib
 import json
 import os
 import re
@@ -8,9 +9,11 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from urllib.error import URLError
 
 import pytest
 import torch
+import torchvision
 from builders import class_folders, kaggle, packed
 from PIL import Image
 from test_trained import kept, saying
@@ -240,6 +243,41 @@ def test_train_s_misuse_names_the_thing_its_value_and_the_cure(command, syntheti
     assert message in answer.err
     assert answer.err.count("\n") == 1
     assert not any(tmp_path.iterdir())
+
+
+def test_train_takes_weights_from_a_file_or_none(command, synthetic, tmp_path):
+    arguments = ("train", "--exp", 4, "--data", synthetic.path, "--out", tmp_path, "--seeds", 0, "--json", *TINY,
+                 "--set", "recipe=none")  # fmt: skip
+    file = tmp_path / "some.pth"
+    torch.save(torchvision.models.mobilenet_v3_small(num_classes=3).state_dict(), file)
+    found = {}
+    for weights in ("none", file):
+        answer = command(*arguments, "--weights", weights)
+        assert answer.code == 0, answer.err
+        (result,) = json.loads(answer.out)
+        spec = json.loads((tmp_path / "exp4" / result["run_id"] / "run.json").read_text())["spec"]
+        assert (spec["model"], spec["tune"]) == ("mobilenet_v3_small", "full")
+        assert "activations of 32 images take" in answer.err
+        found[spec["weights"]] = result
+    assert found.keys() == {"none", hashlib.sha256(file.read_bytes()).hexdigest()[:16]}
+    assert len({result["run_id"] for result in found.values()}) == 2
+    answer = command(*arguments, "--weights", file, "--model", "resnet18")
+    assert answer.code == 2
+    assert "they are of another network" in answer.err
+
+
+def test_train_says_offline_what_it_lacks(command, synthetic, tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", offline)
+    answer = command("train", "--exp", 4, "--model", "resnet18", "--data", synthetic.path, "--out", tmp_path, *TINY)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("error: the weights resnet18-f37072fd.pth are not in ")
+    assert "put it there, or say --weights PATH (its SHA-256 begins with f37072fd)" in answer.err
+    assert answer.err.count("\n") == 1
+    assert not list(tmp_path.glob("exp4/*"))
 
 
 @pytest.mark.parametrize("arguments", [["train"], ["train", "--exp", "two"], ["trian"], ["list", "--colour"]])

@@ -69,8 +69,10 @@ def read(path: Path) -> Weights:
         foreign = re.search(r"GLOBAL (\S+)", str(error))
         why = f"hold {foreign[1]}, and nothing but tensors is read" if foreign else "are damaged, or no tensors by name"
         raise UsageError(f"weights {path} {why} ({type(error).__name__}); save a module's state_dict()") from error
-    if not isinstance(tensors, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()
+    if (
+        not isinstance(tensors, Mapping)
+        or not tensors
+        or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items())
     ):
         raise UsageError(f"weights {path} are not tensors by name; save a module's state_dict()")
     return Weights(digest[:16], tensors)

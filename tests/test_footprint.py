@@ -1,0 +1,96 @@
+"""What a step takes, against what can be counted by hand."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from test_train import spec_of
+from test_tuning import MODEL, batch_of, changed, short_of_memory, spec
+from torch import nn
+
+from fastcifar.footprint import footprint, peak_flops
+from fastcifar.learner import Learner, adam
+
+CPU = torch.device("cpu")
+N = 16
+
+
+class Countable(nn.Module):
+    """A convolution 3 to 4 (3 x 3, same size), ReLU, and a linear layer to 10 classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 32 * 32, 10)
+
+    def forward(self, images, noise=None):
+        return self.head(torch.relu(self.convolution(images)).flatten(1))
+
+
+@pytest.fixture
+def countable(synthetic):
+    learner = Learner.new(spec_of(synthetic), 10, CPU)
+    learner.model = Countable()
+    learner.optimizer = adam(learner.model, learner.spec)
+    return learner
+
+
+PIXELS = 32 * 32
+CONVOLUTION, LINEAR = 2 * PIXELS * 4 * 27, 2 * 4 * PIXELS * 10  # forward: two for each multiply-add
+IMAGES, HIDDEN, LOGITS = 4 * 3 * PIXELS, 4 * 4 * PIXELS, 4 * 10  # bytes an image
+
+
+def test_operations_are_those_counted_by_hand(countable, synthetic):
+    # backward: of the weights, and of what came in, which nobody wants of images
+    assert footprint(countable, batch_of(synthetic, N)).flops == 2 * CONVOLUTION + 3 * LINEAR
+
+
+def test_bytes_are_those_counted_by_hand(countable, synthetic):
+    found = footprint(countable, batch_of(synthetic, N)).activation_bytes
+    # images for the convolution, ReLU's output for itself and, from channels_last in order, for the linear layer,
+    # log-probabilities and labels
+    counted = N * (IMAGES + 2 * HIDDEN + LOGITS + 8)
+    assert counted <= found <= counted + 64
+
+
+@pytest.mark.parametrize("most", [8, 3])
+def test_where_memory_is_short_they_are_those_of_a_part(countable, synthetic, most, monkeypatch):
+    whole = footprint(countable, batch_of(synthetic, N))
+    countable._untried = True
+    short_of_memory(countable.model, most, monkeypatch)
+    found = footprint(countable, batch_of(synthetic, N))
+    assert countable.micro_batch == {8: 8, 3: 2}[most]
+    assert found.flops == whole.flops
+    assert found.activation_bytes == pytest.approx(whole.activation_bytes * countable.micro_batch / N, rel=0.001)
+
+
+def test_a_frozen_backbone_keeps_and_takes_less(synthetic):
+    full, head = (
+        footprint(Learner.new(spec(synthetic, weights="none", tune=tune), 10, CPU), batch_of(synthetic))
+        for tune in ("full", "head")
+    )
+    assert head.activation_bytes < full.activation_bytes / 50
+    assert head.flops < full.flops / 2
+
+
+def test_the_learner_is_as_before(synthetic):
+    learner = Learner.new(spec(synthetic, weights="none"), 10, CPU)
+    batch = batch_of(synthetic)
+    learner.step(batch)
+    learner.epoch = 3
+    tensors, note = (deepcopy(part) for part in learner.state())
+    images = batch.images.clone()
+    footprint(learner, batch)
+    after, note_after = learner.state()
+    assert not changed(tensors, after)
+    assert (tensors.keys(), note) == (after.keys(), note_after)
+    assert all(parameter.grad is None for parameter in learner.model.parameters())
+    assert torch.equal(batch.images, images)
+    assert learner.spec.model == MODEL
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_peak_is_some_operations_a_second_and_throws_no_dice(dtype, monkeypatch):
+    monkeypatch.setattr("fastcifar.footprint.PEAK_SIDE", {"cpu": 256})
+    state = torch.get_rng_state()
+    assert 1e6 < peak_flops(CPU, dtype, repeats=3) < 1e14
+    assert torch.equal(torch.get_rng_state(), state)
