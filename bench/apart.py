@@ -1,12 +1,19 @@
 """A contestant in a process of its own, so that none has what another one's tuning does to a process."""
 
 import multiprocessing
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from fastcifar.measure import Timing
 
 
 class Apart:
-    """``Apart(factory, ...)`` builds ``factory(...)`` in a fresh process, and ``.epoch()`` calls its ``epoch`` there."""
+    """``Apart(factory, ...)`` builds ``factory(...)`` in a fresh process; ``.turn()`` has it run an epoch there."""
 
     def __init__(self, factory: Callable[..., Any], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
@@ -16,10 +23,12 @@ class Apart:
         there.close()
         self._answer()
 
-    def epoch(self) -> Any:
-        """What the contestant's epoch returns. Raises RuntimeError with what went wrong there."""
+    def turn(self) -> float:
+        """Seconds that an epoch takes, after one that is not timed: memory of a process that waited for its turn may
+        have been given back. Raises RuntimeError with what went wrong there.
+        """
         self._here.send(None)
-        return self._answer()
+        return float(self._answer())
 
     def close(self) -> None:
         """End the process."""
@@ -42,8 +51,22 @@ def _serve(there: Any, factory: Callable[..., Any], arguments: tuple[Any, ...]) 
         there.send((True, None))
         while True:
             there.recv()
-            there.send((True, contestant.epoch()))
+            contestant.epoch()
+            started = time.perf_counter()
+            contestant.epoch()
+            there.send((True, time.perf_counter() - started))
     except EOFError:  # the end
         pass
     except Exception as error:  # whatever it is, it is told
         there.send((False, f"{type(error).__name__}: {error}"))
+
+
+def in_turns(contestants: Mapping[str, Apart], repeats: int) -> dict[str, Timing]:
+    """Time the contestants' epochs, the order rotated by one each round."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    names = list(contestants)
+    for round_ in range(repeats):
+        first = round_ % len(names)
+        for name in names[first:] + names[:first]:
+            seconds[name].append(contestants[name].turn())
+    return {name: Timing(tuple(taken), ()) for name, taken in seconds.items()}

@@ -3,8 +3,8 @@
     python bench/finetuning.py --data data/cifar10
 
 Both train every weight of MobileNetV3-S at 224 on the same 2,000 images in this run, each in its own process, in turns,
-from random weights, which does not change what a step costs. Without --data: on synthetic images. Then what cached features save: heads of
-three seeds on features that are computed once, against the forward passes that they replace.
+from random weights, which does not change what a step costs. Without --data: on synthetic images. Then what cached
+features save: heads of three seeds on features that are computed once, against the forward passes that they replace.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from rich.table import Table
 from torch import nn
 
 from bench import rows
-from bench.apart import Apart
+from bench.apart import Apart, in_turns
 from bench.plain import write_pngs
 from fastcifar import machine, session
 from fastcifar.compilation import steps_of
@@ -32,7 +32,7 @@ from fastcifar.convert import convert
 from fastcifar.dataset import Dataset
 from fastcifar.heads import train_heads
 from fastcifar.learner import Learner
-from fastcifar.measure import alternate, environment
+from fastcifar.measure import environment
 from fastcifar.train import open_pipelines
 
 MODEL = "mobilenet_v3_small"
@@ -78,7 +78,7 @@ class Plain:
             loss = nn.functional.cross_entropy(self.model(images.to(self.device)), labels.to(self.device))
             loss.backward()
             self.optimizer.step()
-        float(loss)  # the device is done
+        float(loss.detach())  # the device is done
 
 
 def heads(dataset: Dataset, batch: int, device: torch.device, precision: str) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def main() -> None:
         }
         for workers in (0, machine.usable_cores()):
             loops[f"plain, {workers} workers"] = Apart(Plain, folder / "png", asked.batch, device, workers)
-        timings = alternate({name: loop.epoch for name, loop in loops.items()}, asked.repeats)
+        timings = in_turns(loops, asked.repeats)
         for loop in loops.values():
             loop.close()
         best = min((name for name in loops if name.startswith("fastcifar")), key=lambda name: timings[name].median)
