@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent
 
 PACKAGES = {
     "fastcifar": "fastcifar",
+    "fastcifar.diagnose": "fastcifar/diagnose",
     "fastcifar.models": "fastcifar/models",
     "fastcifar.report": "fastcifar/report",
     "fastcifar.sources": "fastcifar/sources",

@@ -2,8 +2,8 @@
 
     python bench/finetuning.py --data data/cifar10
 
-Both train every weight of MobileNetV3-S at 224 on the same 2,000 images in this run, in turns, from random weights,
-which does not change what a step costs. Without --data: on synthetic images. Then what cached features save: heads of
+Both train every weight of MobileNetV3-S at 224 on the same 2,000 images in this run, each in its own process, in turns,
+from random weights, which does not change what a step costs. Without --data: on synthetic images. Then what cached features save: heads of
 three seeds on features that are computed once, against the forward passes that they replace.
 """
 
@@ -24,6 +24,7 @@ from rich.table import Table
 from torch import nn
 
 from bench import rows
+from bench.apart import Apart
 from bench.plain import write_pngs
 from fastcifar import machine, session
 from fastcifar.compilation import steps_of
@@ -74,8 +75,10 @@ class Plain:
         self.model.train()
         for images, labels in self.loader:
             self.optimizer.zero_grad()
-            nn.functional.cross_entropy(self.model(images.to(self.device)), labels.to(self.device)).backward()
+            loss = nn.functional.cross_entropy(self.model(images.to(self.device)), labels.to(self.device))
+            loss.backward()
             self.optimizer.step()
+        float(loss)  # the device is done
 
 
 def heads(dataset: Dataset, batch: int, device: torch.device, precision: str) -> dict[str, Any]:
@@ -115,13 +118,15 @@ def main() -> None:
         write_pngs(dataset, folder / "png", images)
         modes = ("none", "inductor") if asked.inductor else ("none",)
         ways = [(precision, mode) for precision in ("float32", "bfloat16") for mode in modes]
-        loops: dict[str, Any] = {
-            f"fastcifar, {precision}, {mode}": Ours(dataset, asked.batch, device, precision, mode)
+        loops = {
+            f"fastcifar, {precision}, {mode}": Apart(Ours, dataset, asked.batch, device, precision, mode)
             for precision, mode in ways
         }
         for workers in (0, machine.usable_cores()):
-            loops[f"plain, {workers} workers"] = Plain(folder / "png", asked.batch, device, workers)
-        timings = alternate({name: loop.epoch for name, loop in loops.items()}, asked.repeats, device=str(device))
+            loops[f"plain, {workers} workers"] = Apart(Plain, folder / "png", asked.batch, device, workers)
+        timings = alternate({name: loop.epoch for name, loop in loops.items()}, asked.repeats)
+        for loop in loops.values():
+            loop.close()
         best = min((name for name in loops if name.startswith("fastcifar")), key=lambda name: timings[name].median)
         cached = heads(dataset, asked.batch, device, best.split(", ")[1])
     collected = [
@@ -147,13 +152,13 @@ def main() -> None:
 
 
 def _some(data: Path | None, folder: Path, count: int) -> Dataset:
-    """The first ``count`` images of a dataset, as a dataset, or synthetic ones."""
+    """``count`` images from all over a dataset, as a dataset, or synthetic ones."""
     if data is None:
         return convert(f"synthetic:{count}", folder / "dataset")
     whole = Dataset.open(data)
     labels = whole.labels("train")
     assert labels is not None  # a train part always has them
-    for row in range(count):
+    for row in np.linspace(0, len(labels) - 1, count, dtype=int):
         into = folder / "some" / whole.classes[labels[row]]
         into.mkdir(parents=True, exist_ok=True)
         pixels = torch.from_numpy(np.array(whole.images("train")[row])).permute(2, 0, 1)

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 import fastcifar
+from fastcifar.diagnose.command import diagnose
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.predict import predict
 from fastcifar.throughput.command import bench
@@ -224,6 +225,7 @@ def preview(
 
 
 app.command()(bench)
+app.add_typer(diagnose, name="diagnose")
 
 
 @app.command()

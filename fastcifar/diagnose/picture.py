@@ -1,0 +1,69 @@
+"""The evaluations of `batchnorm.Experiment` as a picture: by epochs, as training curves are, and between them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fastcifar.diagnose.batchnorm import Evaluation
+from fastcifar.report.curves import COLOURS
+
+RESTORED = "the same heads, initial statistics put back"
+
+
+def draw(evaluations: Sequence[Evaluation], title: str, path: Path) -> None:
+    """Write a PNG of losses, accuracies and how far the statistics moved; a colour an arm."""
+    figure = Figure(figsize=(10, 6.5), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    (losses, accuracies), (steps, moved) = figure.subplots(2, 2)
+    arms = dict.fromkeys(evaluation.arm for evaluation in evaluations)
+    for place, name in enumerate(arms):
+        found = [evaluation for evaluation in evaluations if evaluation.arm == name]
+        ends = list({evaluation.epoch: evaluation for evaluation in found}.values())  # the last of each epoch stays
+        style: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)], "label": name}
+        _line(losses, ends, "loss", **style, marker=".")
+        _line(accuracies, ends, "accuracy", **style, marker=".")
+        _by_step(steps, found, "loss", **style)
+        _by_step(moved, found, "moved", **style)
+        _by_step(moved, found, "moved_most", **style, ls="--", lw=1)
+        if any(evaluation.moved_most for evaluation in found):  # else it is the same line
+            # dashes that leave each other's gaps free: heads trained alike give the same line
+            style |= {"ls": (3 * place, (1.5, 3 * len(arms) - 1.5)), "lw": 2, "label": f"{name}: {RESTORED}"}
+            _line(losses, ends, "restored_loss", **style)
+            _line(accuracies, ends, "restored_accuracy", **style)
+            _by_step(steps, found, "restored_loss", **style)
+    losses.set_title("validation loss at the ends of epochs")
+    accuracies.set_title("validation accuracy, %")
+    steps.set_title("validation loss after each of an epoch's last steps")
+    moved.set_title("drift of running means, standard deviations\n(median layer; dashed: the largest)")
+    for axes in (losses, accuracies, steps, moved):
+        axes.title.set_fontsize(10)
+        axes.set_xlabel("epoch" if axes in (losses, accuracies) else "epoch, of each its last steps alone")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    dotted = Line2D([], [], color="0.3", ls=":", lw=2, label=RESTORED)
+    solid = [line for line in losses.lines if line.get_linestyle() == "-"]
+    figure.legend(handles=[*solid, dotted], loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path)
+
+
+def _line(axes: Axes, found: Sequence[Evaluation], key: str, **style: Any) -> None:
+    scale = 100 if "accuracy" in key else 1
+    axes.plot([one.epoch for one in found], [scale * getattr(one, key) for one in found], **style)
+
+
+def _by_step(axes: Axes, found: Sequence[Evaluation], key: str, **style: Any) -> None:
+    """One line, with a gap between epochs, of which each has the space about its number."""
+    x, y = [], []
+    for epoch in sorted({evaluation.epoch for evaluation in found} - {0}):
+        values = [getattr(evaluation, key) for evaluation in found if evaluation.epoch == epoch]
+        x += [*(epoch + np.linspace(-0.45, 0.45, len(values))), epoch + 0.5]
+        y += [*values, np.nan]
+    axes.plot(x, y, **style)

@@ -1,0 +1,128 @@
+"""A diagnosis on paper: its table, on a terminal or in Markdown, and its folder, written whole or not at all."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from fastcifar.atomic import neighbour, put_in_place, writing
+from fastcifar.diagnose import picture
+from fastcifar.diagnose.batchnorm import Evaluation, Experiment
+from fastcifar.diagnose.verdict import DEFINITION, Finding, sentence
+from fastcifar.errors import UsageError
+from fastcifar.measure import environment
+
+FILES = {"evaluations.jsonl", "summary.json", "table.md", "curves.png"}
+HEADER = ("arm", "loss", "restored", "accuracy, %", "jump", "restored", "between epochs", "restored", "moved", "most")
+
+
+def rows(found: Iterable[Finding]) -> list[list[str]]:
+    """The cells of each arm, under HEADER."""
+    return [
+        [
+            arm.arm,
+            *(_short(loss) for loss in (arm.loss, arm.restored_loss)),
+            f"{100 * arm.accuracy:.2f}",
+            *map(_short, (arm.jump, arm.restored_jump, arm.epoch_jump, arm.restored_epoch_jump)),
+            *map(_short, (arm.moved, arm.moved_most)),
+        ]
+        for arm in found
+    ]
+
+
+def table(found: Iterable[Finding]) -> Table:
+    """For a terminal."""
+    drawn = Table(title="Validation loss at the end, and how much it jumps", caption=DEFINITION)
+    for place, column in enumerate(HEADER):
+        drawn.add_column(column, justify="right" if place else "left")
+    for row in rows(found):
+        drawn.add_row(*row)
+    return drawn
+
+
+def markdown(evaluations: Sequence[Evaluation], found: Sequence[Finding]) -> str:
+    """The sentence, the table, and loss and accuracy of each arm at the end of each epoch."""
+    ends = {(evaluation.arm, evaluation.epoch): evaluation for evaluation in evaluations}  # the last of each stays
+    arms, epochs = [arm.arm for arm in found], sorted({epoch for _, epoch in ends})
+    by_epoch = [[str(epoch), *(_pair(ends[arm, epoch]) for arm in arms)] for epoch in epochs]
+    return (
+        f"{sentence(found)}\n\n{_lines(HEADER, rows(found))}\n{DEFINITION}\n\n"
+        f"Validation loss (accuracy, %) at the ends of epochs; 0 is the untrained head:\n\n"
+        f"{_lines(['epoch', *arms], by_epoch)}"
+    )
+
+
+def summary(experiment: Experiment, found: Sequence[Finding]) -> dict[str, Any]:
+    """The sentence, the arms' findings, and all that they depend on, ready for JSON."""
+    dataset = experiment.dataset
+    return {
+        "sentence": sentence(found),
+        "arms": [as_json(arm) for arm in found],
+        "spec": asdict(experiment.spec),
+        "dataset": dataset.name,
+        "images": {split: len(dataset.ids(split)) for split in ("training", "validation")},
+        "steps": experiment.steps,
+        "evaluations_an_epoch": experiment.each_epoch,
+        "device": str(experiment.device),
+        "environment": environment(),
+    }
+
+
+def check(folder: Path, overwrite: bool) -> None:
+    """Raise UsageError where a diagnosis cannot be written to ``folder``."""
+    if not folder.exists():
+        return
+    if not overwrite:
+        raise UsageError(f"{folder} exists; choose another --out, or replace the diagnosis there with --overwrite")
+    if not folder.is_dir() or {file.name for file in folder.iterdir()} != FILES:
+        raise UsageError(f"{folder} is not a diagnosis, and --overwrite replaces nothing else; remove it yourself")
+
+
+def write(
+    folder: Path,
+    evaluations: Sequence[Evaluation],
+    found: Sequence[Finding],
+    summary: Mapping[str, Any],
+    overwrite: bool,
+) -> None:
+    """FILES, all of them or none: the evaluations as rows, the summary, the tables, the picture.
+
+    Raises FastcifarError where they cannot be written.
+    """
+    spec, images = summary["spec"], summary["images"]
+    title = (
+        f"{spec['model']} (weights: {spec['weights']}), only its last layer trained, seed {spec['seed']}\n"
+        f"{images['training']:,} training and {images['validation']:,} validation images of {summary['dataset']}"
+    )
+    with neighbour(folder) as made:
+        with writing(made):
+            lines = (json.dumps(as_json(evaluation)) for evaluation in evaluations)
+            (made / "evaluations.jsonl").write_text("".join(f"{line}\n" for line in lines))
+            (made / "summary.json").write_text(json.dumps(summary, indent=1))
+            (made / "table.md").write_text(markdown(evaluations, found), "utf-8")
+            picture.draw(evaluations, title, made / "curves.png")
+        put_in_place(made, folder, overwrite)
+
+
+def as_json(of: Evaluation | Finding) -> dict[str, Any]:
+    """Its fields; null for what is not finite."""
+    return {
+        key: None if isinstance(value, float) and not isfinite(value) else value for key, value in asdict(of).items()
+    }
+
+
+def _lines(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *body]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _pair(evaluation: Evaluation) -> str:
+    return f"{_short(evaluation.loss)} ({100 * evaluation.accuracy:.2f})"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if isfinite(value) else "none"
