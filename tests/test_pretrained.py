@@ -188,6 +188,12 @@ def test_stochastic_depth_keeps_or_loses_a_sample_whole():
     assert (kept[:, 0, 0] > 0).float().mean() == pytest.approx(0.6, abs=0.03)
 
 
+def test_one_stochastic_depth_does_not_lose_what_another_does():
+    network = nn.Sequential(StochasticDepth(0.4, "row"), StochasticDepth(0.4, "row"), nn.Linear(5, 5))
+    kept = Pretrained(network, 2).train().features(torch.ones(4000, 5), Noise.of(0, 1, torch.arange(4000)))
+    assert (kept[:, 0] > 0).float().mean() == pytest.approx(0.36, abs=0.03)
+
+
 def test_a_copy_drops_too():
     """It has noise of its own: that of its own forward pass."""
     model, x = in_training("mobilenet_v3_small"), noise_images(2)
