@@ -111,20 +111,46 @@ def accuracy(found: Rows) -> str:
 
 
 def transfer(found: Rows) -> str:
-    """Validation accuracy by start and way to fine-tune, over seeds."""
-    groups: dict[tuple[str, str], Rows] = {}
+    """Validation accuracy by the images there are, start and way to fine-tune, over seeds."""
+    groups: dict[tuple[int, str, str], Rows] = {}
     for row in found:
-        groups.setdefault((row["start"], row["tune"]), []).append(row)
+        groups.setdefault((row["images"], row["start"], row["tune"]), []).append(row)
     body = [
         [
-            f"{start}, {tune}",
+            f"{images:,} images: {start}, {tune}",
+            f"{group[0]['validation_images']:,}",
             spread([row["val_accuracy"] for row in group]),
             f"{group[0]['parameters']:,}",
             f"{group[0]['lr']:g}",
         ]
-        for (start, tune), group in groups.items()
+        for (images, start, tune), group in groups.items()
     ]
-    return under(table(["start, way", "accuracy, %", "trained weights", "lr"], body), found)
+    header = ["start, way", "validated on", "accuracy, %", "trained weights", "lr"]
+    return under(table(header, body), found)
+
+
+def finetuning(found: Rows) -> str:
+    """Seconds an epoch by loop, and what cached features save."""
+    loops = [row for row in found if "images_per_s" in row]
+    fastest = min(row["seconds"] for row in loops if row["loop"].startswith("fastcifar"))
+    body = [
+        [
+            row["loop"],
+            f"{row['seconds']:.2f}",
+            f"{row['images_per_s']:,.0f} ({row['images_per_s_min']:,.0f}-{row['images_per_s_max']:,.0f})",
+            f"{row['seconds'] / fastest:.2f}×",
+        ]
+        for row in loops
+    ]
+    (heads,) = (row for row in found if "uncached_seconds" in row)
+    saved = heads["uncached_seconds"] / heads["seconds"]
+    text = table(["loop", "seconds an epoch", "images/s: median (range)", "of the fastest's time"], body)
+    text += (
+        f"\nHeads of three seeds, {heads['epochs']} epochs in all, on {heads['images'] * 5 // 4:,} images: "
+        f"{heads['seconds']:.1f} s with cached features, computing them included; without, the forward passes alone "
+        f"would take {heads['uncached_seconds']:,.0f} s ({saved:.0f}×).\n"
+    )
+    return under(text, found)
 
 
 # page: what renders which file's rows, in the page's order
@@ -136,6 +162,7 @@ PAGES: dict[Path, dict[str, Callable[[Rows], str]]] = {
         "parity-cpu.jsonl": parity,
         "training-cpu.jsonl": training,
         "accuracy-cpu.jsonl": accuracy,
+        "finetuning-cpu.jsonl": finetuning,
         "transfer-cpu.jsonl": transfer,
     },
     ROOT / "kernels" / "README.md": {"compiled-sm90.jsonl": gpu_tables.compiled},

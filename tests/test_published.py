@@ -154,6 +154,15 @@ def test_a_backbone_is_given_its_weights_and_the_head_keeps_its_own():
     load(model, Weights("some", without_head))
 
 
+def test_the_weights_that_a_run_kept_are_taken_too():
+    source, model = build("resnet18", 7, 0.0, seed=3), build("resnet18", 10, 0.0, seed=4)
+    head = model.head.weight.detach().clone()
+    load(model, Weights("x", source.state_dict()))
+    for name, value in source.backbone.state_dict().items():
+        assert torch.equal(model.backbone.state_dict()[name], value), name
+    assert torch.equal(model.head.weight, head)
+
+
 def test_weights_in_half_precision_are_taken_too():
     model, tensors = deepcopy(small()), torchvisions()
     load(model, Weights("some", {name: value.half() for name, value in tensors.items()}))

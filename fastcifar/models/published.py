@@ -21,6 +21,9 @@ HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$")
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # that only helped to train Inception and GoogLeNet
 DENSENET_OF_OLD = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # norm.1 for norm1, as torchvision reads it
 
+OF_A_RUN = ("backbone.", "head.")
+"""what the names in a run's model.safetensors begin with"""
+
 
 class Weights(NamedTuple):
     """Initial weights. identity: what a RunSpec calls them, ``none`` or 16 hex digits of the file's SHA-256."""
@@ -80,11 +83,11 @@ def read(path: Path) -> Weights:
 
 def load(model: Pretrained, weights: Weights) -> None:
     """Give a backbone its weights; the new last layer keeps its own. Raises UsageError where they do not fit."""
-    left_out = (f"{model.head_place}.", *AUXILIARY)
+    given, left_out = weights.tensors, (f"{model.head_place}.", *AUXILIARY)
+    if all(name.startswith(OF_A_RUN) for name in given):
+        given, left_out = {name.removeprefix(OF_A_RUN[0]): value for name, value in given.items()}, OF_A_RUN[1:]
     tensors = {
-        DENSENET_OF_OLD.sub(r"\1\2", name): value
-        for name, value in weights.tensors.items()
-        if not name.startswith(left_out)
+        DENSENET_OF_OLD.sub(r"\1\2", name): value for name, value in given.items() if not name.startswith(left_out)
     }
     wanted = model.backbone.state_dict()
     missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
