@@ -161,7 +161,7 @@ def train(
         protocol=protocol,
         seeds=_integers(seeds),
         overrides=overrides,
-        precision=session.precision_of(amp, on),
+        precision=session.precision_of(amp, on, exp),
         pipeline=pipeline,
         weights=initial.identity,
     )

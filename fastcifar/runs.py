@@ -80,6 +80,8 @@ class RunSpec:
     def label(self) -> str:
         """The configuration, readable, seed apart."""
         tuned = "" if self.tune == "full" else f"-{self.tune}"
+        if self.model not in MODELS and self.weights == "none":
+            tuned += "-scratch"
         return (
             f"{self.model.replace(':', '-').replace('/', '-')}-{self.recipe}-b{self.batch_size}-lr{self.lr:g}"
             f"-l2_{self.l2:g}-d{self.dropout:g}{tuned}-{self.protocol}"

@@ -200,9 +200,10 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def precision_of(amp: str, device: torch.device) -> str:
-    """The precision that --amp means on a device. auto: bfloat16 where the hardware multiplies it, else float32 on a
-    CPU and float16 on a GPU. Raises UsageError for an unknown name.
+def precision_of(amp: str, device: torch.device, number: int | None = None) -> str:
+    """The precision that --amp means on a device, for an experiment. auto: bfloat16 where the hardware multiplies it,
+    else float32 on a CPU and float16 on a GPU; for pretrained networks on a CPU float32, as bfloat16 took MobileNetV3-S
+    1.9 times as long (bench/results/finetuning-cpu.jsonl). Raises UsageError for an unknown name.
     """
     if amp not in AMP:
         raise UsageError(f"--amp {amp!r} is not one of {', '.join(AMP)}")
@@ -210,4 +211,6 @@ def precision_of(amp: str, device: torch.device) -> str:
         return "float32" if amp == "off" else amp
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    if number == PRETRAINED:
+        return "float32"
     return "bfloat16" if machine.cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"

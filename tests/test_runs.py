@@ -55,7 +55,7 @@ def test_a_run_id_is_readable_and_stays_what_it_is():
     """Directories of runs are found by it: a change here loses every run that was made."""
     assert SPEC.run_id == "cnn-basic-b128-lr0.001-l2_0-d0.5-sound-s0-1dfee8e9"
     assert SPEC.label == "cnn-basic-b128-lr0.001-l2_0-d0.5-sound"
-    assert PRETRAINED.run_id == "resnet18-imagenet256-b128-lr0.001-l2_0-d0-sound-s0-139b877c"
+    assert PRETRAINED.run_id == "resnet18-imagenet256-b128-lr0.001-l2_0-d0-scratch-sound-s0-139b877c"
     other = replace(PRETRAINED, **OTHER_OF_PRETRAINED)
     assert other.run_id == "timm-vit_tiny-8-imagenet256-b128-lr0.001-l2_0-d0-head-sound-s0-b918103d"
 

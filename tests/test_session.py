@@ -118,6 +118,13 @@ def test_other_devices_are_refused(name):
         session.device_of(name)
 
 
+def test_pretrained_networks_are_trained_in_float32_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(session.machine, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    assert session.precision_of("auto", CPU, number=4) == "float32"
+    assert session.precision_of("bfloat16", CPU, number=4) == "bfloat16"
+    assert session.precision_of("auto", CPU, number=2) == "bfloat16"
+
+
 def test_automatic_precision_is_what_the_hardware_multiplies(monkeypatch):
     for flags, precision in (
         ({"avx2"}, "float32"), ({"avx512_bf16"}, "bfloat16"), ({"amx_bf16"}, "bfloat16"), ({"bf16"}, "bfloat16"),
@@ -127,6 +134,7 @@ def test_automatic_precision_is_what_the_hardware_multiplies(monkeypatch):
     for supported, precision in ((True, "bfloat16"), (False, "float16")):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported: supported)
         assert session.precision_of("auto", CUDA) == precision
+    assert session.precision_of("auto", CUDA, number=4) == session.precision_of("auto", CUDA)
     assert [session.precision_of(amp, CPU) for amp in ("off", "bfloat16", "float16")] == [
         "float32", "bfloat16", "float16",
     ]  # fmt: skip
