@@ -83,7 +83,8 @@ def read(path: Path) -> Weights:
 
 def load(model: Pretrained, weights: Weights) -> None:
     """Give a backbone its weights; the new last layer keeps its own. Raises UsageError where they do not fit."""
-    given, left_out = weights.tensors, (f"{model.head_place}.", *AUXILIARY)
+    given = weights.tensors
+    left_out: tuple[str, ...] = (f"{model.head_place}.", *AUXILIARY)
     if all(name.startswith(OF_A_RUN) for name in given):
         given, left_out = {name.removeprefix(OF_A_RUN[0]): value for name, value in given.items()}, OF_A_RUN[1:]
     tensors = {
