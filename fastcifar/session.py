@@ -117,22 +117,29 @@ def run(
     say: told what auto chose, and the memory that a run took. tensors: what pretrained networks begin with.
     """
     chosen: dict[str, str] = {}
-    summaries = []
+    summaries: list[dict[str, Any]] = []
     shown = sys.stderr.isatty() and leads()
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn(),
         TextColumn("{task.fields[news]}"),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
+        tasks = {}
 
         def watched(spec: RunSpec) -> Callable[[Mapping[str, Any]], None]:
-            task = progress.add_task(f"{spec.label}, seed {spec.seed}", total=spec.epochs, news="")
-            return lambda line: progress.update(task, advance=1, news=_news(line))
+            tasks[spec] = progress.add_task(f"{spec.label}, seed {spec.seed}", total=spec.epochs, news="")
+            return lambda line: progress.update(tasks[spec], advance=1, news=_news(line))
+
+        def ended(spec: RunSpec, summary: dict[str, Any]) -> None:
+            progress.update(tasks[spec], total=summary["epochs"], completed=summary["epochs"])
+            summaries.append(summary)
 
         for together in _together(specs):
             if can_be_cached(together[0]):
                 watches = {spec: watched(spec) for spec in together}
-                summaries += train_heads(together, dataset, out, device, tensors or {}, watches, say)
+                trained = train_heads(together, dataset, out, device, tensors or {}, watches, say)
+                for spec, summary in zip(together, trained, strict=True):
+                    ended(spec, summary)
                 continue
             (spec,) = together
             directory, now = RunDirectory.of(spec, out), mode
@@ -142,7 +149,7 @@ def run(
             if summary.get("peak_device_bytes"):
                 peak = f"{summary['peak_device_bytes'] / 2**20:,.0f} MiB"
                 say(f"{spec.label}, seed {spec.seed}: took at most {peak} of {device}")
-            summaries.append(summary)
+            ended(spec, summary)
     Team.joined(device).leave()
     return Session(specs, [RunDirectory.of(spec, out) for spec in specs], summaries)
 
