@@ -44,6 +44,34 @@ def test_operations_are_those_counted_by_hand(countable, synthetic):
     assert footprint(countable, batch_of(synthetic, N)).flops == 2 * CONVOLUTION + 3 * LINEAR
 
 
+@pytest.mark.parametrize(
+    ("layer", "forward"),
+    [
+        (nn.Conv2d(6, 6, 3, padding=1, groups=6), 2 * PIXELS * 6 * 9),  # depthwise
+        (nn.Conv2d(6, 8, 3, padding=1, groups=2), 2 * PIXELS * 8 * 3 * 9),
+        (nn.Conv2d(6, 8, 1, stride=2), 2 * PIXELS // 4 * 8 * 6),
+        (nn.ConvTranspose2d(6, 4, 2, stride=2), 2 * PIXELS * 6 * 4 * 4),
+    ],
+)
+def test_gradients_of_a_convolution_take_twice_its_operations(layer, forward, countable, synthetic):
+    """torch's own count of them is of a convolution without groups."""
+    first = nn.Conv2d(3, 6, 1)
+    last = nn.Linear(layer(torch.zeros(1, 6, 32, 32)).numel(), 10)
+
+    class Three(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.layer, self.last = first, layer, last
+
+        def forward(self, images, noise=None):
+            return self.last(self.layer(self.first(images)).flatten(1))
+
+    countable.model = Three()
+    countable.optimizer = adam(countable.model, countable.spec)
+    rest = 2 * (2 * PIXELS * 6 * 3) + 3 * (2 * last.in_features * 10)
+    assert footprint(countable, batch_of(synthetic, 4)).flops == 3 * forward + rest
+
+
 def test_bytes_are_those_counted_by_hand(countable, synthetic):
     found = footprint(countable, batch_of(synthetic, N)).activation_bytes
     # images for the convolution, ReLU's output for itself and, from channels_last in order, for the linear layer,
