@@ -11,10 +11,10 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from fastcifar import machine
-from fastcifar.errors import FastcifarError
+from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.models import build
 from fastcifar.models.noise import Noise
-from fastcifar.models.pretrained import Pretrained
+from fastcifar.models.pretrained import Pretrained, preprocessing
 from fastcifar.models.published import Weights, load
 from fastcifar.models.tuning import freeze, ready
 from fastcifar.pipeline import Batch
@@ -93,6 +93,10 @@ class Learner:
                 break
             except torch.OutOfMemoryError as error:
                 failed = error.with_traceback(None)  # whose frames hold what is to be freed
+            except (RuntimeError, AssertionError) as error:
+                if isinstance(self.model, Pretrained):
+                    self._refuse_misfit(error)
+                raise
             self._shrink(len(batch.ids), failed)
             for buffer, before in zip(self.model.buffers(), norms, strict=True):
                 buffer.copy_(before)
@@ -137,6 +141,16 @@ class Learner:
                 "device, a smaller network, or --set tune=head"
             ) from error
         self.micro_batch = -(-largest // 2)
+
+    def _refuse_misfit(self, error: Exception) -> None:
+        """Raise UsageError where a pretrained network failed on images that are not as its weights want them."""
+        spec, own = self.spec, preprocessing(self.spec.model).recipe
+        if spec.recipe != own:
+            reason = str(error).strip().splitlines()[0]
+            raise UsageError(
+                f"{spec.model} cannot take the images of recipe {spec.recipe!r} ({reason}); leave --set recipe out for "
+                f"what its weights want, {own!r}"
+            ) from error
 
     def _say_shrunk(self, batch: int) -> None:
         norms = any(isinstance(module, BATCH_NORM) and module.training for module in self.model.modules())

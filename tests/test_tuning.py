@@ -287,3 +287,17 @@ def test_memory_that_something_else_took_is_said_and_the_run_goes_on(synthetic, 
         ):
             run(one, synthetic, tmp_path / "robbed")
     assert run(one, synthetic, tmp_path / "robbed")[1:] == whole[1:]
+
+
+def test_images_that_a_network_cannot_take_are_refused(synthetic, monkeypatch):
+    learner = Learner.new(spec(synthetic, weights="none"), 10, CPU)
+
+    def too_small(images):
+        raise RuntimeError("kernel size can't be greater than actual input size\nmore")
+
+    monkeypatch.setattr(learner.model.backbone, "forward", too_small)
+    with pytest.raises(UsageError, match=r"cannot take the images of recipe .none. \(kernel size .* size\); leave"):
+        learner.step(batch_of(synthetic))
+    learner.spec = replace(learner.spec, recipe="imagenet256")  # its own: whatever it is, it is a bug
+    with pytest.raises(RuntimeError, match="kernel size"):
+        learner.step(batch_of(synthetic))
