@@ -59,6 +59,7 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "ruff>=0.17,<0.18",
         "setuptools>=77",
+        "tensorboard>=2.18",  # as the extra of that name: its events are tested
         "wheel>=0.45",
     ],
 }

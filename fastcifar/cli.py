@@ -12,9 +12,12 @@ import typer
 from rich.console import Console
 
 import fastcifar
+from fastcifar.browsing import runs
 from fastcifar.diagnose.command import diagnose
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.predict import predict
+from fastcifar.printing import console as _console
+from fastcifar.printing import say as _say
 from fastcifar.throughput.command import bench
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -133,6 +136,7 @@ def train(
         str, typer.Option("--compile", help="auto (the fastest by measurement), graph, inductor or none.")
     ] = "auto",
     pipeline: Annotated[str, typer.Option(help="Where batches come from; `fastcifar list pipelines`.")] = "resident",
+    log: Annotated[str, typer.Option(help="none, or tensorboard: events in each run's folder.")] = "none",
     out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("runs"),
     as_json: Json = False,
 ) -> None:
@@ -149,8 +153,10 @@ def train(
     from fastcifar import session
     from fastcifar.dataset import Dataset
     from fastcifar.distributed import leads
+    from fastcifar.events import log_of
     from fastcifar.runs import SETTABLE, parse_overrides
 
+    events = log_of(log)
     dataset, on = Dataset.open(data), session.device_of(device)
     initial = session.weights_for(exp, model, weights)
     overrides = parse_overrides(settings or [], SETTABLE) | ({} if epochs is None else {"epochs": epochs})
@@ -168,7 +174,7 @@ def train(
     say = _note if leads() else lambda text: None
     say(f"{dataset.name} on {on}, {specs[0].precision}, {len(specs)} runs into {out}/exp{exp}")
     try:
-        done = session.run(specs, dataset, out, on, compile_, say, initial.tensors)
+        done = session.run(specs, dataset, out, on, compile_, say, initial.tensors, events)
     except KeyboardInterrupt:
         say("stopped; the same command goes on from the last whole epoch")
         sys.exit(130)
@@ -181,6 +187,7 @@ def train(
 
 
 app.command()(predict)
+app.command()(runs)
 
 
 @app.command("list")
@@ -282,18 +289,9 @@ def _integers(text: str) -> list[int]:
     return numbers
 
 
-def _console() -> Console:
-    # where nobody's window sets a width, a table has room for its columns
-    return Console() if sys.stdout.isatty() else Console(width=140)
-
-
 def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def _say(text: str) -> None:
-    Console(soft_wrap=True, highlight=False).print(_plain(text))
-
-
 def _note(text: str) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(_plain(text))
+    _say(text, stderr=True)

@@ -4,7 +4,7 @@ import math
 import statistics
 from typing import Any
 
-from fastcifar.experiments import PROTOCOLS
+from fastcifar.experiments import PROTOCOLS, Protocol
 from fastcifar.runs import TIMING, RunSpec
 
 Lines = list[dict[str, Any]]
@@ -30,19 +30,22 @@ def over(spec: RunSpec, lines: Lines) -> bool:
     return diverged(lines) or len(lines) >= spec.epochs or PROTOCOLS[spec.protocol].stops(accuracies(lines))
 
 
-def summary_of(spec: RunSpec, lines: Lines, parameters: int) -> dict[str, Any]:
-    """status: finished or diverged; val_accuracy and val_loss are those of the kept epoch."""
-    protocol = PROTOCOLS[spec.protocol]
+def standing(protocol: Protocol, lines: Lines) -> dict[str, Any]:
+    """What the epochs so far amount to; val_accuracy and val_loss are those of the kept epoch, None without one."""
     finite = lines[:-1] if diverged(lines) else lines
     known = accuracies(finite)
     kept = max((n for n in range(1, len(finite) + 1) if protocol.keeps(known[:n])), default=None)
     return {
-        "status": "diverged" if diverged(lines) else "finished",
         "epochs": len(lines),
         "kept_epoch": kept,
         "val_accuracy": finite[kept - 1]["val_accuracy"] if kept else None,
         "val_loss": finite[kept - 1]["val_loss"] if kept else None,
-        "parameters": parameters,
         "seconds": sum(line["seconds"] for line in lines),
-        **{key: statistics.median(line[key] for line in lines) for key in TIMING[1:] if key in lines[0]},
+        **{key: statistics.median(line[key] for line in lines) for key in TIMING[1:] if lines and key in lines[0]},
     }
+
+
+def summary_of(spec: RunSpec, lines: Lines, parameters: int) -> dict[str, Any]:
+    """status: finished or diverged; the rest is `standing`'s."""
+    status = "diverged" if diverged(lines) else "finished"
+    return {"status": status, "parameters": parameters, **standing(PROTOCOLS[spec.protocol], lines)}

@@ -1,12 +1,12 @@
 """The command ``fastcifar predict``: options and printing; the work is elsewhere, imported when it is needed."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+
+from fastcifar.printing import console, counted, say
 
 
 def predict(
@@ -35,8 +35,8 @@ def predict(
 
     fastcifar predict runs/exp2/*/ --data data/cifar10 --split val --tta flip
     """
-    _require_writable(out, ".csv", "a submission is a CSV file")
-    _require_writable(picture, ".png", "the picture is a PNG file")
+    require_writable(out, ".csv", "a submission is a CSV file")
+    require_writable(picture, ".png", "the picture is a PNG file")
     from fastcifar import session, submission
     from fastcifar.dataset import Dataset
     from fastcifar.errors import UsageError
@@ -54,7 +54,7 @@ def predict(
             + ("leave out --picture" if picture else "give --out submission.csv, or --split val")
         )
     for note in (note for member in members for note in member.notes(dataset)):
-        _print(note, stderr=True)
+        say(note, stderr=True)
     probabilities = submission.ensemble(
         members, dataset, split, device=on, precision=precision, tta=tta, batch_size=batch_size
     )
@@ -65,12 +65,12 @@ def predict(
         answer |= {"out": str(out), "rows": len(rows)}
     if labels is not None:
         picture = picture or (out and out.with_suffix(".png"))
-        title = f"{dataset.name}, {split}: {_counted(len(members), 'run')}, tta {tta}"
+        title = f"{dataset.name}, {split}: {counted(len(members), 'run')}, tta {tta}"
         answer |= _assess(probabilities, labels[rows], dataset.classes, title, picture, as_json)
     if as_json:
         print(json.dumps(answer))
     elif out is not None:
-        _print(f"{out}: {_counted(len(rows), 'row')} by {_counted(len(members), 'run')}, tta {tta}")
+        say(f"{out}: {counted(len(rows), 'row')} by {counted(len(members), 'run')}, tta {tta}")
 
 
 def _assess(
@@ -81,19 +81,19 @@ def _assess(
 
     result = classification.Classification.of(probabilities, labels, classes)
     if not quiet:
-        console = Console() if sys.stdout.isatty() else Console(width=140)
-        _print(title)
+        say(title)
         for table in classification.tables(result):
-            console.print(table)
+            console().print(table)
     if picture is None:
         return result.plain()
     classification.draw(result, picture, title)
     if not quiet:
-        _print(f"picture: {picture}")
+        say(f"picture: {picture}")
     return result.plain() | {"picture": str(picture)}
 
 
-def _require_writable(path: Path | None, suffix: str, what: str) -> None:
+def require_writable(path: Path | None, suffix: str, what: str) -> None:
+    """Raise UsageError unless a file of that suffix can be made at the path; None is no file."""
     from fastcifar.errors import UsageError
 
     if path is None:
@@ -104,11 +104,3 @@ def _require_writable(path: Path | None, suffix: str, what: str) -> None:
         raise UsageError(f"{path} is a directory; name a file, say {path / ('predicted' + suffix)}")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: there is no folder {path.parent}; make it first: mkdir -p {path.parent}")
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def _print(text: str, stderr: bool = False) -> None:
-    Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False).print(text)

@@ -5,11 +5,12 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -98,22 +99,44 @@ class RunSpec:
         return f"{self.label}-s{self.seed}-{digest[:8]}"
 
 
-def parse_overrides(pairs: list[str], settable: Mapping[str, type]) -> dict[str, Any]:
+def parse_overrides(pairs: list[str], settable: Mapping[str, type], option: str = "--set") -> dict[str, Any]:
     """``key=value`` strings as typed values. Raises UsageError for an unknown key or a bad value."""
-    chosen: dict[str, Any] = {}
+    return {key: _typed(key, text, settable, option) for key, text in _split(pairs, settable, option)}
+
+
+def parse_choices(pairs: list[str], known: Mapping[str, type], option: str) -> dict[str, list[Any]]:
+    """``key=value,value`` strings as typed values, any of which will do; those of a key named twice together.
+
+    Raises as `parse_overrides`.
+    """
+    chosen: dict[str, list[Any]] = {}
+    for key, texts in _split(pairs, known, option):
+        chosen.setdefault(key, []).extend(_typed(key, text.strip(), known, option) for text in texts.split(","))
+    return chosen
+
+
+def require_key(key: str, known: Iterable[str], option: str) -> None:
+    """Raise UsageError, with the keys that are most like it, for one that is not known."""
+    if key not in known:
+        near = difflib.get_close_matches(key, known)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+        raise UsageError(f"{option} {key}: no such {'setting' if option == '--set' else 'field'}; {hint}")
+
+
+def _split(pairs: list[str], known: Iterable[str], option: str) -> Iterator[tuple[str, str]]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
-            raise UsageError(f"--set {pair!r} is not of the form key=value, as in --set lr=1e-4")
-        if key not in settable:
-            near = difflib.get_close_matches(key, settable)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(settable)}"
-            raise UsageError(f"--set {key}: no such setting; {hint}")
-        try:
-            chosen[key] = settable[key](text)
-        except ValueError as error:
-            raise UsageError(f"--set {key}={text}: {text!r} is not of type {settable[key].__name__}") from error
-    return chosen
+            raise UsageError(f"{option} {pair!r} is not of the form key=value, as in {option} lr=1e-4")
+        require_key(key, known, option)
+        yield key, text
+
+
+def _typed(key: str, text: str, known: Mapping[str, type], option: str) -> Any:
+    try:
+        return known[key](text)
+    except ValueError as error:
+        raise UsageError(f"{option} {key}={text}: {text!r} is not of type {known[key].__name__}") from error
 
 
 SETTABLE: dict[str, type] = {
@@ -122,6 +145,15 @@ SETTABLE: dict[str, type] = {
     if field.name in ("batch_size", "lr", "l2", "dropout", "recipe", "epochs", "precision", "tune")
 }
 """What --set takes, with its type."""
+
+
+def _flock(file: TextIO, kind: int) -> bool:
+    """Take the lock on an open file, until it is closed; returns whether nobody else had it."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class RunDirectory:
@@ -140,11 +172,21 @@ class RunDirectory:
         """Make the directory and keep other processes from training in it. Raises FastcifarError if one does."""
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / "lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise FastcifarError(f"another process is training {self.path}; wait for it or stop it") from error
+            for _ in range(5):  # `busy` holds it for microseconds, a trainer for long
+                if _flock(lock, fcntl.LOCK_EX):
+                    break
+                time.sleep(0.02)
+            else:
+                raise FastcifarError(f"another process is training {self.path}; wait for it or stop it")
             yield
+
+    def busy(self) -> bool:
+        """Whether somebody, this process too, is training in it. Makes no files."""
+        try:
+            with open(self.path / "lock") as lock:
+                return not _flock(lock, fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return False
 
     def start(self, spec: RunSpec, context: Mapping[str, Any]) -> None:
         """Write run.json: the spec and the context (dataset, environment) that its first epoch runs in."""
@@ -197,6 +239,13 @@ class RunDirectory:
         except FileNotFoundError:
             return None
 
+    def failure(self) -> str | None:
+        """Why a grid gave the run up, as its failure.json says; None where it has not."""
+        try:
+            return str(self._parsed("failure.json", (self.path / "failure.json").read_bytes()).get("error"))
+        except FileNotFoundError:
+            return None
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, which makes the run finished, and drop the checkpoint."""
         self._write("summary.json", json.dumps(summary, indent=1).encode())
@@ -222,6 +271,8 @@ class RunDirectory:
     def _parsed(self, name: str, content: bytes) -> dict[str, Any]:
         try:
             parsed: dict[str, Any] = json.loads(content)
+            if not isinstance(parsed, dict):
+                raise ValueError(f"it holds {json.dumps(parsed)[:40]}")
         except ValueError as error:
             raise FastcifarError(
                 f"{self.path / name} is damaged ({error}); delete {self.path} to train it anew"

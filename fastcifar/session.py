@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fastcifar.compilation import choose
 from fastcifar.dataset import Dataset
 from fastcifar.distributed import Team, leads, local_device
 from fastcifar.errors import UsageError
+from fastcifar.events import Log, log_of
 from fastcifar.experiments import SEEDS, experiment
 from fastcifar.heads import can_be_cached, train_heads
 from fastcifar.models.pretrained import TIMM, is_pretrained, preprocessing
@@ -110,12 +112,15 @@ def run(
     mode: str = "auto",
     say: Callable[[str], None] = lambda text: None,
     tensors: Mapping[str, Tensor] | None = None,
+    log: Log = log_of("none"),
 ) -> Session:
     """Train the specs one after another, under a progress bar where a person is looking.
 
     mode: one of `compilation.MODES`; auto: that which a run was begun in, else the fastest for its configuration.
     say: told what auto chose, and the memory that a run took. tensors: what pretrained networks begin with.
+    log: who else is told of each run's epochs, by the process that writes.
     """
+    log = log if leads() else log_of("none")
     chosen: dict[str, str] = {}
     summaries: list[dict[str, Any]] = []
     shown = sys.stderr.isatty() and leads()
@@ -126,30 +131,37 @@ def run(
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
         tasks = {}
 
-        def watched(spec: RunSpec) -> Callable[[Mapping[str, Any]], None]:
+        def watched(spec: RunSpec, logs: ExitStack) -> Callable[[Mapping[str, Any]], None]:
             tasks[spec] = progress.add_task(f"{spec.label}, seed {spec.seed}", total=spec.epochs, news="")
-            return lambda line: progress.update(tasks[spec], advance=1, news=_news(line))
+            events = logs.enter_context(closing(log(spec, RunDirectory.of(spec, out))))
+
+            def watch(line: Mapping[str, Any]) -> None:
+                progress.update(tasks[spec], advance=1, news=_news(line))
+                events(line)
+
+            return watch
 
         def ended(spec: RunSpec, summary: dict[str, Any]) -> None:
             progress.update(tasks[spec], total=summary["epochs"], completed=summary["epochs"])
             summaries.append(summary)
 
         for together in _together(specs):
-            if can_be_cached(together[0]):
-                watches = {spec: watched(spec) for spec in together}
-                trained = train_heads(together, dataset, out, device, tensors or {}, watches, say)
-                for spec, summary in zip(together, trained, strict=True):
-                    ended(spec, summary)
-                continue
-            (spec,) = together
-            directory, now = RunDirectory.of(spec, out), mode
-            if mode == "auto" and directory.summary() is None:
-                now = _mode(spec, dataset, directory, device, chosen, say)
-            summary = train(spec, dataset, out, device, watched(spec), now, tensors, say)
-            if summary.get("peak_device_bytes"):
-                peak = f"{summary['peak_device_bytes'] / 2**20:,.0f} MiB"
-                say(f"{spec.label}, seed {spec.seed}: took at most {peak} of {device}")
-            ended(spec, summary)
+            with ExitStack() as logs:
+                watches = {spec: watched(spec, logs) for spec in together}
+                if can_be_cached(together[0]):
+                    trained = train_heads(together, dataset, out, device, tensors or {}, watches, say)
+                    for spec, summary in zip(together, trained, strict=True):
+                        ended(spec, summary)
+                    continue
+                (spec,) = together
+                directory, now = RunDirectory.of(spec, out), mode
+                if mode == "auto" and directory.summary() is None:
+                    now = _mode(spec, dataset, directory, device, chosen, say)
+                summary = train(spec, dataset, out, device, watches[spec], now, tensors, say)
+                if summary.get("peak_device_bytes"):
+                    peak = f"{summary['peak_device_bytes'] / 2**20:,.0f} MiB"
+                    say(f"{spec.label}, seed {spec.seed}: took at most {peak} of {device}")
+                ended(spec, summary)
     Team.joined(device).leave()
     return Session(specs, [RunDirectory.of(spec, out) for spec in specs], summaries)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from fastcifar.printing import console
 
 diagnose = typer.Typer(no_args_is_help=True, help="Settle a question about training by an experiment.")
 
@@ -68,7 +69,7 @@ def bn(
     if as_json:
         print(json.dumps(summary | {"folder": str(out)}))
         return
-    (Console() if sys.stdout.isatty() else Console(width=140)).print(record.table(found))
+    console().print(record.table(found))
     print(summary["sentence"])
     print(f"tables, picture and rows: {out}")
 

@@ -12,8 +12,8 @@ from fastcifar.augment import RECIPES
 from fastcifar.errors import UsageError
 from fastcifar.experiments import EXPERIMENTS, PROTOCOLS
 from fastcifar.pipeline import available
+from fastcifar.report.rows import read
 from fastcifar.report.table import spread
-from fastcifar.runs import find_runs
 
 Rows = list[dict[str, Any]]
 
@@ -80,18 +80,20 @@ def _pipelines() -> Rows:
 
 
 def _runs(out: Path) -> Rows:
-    rows = []
-    for directory in find_runs(out):
-        summary, lines = directory.summary(), directory.metrics()
-        rows.append(
-            {
-                "run": directory.path.name,
-                "status": summary["status"] if summary else "unfinished",
-                "epochs": len(lines),
-                "accuracy, %": spread([summary["val_accuracy"]]) if summary else "",
-            }
-        )
-    return rows
+    if not out.exists():
+        return []
+    found = read(out)
+    rows = [
+        {
+            "run": row["run_id"],
+            "status": row["status"],
+            "epochs": row["epochs"],
+            "accuracy, %": spread([row["val_accuracy"]]) if row["status"] in ("finished", "diverged") else "",
+        }
+        for row in found.rows
+    ]
+    broken = [{"run": path.name, "status": "damaged", "epochs": "", "accuracy, %": ""} for path in found.damaged]
+    return sorted(rows + broken, key=lambda row: row["run"])
 
 
 def _text(value: Any) -> str:
