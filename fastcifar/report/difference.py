@@ -69,10 +69,10 @@ class Difference:
 
     def tables(self) -> list[Table]:
         """For the terminal."""
-        configuration = Table("field", "A", "B", title="configuration and environment: what differs")
+        configuration = Table("what differs", "A", "B")
         for key, (a, b) in self.configuration.items():
             configuration.add_row(*(escape(shown) for shown in (key, _readable(key, a), _readable(key, b))))
-        results = Table("result", title="results")
+        results = Table("result")
         for name in ("A", "B", "B - A"):
             results.add_column(name, justify="right")
         for key, (a, b) in self.results.items():
