@@ -79,11 +79,8 @@ def runs(
 def _show(chosen: Sequence[dict[str, Any]]) -> None:
     from fastcifar.report.overview import overview
 
-    terminal = console()
-    notes, table = overview(chosen, terminal)
-    for note in notes:
-        say(note)
-    terminal.print(table)
+    notes, lines = overview(chosen, console().width)
+    say("\n".join([*notes, "", *lines]))
 
 
 def _values(rows: Sequence[dict[str, Any]], only: Sequence[str], shown: int = 10) -> str:

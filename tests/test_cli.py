@@ -25,7 +25,7 @@ from fastcifar.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.runs import TIMING, find_runs
 
-COMMANDS = ("convert", "verify", "train", "predict", "list", "preview", "doctor", "demo")
+COMMANDS = ("convert", "verify", "train", "predict", "runs", "list", "preview", "doctor", "demo")
 
 
 @dataclass
@@ -230,6 +230,7 @@ def test_train_s_options_make_the_run(command, synthetic, tmp_path):
         (["--exp", 2, "--device", "gpu"], "device 'gpu' is not one of auto, cpu, cuda, cuda:N"),
         (["--exp", 2, "--device", "cuda:99"], "device 'cuda:99': torch sees"),
         (["--exp", 2, "--amp", "on"], "--amp 'on' is not one of auto, off, bfloat16, float16"),
+        (["--exp", 2, "--log", "wandb"], "--log 'wandb' is not one of none, tensorboard"),
         (["--exp", 2, "--seeds", ""], "--seeds '' is not a list of different integers such as 0,1,2"),
         (["--exp", 2, "--seeds", "0,0"], "--seeds '0,0' is not a list of different integers"),
         (["--exp", 2, "--seeds", "a"], "--seeds 'a' is not a list of different integers"),
@@ -278,6 +279,22 @@ def test_train_says_offline_what_it_lacks(command, synthetic, tmp_path, monkeypa
     assert "put it there, or say --weights PATH (its SHA-256 begins with f37072fd)" in answer.err
     assert answer.err.count("\n") == 1
     assert not list(tmp_path.glob("exp4/*"))
+
+
+def test_train_logs_to_tensorboard_or_says_that_it_cannot(command, synthetic, tmp_path, monkeypatch):
+    arguments = ("train", "--exp", 2, "--data", synthetic.path, "--out", tmp_path, "--seeds", 0, *TINY)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "tensorboard", None)
+        without.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+        answer = command(*arguments, "--log", "tensorboard")
+        assert (answer.code, answer.out) == (2, "")
+        assert "--log tensorboard needs the extra tensorboard" in answer.err
+        assert "pip install tensorboard, or pip install 'fastcifar[tensorboard]'" in answer.err
+        assert not any(tmp_path.iterdir())
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    assert command(*arguments, "--log", "tensorboard").code == 0
+    (run,) = find_runs(tmp_path)
+    assert [path.name.startswith("events.out.tfevents.") for path in (run.path / "tensorboard").iterdir()] == [True]
 
 
 @pytest.mark.parametrize("arguments", [["train"], ["train", "--exp", "two"], ["trian"], ["list", "--colour"]])

@@ -155,6 +155,23 @@ def test_sessions_tell_it_of_their_runs(synthetic, tmp_path, written):
         assert all(math.isfinite(value) for _, _, value in written(directory)["train/loss"])
 
 
+def test_a_session_that_goes_on_tells_every_epoch_once(synthetic, tmp_path, written):
+    class Stopping(Events):
+        def __call__(self, line):
+            super().__call__(line)
+            if line["epoch"] == 2:
+                raise KeyboardInterrupt
+
+    (spec,) = session.plan(2, synthetic, seeds=[0], overrides={"epochs": 4, "batch_size": 32})
+    directory = RunDirectory.of(spec, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        session.run([spec], synthetic, tmp_path, CPU, "none", log=Stopping)
+    assert_told(written(directory), directory.metrics())
+    session.run([spec], synthetic, tmp_path, CPU, "none", log=log_of("tensorboard"))
+    assert len(directory.metrics()) == 4
+    assert_told(written(directory), directory.metrics())
+
+
 def test_a_disk_that_takes_nothing_is_named(directory, tensorboard):
     (directory.path / "tensorboard").write_text("in the way")
     events = Events(SPEC, directory)

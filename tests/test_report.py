@@ -204,10 +204,10 @@ def test_runs_are_listed_as_they_stand(tmp_path):
     directory = RunDirectory.of(SPEC, tmp_path)
     with directory.locked():
         directory.start(SPEC, {})
-        directory.append_metrics({"epoch": 1})
+        directory.append_metrics(line(2.0, 0.1) | {"epoch": 1, "seconds": 1.0})
     row = {"run": SPEC.run_id, "status": "unfinished", "epochs": 1, "accuracy, %": ""}
     assert listing.sections("runs", tmp_path) == {"runs": [row]}
-    directory.finish({"status": "diverged", "val_accuracy": None})
+    directory.finish({"status": "diverged", "epochs": 1, "val_accuracy": None})
     assert listing.sections("runs", tmp_path)["runs"] == [
         row | {"status": "diverged", "accuracy, %": "none (1 diverged)"}
     ]
