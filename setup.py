@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parent
 PACKAGES = {
     "fastcifar": "fastcifar",
     "fastcifar.diagnose": "fastcifar/diagnose",
+    "fastcifar.grid": "fastcifar/grid",
     "fastcifar.models": "fastcifar/models",
+    "fastcifar.packs": "fastcifar/packs",
     "fastcifar.report": "fastcifar/report",
     "fastcifar.sources": "fastcifar/sources",
     "fastcifar.formats": "fastcifar/formats",

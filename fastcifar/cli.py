@@ -15,6 +15,7 @@ import fastcifar
 from fastcifar.browsing import runs
 from fastcifar.diagnose.command import diagnose
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.grid.command import grid
 from fastcifar.predict import predict
 from fastcifar.printing import console as _console
 from fastcifar.printing import say as _say
@@ -186,6 +187,7 @@ def train(
     _show(done, out / f"exp{exp}" / f"{specs[0].label}.png")
 
 
+app.command()(grid)
 app.command()(predict)
 app.command()(runs)
 

@@ -78,6 +78,15 @@ def version(*distributions: str) -> str | None:
     return next((found.version for name in distributions for found in metadata.distributions(name=name)), None)
 
 
+def process_started(pid: int) -> str | None:
+    """When a process of this machine began, in the kernel's ticks; None where there is none (any more), or no /proc.
+
+    Together with its number this names a process: numbers are used again.
+    """
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return None if not fields or fields[0] == "Z" else fields[19]
+
+
 def _read(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()

@@ -1,0 +1,83 @@
+"""A worker: trains one pack after another on its device, and tells what happens."""
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastcifar.dataset import Dataset
+from fastcifar.errors import FastcifarError
+from fastcifar.events import Watcher, log_of
+from fastcifar.grid.events import Began, Done, Ended, Epoch, Event, Job, Said
+from fastcifar.models import MODELS
+from fastcifar.packs.choice import Calibration
+from fastcifar.packs.ways import Outcome, Stopped, train_pack
+from fastcifar.runs import RunDirectory, RunSpec
+from fastcifar.session import device_of, weights_for
+
+CALIBRATION = "calibration.json"  # in the output folder
+
+
+class Worker:
+    """On one device, for one output folder."""
+
+    def __init__(self, dataset: Dataset, out: Path, device: str, log: str = "none", way: str = "auto") -> None:
+        """log: as --log; way: one of packs.ways.WAYS, auto: the fastest by measurement."""
+        self._dataset, self._out, self._device = dataset, out, device_of(device)
+        self._log, self._way = log_of(log), way
+        self._calibration = Calibration(out / CALIBRATION)
+        self.stop = threading.Event()
+        """ends the job in work at its runs' next epochs; those that follow are not begun"""
+
+    def train(self, job: Job, tell: Callable[[Event], None]) -> None:
+        """Train a job's runs, or go on with them; Done is told last, whatever happens."""
+        error = None
+        watchers: dict[RunSpec, Watcher] = {}
+        try:
+            self._train(job, tell, watchers)
+        except Stopped:
+            pass
+        except Exception as caught:  # a worker outlives whatever befalls a pack
+            error = f"{type(caught).__name__}: {caught}"
+        finally:
+            for watcher in watchers.values():
+                watcher.close()
+        tell(Done(job.number, error))
+
+    def _train(self, job: Job, tell: Callable[[Event], None], watchers: dict[RunSpec, Watcher]) -> None:
+        first, device = job.specs[0], self._device
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+
+        def say(text: str) -> None:
+            tell(Said(text))
+
+        way = self._way
+        if way == "auto":
+            way = self._calibration.of(first, self._dataset, device, job.most, say).way
+        tensors = None if first.model in MODELS else weights_for(first.experiment, first.model, job.weights).tensors
+        earlier: dict[RunSpec, int] = {}
+        for spec in job.specs:
+            directory = RunDirectory.of(spec, self._out)
+            watchers[spec], earlier[spec] = self._log(spec, directory), len(directory.metrics())
+
+        def watch(spec: RunSpec, line: Mapping[str, Any]) -> None:
+            watchers[spec](line)
+            tell(Epoch(job.number, spec.run_id, dict(line), line["epoch"] > earlier[spec]))
+            if self.stop.is_set():
+                raise Stopped
+
+        def ended(spec: RunSpec, outcome: Outcome) -> None:
+            if isinstance(outcome, Exception):
+                # what is no message of ours would mean nothing without its kind
+                kind = "" if isinstance(outcome, FastcifarError) else f"{type(outcome).__name__}: "
+                tell(Ended(job.number, spec.run_id, None, f"{kind}{outcome}"))
+            else:
+                tell(Ended(job.number, spec.run_id, outcome, None))
+            if self.stop.is_set():
+                raise Stopped
+
+        tell(Began(job.number, way))
+        train_pack(job.specs, self._dataset, self._out, device, way, watch, ended, say, tensors)

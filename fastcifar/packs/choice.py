@@ -1,0 +1,121 @@
+"""Which way to train packs of a shape, by a measurement of seconds that is kept: never one that is slower than serial."""
+
+import fcntl
+import json
+import statistics
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastcifar import machine
+from fastcifar.atomic import whole
+from fastcifar.dataset import Dataset
+from fastcifar.experiments import PROTOCOLS
+from fastcifar.models import MODELS
+from fastcifar.packs.trial import Trial, run_bytes, trial_of
+from fastcifar.packs.ways import SERIAL, Shape, possible
+from fastcifar.runs import RunSpec
+
+ROUNDS = 3  # of each way, alternated
+HOPELESS = 0.6  # of the fastest's speed: a way that is slower in its first round gets no other
+PAYS = 1.05  # times serial's speed, which another way must have in the median to be chosen
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a shape on a device."""
+
+    way: str
+    """the fastest"""
+    images_per_s: dict[str, float]
+    """of training, all runs of a pack together, by way"""
+    run_bytes: int
+    """of a run's weights, gradients, moments and activations"""
+
+    @property
+    def rate(self) -> float:
+        """images/s of the chosen way."""
+        return self.images_per_s[self.way]
+
+    def why(self) -> str:
+        """The choice, for people."""
+        rates = ", ".join(f"{way} {rate:,.0f}" for way, rate in self.images_per_s.items())
+        return f"{self.way}, by measurement: {rates} images/s"
+
+
+class Calibration:
+    """Measured, by shape and device, kept in a file that may be deleted at any time: then it is measured again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def of(
+        self,
+        spec: RunSpec,
+        dataset: Dataset,
+        device: torch.device,
+        most: int,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> Measured:
+        """For packs of at most ``most`` runs like ``spec``; measured now where it is not known yet, which is said."""
+        shape = shape_of(spec)
+        key = json.dumps([VERSION, shape._asdict(), device_name(device), torch.__version__, most], sort_keys=True)
+        known = self._read().get(key)
+        if known is not None:
+            return Measured(**known)
+        say(f"measuring {shape.model}, batch {shape.batch_size}, {shape.precision} on {device}")
+        measured = measure(spec, dataset, device, most)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path.parent / f".{self.path.name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            known = self._read().get(key)  # the first of two that measure at a time decides for both
+            if known is not None:
+                return Measured(**known)
+            with whole(self.path) as file:
+                file.write_text(json.dumps(self._read() | {key: asdict(measured)}, indent=1), encoding="utf-8")
+        return measured
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            known = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # not measured yet, or damaged: it is made anew
+            return {}
+        return known if isinstance(known, dict) else {}
+
+
+def shape_of(spec: RunSpec) -> Shape:
+    """The shape of a run."""
+    return Shape.of(spec, PROTOCOLS[spec.protocol].recipe(spec.recipe).out_size)
+
+
+def device_name(device: torch.device) -> str:
+    """What a measurement on a device holds for."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{machine.cpu_model()}, {machine.usable_cores()} cores"
+
+
+def measure(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) -> Measured:
+    """Try the ways that are possible, for seconds each, in turns."""
+    if spec.model not in MODELS:  # as expensive as hundreds of the others: a few images must do
+        spec = replace(spec, batch_size=min(4, spec.batch_size), weights="none")
+    with ExitStack() as opened:
+        trials: dict[str, Trial] = {}
+        for way in possible(spec, device) if most > 1 else [SERIAL]:
+            trials[way] = opened.enter_context(trial_of(way, spec, dataset, device, most))
+        rates: dict[str, list[float]] = {way: [] for way in trials}
+        going = list(trials)
+        for round_ in range(ROUNDS):
+            for way in going[round_ % len(going) :] + going[: round_ % len(going)]:
+                rates[way].append(trials[way].rate())
+            fastest = max(rate for found in rates.values() for rate in found)
+            going = [way for way in going if way == SERIAL or max(rates[way]) > HOPELESS * fastest]
+    medians = {way: statistics.median(found) for way, found in rates.items()}
+    best = max(medians, key=lambda way: medians[way])
+    way = best if medians[best] > PAYS * medians[SERIAL] else SERIAL
+    return Measured(way, {way: round(rate, 1) for way, rate in medians.items()}, run_bytes(spec, dataset, device))

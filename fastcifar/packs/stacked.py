@@ -1,0 +1,2 @@
+def can_stack(spec):
+    return None

@@ -1,0 +1,94 @@
+"""Trying a way of training a pack for a moment, on learners of its own: how fast it is, what a run takes."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from time import perf_counter
+
+import torch
+
+from fastcifar import machine
+from fastcifar.compilation import steps_of
+from fastcifar.dataset import Dataset
+from fastcifar.footprint import footprint
+from fastcifar.learner import Learner
+from fastcifar.models import count_parameters
+from fastcifar.packs.training import open_stacked
+from fastcifar.packs.ways import SIDE_BY_SIDE, STACKED, a_thread_each, mode_of
+from fastcifar.runs import RunSpec
+from fastcifar.steps import Captured, Eager
+from fastcifar.train import open_pipelines
+
+SECONDS, MOST_STEPS = 0.4, 100  # of a trial, but one step at least
+STACKED_ON_CPU = 4  # runs in a trial there: more take longer and are no faster
+STATE_BYTES = 16  # of a weight: itself, its gradient, two moments
+
+
+class Trial:
+    """A few runs that train in one of packs.ways.WAYS. A context manager: leaving it gives back what they hold."""
+
+    def __init__(self, train: Callable[[int], int], opened: ExitStack) -> None:
+        """train: does so many steps, and returns the images of all runs together; opened: what is to be closed."""
+        self._train, self._opened, self._steps = train, opened, 1
+
+    def rate(self) -> float:
+        """images/s of all runs together, over about SECONDS."""
+        started = perf_counter()
+        images = self._train(self._steps)
+        seconds = perf_counter() - started
+        self._steps = max(1, min(MOST_STEPS, int(self._steps * SECONDS / seconds)))
+        return images / seconds
+
+    def __enter__(self) -> "Trial":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+
+def trial_of(way: str, spec: RunSpec, dataset: Dataset, device: torch.device, most: int) -> Trial:
+    """A trial of runs like ``spec``, ready to be timed: what is to be compiled has been."""
+    with ExitStack() as opening:
+        train = _trainer(way, spec, dataset, device, most, opening)
+        train(2)
+        return Trial(train, opening.pop_all())
+
+
+def _trainer(
+    way: str, spec: RunSpec, dataset: Dataset, device: torch.device, most: int, opened: ExitStack
+) -> Callable[[int], int]:
+    if way in STACKED:
+        runs = most if device.type == "cuda" else min(most, STACKED_ON_CPU)
+        specs = [spec.with_seed(seed) for seed in range(runs)]
+        together = opened.enter_context(open_stacked(specs, dataset, device, way, mode_of(spec, device)))
+        return lambda steps: sum(together.epoch(1, steps).sizes) * runs
+    if way == SIDE_BY_SIDE:
+        cores = machine.usable_cores()
+        pool = opened.enter_context(ThreadPoolExecutor(cores))
+        with a_thread_each():
+            alone = [_alone(spec.with_seed(seed), dataset, device, opened) for seed in range(cores)]
+
+        def beside(steps: int) -> int:
+            with a_thread_each():  # for this turn alone: other trials take all threads
+                return sum(pool.map(lambda one: sum(one.epoch(1, steps).sizes), alone))
+
+        return beside
+    only = _alone(spec, dataset, device, opened)
+    return lambda steps: sum(only.epoch(1, steps).sizes)
+
+
+def _alone(spec: RunSpec, dataset: Dataset, device: torch.device, opened: ExitStack) -> Eager | Captured:
+    training, validation = open_pipelines(spec, dataset, device)
+    validation.close()
+    opened.enter_context(training)
+    return steps_of(mode_of(spec, device), Learner.new(spec, len(dataset.classes), device), training)
+
+
+def run_bytes(spec: RunSpec, dataset: Dataset, device: torch.device) -> int:
+    """What a run takes of the device's memory: weights, gradients, moments and a batch's activations."""
+    training, validation = open_pipelines(spec, dataset, device)
+    validation.close()
+    with training:
+        learner = Learner.new(spec, len(dataset.classes), device)
+        taken = footprint(learner, next(iter(training.epoch(1))))
+        return taken.activation_bytes + STATE_BYTES * count_parameters(learner.model)
