@@ -125,9 +125,8 @@ def _finish(plan: Any, results: Any, out: Path, as_json: bool) -> None:
     if grouped:
         console().print(results_table(grouped))
     left = f"; {counted(len(results.left), 'run')} left for another time" if results.left else ""
-    say(
-        f"{len(summaries)} of {counted(len(plan.specs), 'run')} finished{left}; look at them: fastcifar runs --out {out}"
-    )
+    finished = f"{len(summaries)} of {counted(len(plan.specs), 'run')} finished{left}"
+    say(f"{finished}; look at them: fastcifar runs --out {out}")
 
 
 def seconds_of(budget: str) -> float:

@@ -21,7 +21,7 @@ RENEWALS = 6  # in that time
 
 
 class Leases:
-    """Those that this process holds in an output folder, renewed by a thread. A context manager: leaving it ends all."""
+    """Those that this process holds in an output folder, renewed by a thread. A context manager: it ends them all."""
 
     def __init__(self, out: Path, expires: float = EXPIRES) -> None:
         self._folder, self._expires = out / "leases", expires

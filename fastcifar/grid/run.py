@@ -163,15 +163,9 @@ def train(asked: Asked, plan: Plan, budget: float | None = None) -> Results:
         if asked.executor == "ray":
             from fastcifar.grid.ray import Cluster
 
+            cuda = asked.device.type == "cuda"
             executor = opened.enter_context(
-                Cluster(
-                    asked.dataset,
-                    asked.out,
-                    asked.address,
-                    cuda=asked.device.type == "cuda",
-                    log=asked.log,
-                    way=asked.way,
-                )  # fmt: skip
+                Cluster(asked.dataset, asked.out, asked.address, cuda=cuda, log=asked.log, way=asked.way)
             )
         else:
             executor = opened.enter_context(Local(asked.dataset, asked.out, asked.devices, asked.log, asked.way))

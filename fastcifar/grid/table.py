@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fastcifar.grid.events import Began, Done, Ended, Epoch, Event, Lost, Ready, Said
+from fastcifar.grid.events import Began, Done, Ended, Epoch, Event, Lost, Said
 from fastcifar.grid.plan import Pack
 from fastcifar.packs.choice import Measured
 from fastcifar.printing import counted, say

@@ -1,4 +1,4 @@
-"""Which way to train packs of a shape, by a measurement of seconds that is kept: never one that is slower than serial."""
+"""Which way to train packs of a shape, by a measurement of seconds that is kept; none that is slower than serial."""
 
 import fcntl
 import json
