@@ -124,8 +124,8 @@ def _finish(plan: Any, results: Any, out: Path, as_json: bool) -> None:
         grouped.setdefault(spec.label, []).append(summary)
     if grouped:
         console().print(results_table(grouped))
-    left = f"; {counted(len(results.left), 'run')} left for another time" if results.left else ""
-    finished = f"{len(summaries)} of {counted(len(plan.specs), 'run')} finished{left}"
+    rest = f"; {counted(len(results.left), 'run')} left for another time" if results.left else ""
+    finished = f"{len(summaries)} of {counted(len(plan.specs), 'run')} finished{rest}"
     say(f"{finished}; look at them: fastcifar runs --out {out}")
 
 

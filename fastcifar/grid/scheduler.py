@@ -59,7 +59,7 @@ class Scheduler:
         weights: str | None = None,
         budget: float | None = None,
     ) -> None:
-        """most: runs of a pack, as its way was measured with; weights: as --weights; budget: seconds until all stops."""
+        """most: runs of a pack, as its way was measured with; weights: as --weights; budget: seconds until all ends."""
         self._executor, self._out, self._leases, self._watch = executor, out, leases, watch
         self._most, self._weights = most, weights
         self._specs = {spec.run_id: spec for pack in packs for spec in pack.specs}
