@@ -110,12 +110,10 @@ class Scheduler:
 
     def _next(self) -> Job | None:
         """The next pack's runs that are neither finished nor anybody else's, their leases taken."""
-        while not self._stopping:
-            if not self._waiting:
-                if not self._elsewhere or time.monotonic() - self._looked < LOOK:
-                    return None
-                self._looked = time.monotonic()
-                self._waiting, self._elsewhere = deque(self._elsewhere), []
+        if not self._waiting and time.monotonic() - self._looked >= LOOK:
+            self._looked = time.monotonic()
+            self._waiting, self._elsewhere = deque(self._elsewhere), []
+        while self._waiting and not self._stopping:
             pack = self._waiting.popleft()
             taken = set(self._leases.take(spec.run_id for spec in pack.specs))
             mine, others = [], []
