@@ -63,6 +63,11 @@ class Learner:
         scaler = torch.amp.GradScaler(device.type, enabled=spec.precision == "float16")
         return cls(spec, model, optimizer, scaler, device)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a step's loss: one number."""
+        return ()
+
     def autocast(self) -> AbstractContextManager[None]:
         """Automatic mixed precision as the spec has it."""
         dtype = PRECISIONS[self.spec.precision]

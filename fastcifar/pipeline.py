@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastcifar.augment import Augment
+from fastcifar.clock import clock_of
 from fastcifar.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.kernels.reference import OUT_DTYPES
 from fastcifar.philox import Stream, key_of, shuffled
+
+P = TypeVar("P", bound="Pipeline")
 
 
 class Batch(NamedTuple):
@@ -121,6 +124,10 @@ class Renderer(ABC):
         """The ids in the order of ``epoch``, (N,) int64 on the device."""
 
     @abstractmethod
+    def clock(self, epoch: int) -> Tensor:
+        """The clock as it stands when ``epoch`` begins, (3,) on the device: `clock.clock_of`."""
+
+    @abstractmethod
     def empty(self, n: int) -> Batch:
         """Memory for a batch of n samples, on the device, not initialised."""
 
@@ -174,6 +181,10 @@ class Pipeline(ABC):
         that is closed. A worker's error is raised here.
         """
 
+    def clock(self, k: int) -> Tensor:
+        """The clock as it stands when epoch k begins, on the request's device: `clock.clock_of`."""
+        return clock_of(self.request.seed, k, self.request.device)
+
     def renderer(self) -> Renderer | None:
         """What makes its batches by launches alone, or None where more is needed."""
         return None
@@ -182,7 +193,7 @@ class Pipeline(ABC):
     def close(self) -> None:
         """Give back threads and memory. May be called again."""
 
-    def __enter__(self) -> "Pipeline":
+    def __enter__(self: P) -> P:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -57,7 +57,7 @@ class RunSpec:
     """what it begins with: published.Weights' identity, or none"""
 
     def __post_init__(self) -> None:
-        for name, low, high in (("lr", 1e-9, 10), ("l2", 0, 10), ("dropout", 0, 0.99), ("epochs", 1, 100_000),
+        for name, low, high in (("lr", 1e-9, 10_000), ("l2", 0, 10), ("dropout", 0, 0.99), ("epochs", 1, 100_000),
                                 ("batch_size", 1, 65_536), ("seed", 0, (1 << 64) - 1)):  # fmt: skip
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name} {getattr(self, name)} is outside [{low:g}, {high:g}]")

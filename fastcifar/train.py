@@ -19,7 +19,7 @@ from fastcifar.learner import Learner, evaluate, mean_loss
 from fastcifar.measure import environment
 from fastcifar.models import MODELS, count_parameters
 from fastcifar.models.pretrained import Pretrained
-from fastcifar.outcome import accuracies, diverged, number, over, summary_of
+from fastcifar.outcome import Lines, accuracies, diverged, number, over, summary_of
 from fastcifar.pipeline import Pipeline, open_pipeline
 from fastcifar.runs import PRECISIONS, RunDirectory, RunSpec
 from fastcifar.steps import Captured, Eager
@@ -82,10 +82,7 @@ def _train(
     team: Team,
 ) -> dict[str, Any]:
     spec, protocol = learner.spec, PROTOCOLS[learner.spec.protocol]
-    checkpoint = directory.load_tensors("checkpoint", learner.device)
-    if checkpoint:
-        learner.restore(*checkpoint)
-    lines = team.first(directory.keep_metrics(learner.epoch))
+    lines = team.first(resume(learner, directory))
     for line in lines:
         watch(line)
     on_cuda = learner.device.type == "cuda"
@@ -98,18 +95,32 @@ def _train(
         line = team.first(_epoch(learner, steps, validation, protocol.batch_mean_loss, team))
         if costs:
             line["peak_share"] = line["images_per_s"] * costs["flops_per_image"] / costs["peak_flops"]
-        lines.append(line)
-        # in this order, a kill between any two leaves what the next session puts right
-        if not diverged(lines) and protocol.keeps(accuracies(lines)):
-            directory.save_tensors("model", learner.model.state_dict(), {"epoch": learner.epoch, "model": spec.model})
-        directory.append_metrics(line)
-        directory.save_tensors("checkpoint", *learner.state())
+        record(learner, directory, lines, line)
         watch(line)
     return {
         **summary_of(spec, lines, count_parameters(learner.model)),
         **costs,
         "peak_device_bytes": torch.cuda.max_memory_reserved(learner.device) if on_cuda else None,
     }
+
+
+def resume(learner: Learner, directory: RunDirectory) -> Lines:
+    """Take up a run where its directory says it was: the lines of its whole epochs."""
+    checkpoint = directory.load_tensors("checkpoint", learner.device)
+    if checkpoint:
+        learner.restore(*checkpoint)
+    return directory.keep_metrics(learner.epoch)
+
+
+def record(learner: Learner, directory: RunDirectory, lines: Lines, line: dict[str, Any]) -> None:
+    """Add an epoch to a run's lines and put it on the disk."""
+    spec, epoch = learner.spec, {"epoch": learner.epoch, "model": learner.spec.model}
+    lines.append(line)
+    # in this order, a kill between any two leaves what the next session puts right
+    if not diverged(lines) and PROTOCOLS[spec.protocol].keeps(accuracies(lines)):
+        directory.save_tensors("model", learner.model.state_dict(), epoch)
+    directory.append_metrics(line)
+    directory.save_tensors("checkpoint", *learner.state())
 
 
 def _costs(learner: Learner, training: Pipeline) -> dict[str, Any]:
@@ -132,6 +143,15 @@ def open_pipelines(
     """The training batches of a run, or a process's share of them, and the validation batches, as its protocol has
     them.
     """
+    training, validation = requests(spec, device, team)
+    return (
+        open_pipeline(spec.pipeline, dataset, **training),
+        open_pipeline(spec.pipeline, dataset, **validation),
+    )
+
+
+def requests(spec: RunSpec, device: torch.device, team: Team = Team()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `open_pipelines` asks for, as `open_pipeline` takes it."""
     protocol = PROTOCOLS[spec.protocol]
     augment = protocol.recipe(spec.recipe)
     shared = {
@@ -140,19 +160,20 @@ def open_pipelines(
         "dtype": PRECISIONS[spec.precision],
         "split_seed": spec.seed if protocol.split_by_seed else None,
     }
-    training = open_pipeline(
-        spec.pipeline, dataset, split="training", augment=augment, batch_size=spec.batch_size,
-        shard=(team.rank, team.size), **shared,
-    )  # fmt: skip
-    validation = open_pipeline(
-        spec.pipeline,
-        dataset,
-        split="validation",
-        augment=augment if protocol.augment_validation else augment.still(),
-        # a large network on large images takes no more than in training
-        batch_size=EVALUATION_BATCH if spec.model in MODELS and not protocol.batch_mean_loss else spec.batch_size,
+    training = {
         **shared,
-    )
+        "split": "training",
+        "augment": augment,
+        "batch_size": spec.batch_size,
+        "shard": (team.rank, team.size),
+    }
+    validation = {
+        **shared,
+        "split": "validation",
+        "augment": augment if protocol.augment_validation else augment.still(),
+        # a large network on large images takes no more than in training
+        "batch_size": EVALUATION_BATCH if spec.model in MODELS and not protocol.batch_mean_loss else spec.batch_size,
+    }
     return training, validation
 
 

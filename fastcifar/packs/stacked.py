@@ -1,2 +1,196 @@
-def can_stack(spec):
+"""Several runs' networks as one, derived from the plain modules by vmap; nothing of a run depends on another.
+
+Shape suffixes: R runs, G groups of runs that see the same batches, B batch, C classes.
+"""
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.functional import cross_entropy
+
+from fastcifar.errors import UsageError
+from fastcifar.learner import Learner, mean_loss
+from fastcifar.models import MODELS
+from fastcifar.models.noise import Dropout, Noise
+from fastcifar.packs.convolution import WAYS, convolving
+from fastcifar.packs.masks import Masks, units_of
+from fastcifar.pipeline import Batch
+from fastcifar.runs import RunSpec
+
+
+def can_stack(spec: RunSpec) -> str | None:
+    """Why a run cannot be one of a stack, and the cure; None where it can."""
+    if spec.model not in MODELS:
+        return f"{spec.model} is not one of {', '.join(MODELS)}; its runs train one after another"
+    if spec.precision == "float16":
+        return "in float16 each run scales its gradients by a factor of its own; choose --set precision=bfloat16"
     return None
+
+
+def alike(spec: RunSpec) -> tuple[Any, ...]:
+    """What runs of one stack have in common; image size and number of classes follow from it."""
+    return spec.model, spec.batch_size, spec.protocol, spec.precision, spec.pipeline, spec.dataset
+
+
+class Stacked:
+    """The learners' networks with a leading run dimension. Each keeps its parameters, which become views of the
+    stacks, its Adam and its state: what is done to a learner between steps is done to its share of the stack.
+    """
+
+    def __init__(self, learners: Sequence[Learner], which: Sequence[int], way: str = WAYS[0]) -> None:
+        """which: each learner's group, a row of the batches. way: how convolutions run, one of `convolution.WAYS`.
+
+        Raises UsageError for runs that cannot be stacked.
+        """
+        for learner in learners:
+            reason = can_stack(learner.spec)
+            if reason is not None:
+                raise UsageError(f"{learner.spec.label} cannot train in a stack: {reason}")
+            if alike(learner.spec) != alike(learners[0].spec):
+                raise UsageError(
+                    f"{learner.spec.label} and {learners[0].spec.label} cannot train in one stack: runs of one have "
+                    "model, batch size, protocol, precision, pipeline and dataset in common"
+                )
+        self._learners, self._which = list(learners), list(which)
+        self._first = learners[0]
+        self.spec, self.device, self.shape = self._first.spec, self._first.device, (len(learners),)
+        self.network: Any = self  # not None: its steps want a clock
+        self._groups = max(which) + 1
+        # a run of its own for each group needs no copies of what they see
+        self._rows = None if self._which == list(range(self._groups)) else torch.tensor(which, device=self.device)
+        self._parameters = [list(learner.model.parameters()) for learner in learners]
+        names = [name for name, _ in self._first.model.named_parameters()]
+        self._stacks = {
+            name: _stack(list(same)) for name, same in zip(names, zip(*self._parameters, strict=True), strict=True)
+        }
+        self._skeleton = convolving(deepcopy(self._first.model).to("meta"), way)
+        self._dropped = self._probabilities()
+        self._units = units_of(self._skeleton)
+
+    def _probabilities(self) -> dict[int, list[float]]:
+        """By layer, each run's probability; without the layers that nobody drops anything of, which are switched off
+        in the skeleton, as the others are switched on.
+        """
+        by_run = [
+            {module.layer: module.p for module in learner.model.modules() if isinstance(module, Dropout)}
+            for learner in self._learners
+        ]
+        dropped = {layer: [run[layer] for run in by_run] for layer in by_run[0] if any(run[layer] for run in by_run)}
+        for module in self._skeleton.modules():
+            if isinstance(module, Dropout):
+                module.p = max(dropped.get(module.layer, [0.0]))
+        return dropped
+
+    def step(self, batch: Batch, clock: Tensor | None = None, weight: float = 1.0) -> Tensor:
+        """A step of Adam for each run; its batch's mean loss (R,), on the device.
+
+        batch: images (G, B, 3, S, S), labels and ids (G, B). clock: (G, 3), where seeds and epochs are read. weight: 1.
+        """
+        assert clock is not None
+        assert weight == 1
+        masks = self._masks(clock, batch.ids)
+        with self._first.autocast():
+            # what all runs see stays one
+            images = batch.images if self._groups == 1 else self._by_run(batch.images)
+            logits_RBC = self._forward(images, masks)
+        losses_R = self._losses(logits_RBC, batch.labels)
+        losses_R.sum().backward()  # a run's gradients are of its own loss alone
+        for n, stack in enumerate(self._stacks.values()):
+            assert stack.grad is not None
+            for parameters, gradient in zip(self._parameters, stack.grad.unbind(), strict=True):
+                parameters[n].grad = gradient
+            stack.grad = None
+        for learner in self._learners:
+            learner.optimizer.step()
+            learner.optimizer.zero_grad()
+        return losses_R.detach()
+
+    @torch.inference_mode()
+    def evaluate(self, batches: Iterator[Batch], which: Sequence[int], means: bool) -> list[tuple[float, float]]:
+        """`learner.evaluate` of each run; which: its row of these batches."""
+        losses: list[Tensor] = []
+        sizes: list[int] = []
+        right = torch.zeros(self.shape, dtype=torch.int64, device=self.device)
+        rows = torch.tensor(which, device=self.device)
+        for images, labels, _ in batches:
+            with self._first.autocast():
+                logits_RBC = self._forward(images if len(images) == 1 else images[rows], {})
+            labels_RB = labels[rows]
+            losses.append(_means(logits_RBC, labels_RB))
+            sizes.append(labels.shape[-1])
+            right += (logits_RBC.argmax(2) == labels_RB).sum(1)
+        by_run = torch.stack(losses).T.cpu()
+        return [
+            (mean_loss(each, sizes, means), count / sum(sizes))
+            for each, count in zip(by_run, right.tolist(), strict=True)
+        ]
+
+    def snapshot(self) -> tuple[list[Any], list[Any]]:
+        """Copies of all learners' `Learner.state`."""
+        tensors, notes = zip(*(learner.snapshot() for learner in self._learners), strict=True)
+        return list(tensors), list(notes)
+
+    def restore(self, tensors: list[Any], note: list[Any]) -> None:
+        """Take up what ``snapshot`` gave, in the memory there is."""
+        for learner, *state in zip(self._learners, tensors, note, strict=True):
+            learner.restore(*state)
+
+    def _forward(self, images: Tensor, masks: dict[int, Tensor]) -> Tensor:
+        """(R, B, C). images: (1, B, ...) where all runs see the same, else (R, B, ...)."""
+        one = len(images) == 1
+
+        def forward(parameters: dict[str, Tensor], images: Tensor, masks: dict[int, Tensor]) -> Any:
+            return functional_call(self._skeleton, parameters, (images, Masks(masks) if masks else None))
+
+        # what all share has no run dimension: vmap then makes one wide product of it
+        over = (0, None if one else 0, dict.fromkeys(masks, 0))
+        logits: Tensor = vmap(forward, in_dims=over)(self._stacks, images[0] if one else images, masks)
+        return logits
+
+    def _losses(self, logits_RBC: Tensor, labels: Tensor) -> Tensor:
+        return _means(logits_RBC, self._by_run(labels))
+
+    def _by_run(self, values: Tensor) -> Tensor:
+        """What groups see, (G, ...), as what runs see, (R, ...)."""
+        return values if self._rows is None else values[self._rows]
+
+    def _masks(self, clock: Tensor, ids: Tensor) -> dict[int, Tensor]:
+        """By layer, what to multiply its activations with: (R, B, units), where a run without dropout has ones."""
+        noises = [Noise(*of) for of in zip(clock, ids, strict=True)]
+        masks = {}
+        for layer, probabilities in self._dropped.items():
+            made: dict[tuple[int, float], Tensor] = {}
+            for group, p in zip(self._which, probabilities, strict=True):
+                if (group, p) not in made:
+                    units = self._units[layer]
+                    made[group, p] = (
+                        noises[group].kept(p, layer, units)
+                        if p
+                        else torch.ones((len(ids[0]), units), device=ids.device)
+                    )
+            masks[layer] = torch.stack([made[key] for key in zip(self._which, probabilities, strict=True)])
+        return masks
+
+
+def _stack(parameters: list[nn.Parameter]) -> Tensor:
+    """(R, ...): a leaf of which the parameters are views from now on, each with the strides it had.
+
+    The same strides as those of Adam's moments: fused, it goes through all of them as they lie in memory.
+    """
+    first = parameters[0]
+    stack = torch.empty_strided(
+        (len(parameters), *first.shape), (first.numel(), *first.stride()), dtype=first.dtype, device=first.device
+    )
+    for parameter, own in zip(parameters, stack, strict=True):
+        own.copy_(parameter.detach())
+        parameter.data = own
+    return stack.requires_grad_()
+
+
+def _means(logits_RBC: Tensor, labels_RB: Tensor) -> Tensor:
+    each = cross_entropy(logits_RBC.float().flatten(0, 1), labels_RB.flatten(), reduction="none")
+    return each.view(labels_RB.shape).mean(1)

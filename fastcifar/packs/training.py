@@ -1,6 +1,222 @@
-def train_stacked(*a):
-    raise NotImplementedError
+"""Training a stack of runs: epochs, validation, and each run's own end, kept weights and going on."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from fastcifar.dataset import Dataset
+from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.experiments import PROTOCOLS
+from fastcifar.learner import Learner, mean_loss
+from fastcifar.models import count_parameters
+from fastcifar.outcome import Lines, number, over, summary_of
+from fastcifar.packs.feed import Feed
+from fastcifar.packs.stacked import Stacked
+from fastcifar.runs import RunDirectory, RunSpec
+from fastcifar.steps import Captured, Eager
+from fastcifar.train import context, record, requests, resume
+
+Watch = Callable[[RunSpec, Mapping[str, Any]], None]
+Told = Callable[[RunSpec, dict[str, Any] | Exception], None]
+NO_MEMORY = ("can't allocate memory", "not enough memory")  # what torch's allocator for the CPU says
 
 
-def open_stacked(*a):
-    raise NotImplementedError
+@dataclass
+class Member:
+    """A run of a stack."""
+
+    learner: Learner
+    directory: RunDirectory
+    lines: Lines
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.learner.spec
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What all runs of a stack are trained with."""
+
+    dataset: Dataset
+    device: torch.device
+    way: str
+    mode: str
+    watch: Watch
+    ended: Told
+    say: Callable[[str], None]
+
+
+def train_stacked(
+    specs: Sequence[RunSpec],
+    dataset: Dataset,
+    out: Path,
+    device: torch.device,
+    way: str,
+    watch: Watch,
+    ended: Told,
+    say: Callable[[str], None] = lambda text: None,
+    mode: str = "none",
+) -> None:
+    """Train runs of one shape as one program, or go on with them, each in its directory under ``out``.
+
+    way: one of `convolution.WAYS`. mode: graph, on CUDA, or none. watch, ended: as `ways.train_pack`'s.
+    Each run ends as it would alone, and then leaves the stack. Where memory is short, halves train one after another.
+    """
+    packing = Packing(dataset, device, way, mode, watch, ended, say)
+    with contextlib.ExitStack() as locks:
+        unfinished = []
+        for spec in specs:
+            directory = RunDirectory.of(spec, out)
+            try:
+                if spec.dataset != dataset.sha256:
+                    raise UsageError(f"the run is of dataset {spec.dataset[:12]}, not {dataset.sha256[:12]}")
+                locks.enter_context(directory.locked())
+                summary = directory.summary()
+            except FastcifarError as error:
+                ended(spec, error)
+                continue
+            if summary is None:
+                unfinished.append((spec, directory))
+            else:
+                ended(spec, summary)
+        if unfinished:
+            _within_memory(unfinished, packing, say_earlier=True)
+
+
+def _within_memory(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packing, say_earlier: bool) -> None:
+    """Train runs as one stack, or as halves of it where that takes too much memory."""
+    try:
+        _train(runs, packing, say_earlier)
+        return
+    except RuntimeError as error:
+        if not _is_shortage(error):
+            raise
+        reason = str(error).strip().splitlines()[0]
+    if packing.device.type == "cuda":
+        torch.cuda.empty_cache()
+    going = [(spec, directory) for spec, directory in runs if directory.summary() is None]
+    if len(going) == 1:
+        spec, _ = going[0]
+        packing.ended(
+            spec,
+            FastcifarError(
+                f"{packing.device} has no memory for {spec.label}, not even alone ({reason}); choose a smaller batch, "
+                "--set batch_size, or stop what else takes it"
+            ),
+        )
+        return
+    half = -(-len(going) // 2)
+    packing.say(
+        f"{len(going)} runs of {going[0][0].model} do not fit on {packing.device} together: now {half} at a time"
+    )
+    for part in (going[:half], going[half:]):
+        if part:
+            _within_memory(part, packing, say_earlier=False)
+
+
+def _is_shortage(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in NO_MEMORY)
+
+
+def _train(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packing, say_earlier: bool) -> None:
+    members = [member for member in (_opened(*run, packing, say_earlier) for run in runs) if member is not None]
+    members = [member for member in members if not _finished(member, packing)]
+    if not members:
+        return
+    asked = [requests(member.spec, packing.device) for member in members]
+    behind = [member.learner.epoch for member in members]
+    pipeline, dataset = members[0].spec.pipeline, packing.dataset
+    with (
+        Feed.open(pipeline, dataset, [training for training, _ in asked], behind) as training,
+        Feed.open(pipeline, dataset, [validation for _, validation in asked], behind) as validation,
+    ):
+        epoch = 0
+        while members:
+            stack = Stacked([member.learner for member in members], training.which, packing.way)
+            steps = _steps(stack, training, packing.mode)
+            staying = members
+            while len(staying) == len(members):
+                epoch += 1
+                _epoch(epoch, members, stack, steps, validation, packing)
+                staying = [member for member in members if not _finished(member, packing)]
+            places = [n for n, member in enumerate(members) if member in staying]
+            members = staying
+            training.keep(places)
+            validation.keep(places)
+
+
+def _opened(spec: RunSpec, directory: RunDirectory, packing: Packing, say_earlier: bool) -> Member | None:
+    """A run where it was; None, which is told, where its directory is damaged."""
+    try:
+        learner = Learner.new(spec, len(packing.dataset.classes), packing.device)
+        directory.start(spec, context(packing.dataset, packing.device, packing.way))
+        member = Member(learner, directory, resume(learner, directory))
+    except FastcifarError as error:
+        packing.ended(spec, error)
+        return None
+    if say_earlier:
+        for line in member.lines:
+            packing.watch(spec, line)
+    return member
+
+
+def _steps(stack: Stacked, training: Feed, mode: str) -> Eager | Captured:
+    renderer = training.renderer() if mode == "graph" else None
+    return Eager(stack, training) if renderer is None else Captured(stack, renderer)
+
+
+def _epoch(
+    k: int, members: Sequence[Member], stack: Stacked, steps: Eager | Captured, validation: Feed, packing: Packing
+) -> None:
+    """The pack's k-th epoch: a line for each run, on the disk."""
+    started, runs = perf_counter(), len(members)
+    means = PROTOCOLS[members[0].spec.protocol].batch_mean_loss
+    trained = steps.epoch(k)
+    validated = stack.evaluate(validation.epoch(k), validation.which, means)
+    seconds = (perf_counter() - started) / runs
+    for n, (member, (val_loss, val_accuracy)) in enumerate(zip(members, validated, strict=True)):
+        member.learner.epoch += 1
+        line = {
+            "epoch": member.learner.epoch,
+            "train_loss": number(mean_loss(trained.losses[:, n], trained.sizes, means)),
+            "val_loss": number(val_loss),
+            "val_accuracy": val_accuracy if math.isfinite(val_loss) else None,
+            "seconds": seconds,
+            "images_per_s": runs * sum(trained.sizes) / trained.seconds,
+            "stall": trained.waited / trained.seconds,
+        }
+        record(member.learner, member.directory, member.lines, line)
+    for member in members:  # all are on the disk by now, should a watch end the training
+        packing.watch(member.spec, member.lines[-1])
+
+
+def _finished(member: Member, packing: Packing) -> bool:
+    """Whether a run is over; then it is written down as such, and told."""
+    if not over(member.spec, member.lines):
+        return False
+    on_cuda = packing.device.type == "cuda"
+    summary = summary_of(member.spec, member.lines, count_parameters(member.learner.model)) | {
+        "mode": packing.way,
+        "peak_device_bytes": torch.cuda.max_memory_reserved(packing.device) if on_cuda else None,
+    }
+    member.directory.finish(summary)
+    packing.ended(member.spec, summary)
+    return True
+
+
+@contextlib.contextmanager
+def open_stacked(
+    specs: Sequence[RunSpec], dataset: Dataset, device: torch.device, way: str, mode: str = "none"
+) -> Iterator[Eager | Captured]:
+    """The steps of a stack of new runs, for a trial: nothing is validated or kept."""
+    learners = [Learner.new(spec, len(dataset.classes), device) for spec in specs]
+    asked = [requests(spec, device)[0] for spec in specs]
+    with Feed.open(specs[0].pipeline, dataset, asked, [0] * len(specs)) as training:
+        yield _steps(Stacked(learners, training.which, way), training, mode)

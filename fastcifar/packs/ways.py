@@ -13,12 +13,13 @@ from fastcifar import machine
 from fastcifar.dataset import Dataset
 from fastcifar.errors import FastcifarError
 from fastcifar.heads import can_be_cached, train_heads
+from fastcifar.packs import convolution
 from fastcifar.packs.stacked import can_stack
 from fastcifar.packs.training import train_stacked
 from fastcifar.runs import RunSpec
 from fastcifar.train import train
 
-SERIAL, SIDE_BY_SIDE, STACKED = "serial", "side-by-side", ("grouped", "im2col")
+SERIAL, SIDE_BY_SIDE, STACKED = "serial", "side-by-side", convolution.WAYS
 WAYS = (SERIAL, SIDE_BY_SIDE, *STACKED)
 """serial: one run after another, each on the whole device; side-by-side: on the CPU, a run a core; grouped, im2col: one
 program with a leading run dimension, its convolutions grouped, or products of matrices"""
@@ -61,7 +62,6 @@ def possible(spec: RunSpec, device: torch.device) -> list[str]:
         return ways
     if device.type == "cpu" and machine.usable_cores() > 1:
         ways.append(SIDE_BY_SIDE)
-    return ways
     return [*ways, *(STACKED if spec.model == "cnn" else STACKED[:1])]  # others have no convolutions
 
 

@@ -36,7 +36,7 @@ class OnDevice(Renderer):
     def epoch(self, k: int) -> Iterator[Batch]:
         """The batches of epoch k, several of a launch as long as they are small."""
         request, size = self._request, self._request.share
-        order, clock = self.order(k), clock_of(request.seed, k, request.device)
+        order, clock = self.order(k), self.clock(k)
         images = min(len(order), request.batches() * size)
         image_bytes = 3 * request.augment.out_size**2 * request.dtype.itemsize
         together = max(1, LAUNCH_BYTES // (size * image_bytes)) * size
@@ -55,6 +55,10 @@ class OnDevice(Renderer):
         high, low, _, _ = rounds((self._ids, epoch, int(Stream.ORDER), 0), key_of(self._request.seed))
         # as an unsigned number of 64 bits would be sorted
         return self._ids[torch.argsort(((high - (1 << 31)) << 32) | low, stable=True)]
+
+    def clock(self, epoch: int) -> Tensor:
+        """The request's clock when ``epoch`` begins."""
+        return clock_of(self._request.seed, epoch, self._request.device)
 
     def empty(self, n: int) -> Batch:
         """A batch of n samples, not initialised."""

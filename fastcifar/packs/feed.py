@@ -1,0 +1,122 @@
+"""What a pack's runs see: each its own batches, of which those that are the same are made once.
+
+Shape suffixes: G groups of runs that see the same batches, B batch.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastcifar.dataset import Dataset
+from fastcifar.pipeline import Batch, Pipeline, Renderer, Request, open_pipeline
+
+
+@dataclass(frozen=True)
+class Source:
+    """The batches of a group of runs, which had ``start`` epochs behind them when the pack began."""
+
+    pipeline: Pipeline
+    start: int
+
+
+class Feed(Pipeline):
+    """Batches of all groups, in step: images (G, B, 3, S, S), labels and ids (G, B). ``which``: each run's group.
+
+    Epochs are the pack's: epoch k is each run's k-th since the pack began.
+    """
+
+    def __init__(self, sources: Sequence[Source], which: Sequence[int]) -> None:
+        super().__init__(sources[0].pipeline.request)
+        self._sources, self.which = list(sources), list(which)
+
+    @classmethod
+    def open(cls, name: str, dataset: Dataset, asked: Sequence[Mapping[str, Any]], behind: Sequence[int]) -> "Feed":
+        """Pipelines by name for what the runs ask for, as `open_pipeline` takes it; behind: each run's epochs so far.
+
+        Raises as `open_pipeline`.
+        """
+        opened: dict[tuple[Any, ...], Source] = {}
+        keys = [_key(Request(dataset, **request), epochs) for request, epochs in zip(asked, behind, strict=True)]
+        with contextlib.ExitStack() as undo:
+            for key, request, epochs in zip(keys, asked, behind, strict=True):
+                if key not in opened:
+                    pipeline = undo.enter_context(open_pipeline(name, dataset, **request))
+                    opened[key] = Source(pipeline, epochs)
+            undo.pop_all()
+        places = list(opened)
+        return cls(list(opened.values()), [places.index(key) for key in keys])
+
+    def keep(self, runs: Sequence[int]) -> None:
+        """Go on for these of the runs alone, by their places so far."""
+        groups = sorted({self.which[run] for run in runs})
+        for group, source in enumerate(self._sources):
+            if group not in groups:
+                source.pipeline.close()
+        self._sources = [self._sources[group] for group in groups]
+        self.which = [groups.index(self.which[run]) for run in runs]
+        if self._sources:
+            self.request = self._sources[0].pipeline.request
+
+    def epoch(self, k: int) -> Iterator[Batch]:
+        streams = [source.pipeline.epoch(source.start + k) for source in self._sources]
+        for batches in zip(*streams, strict=True):
+            yield stacked(batches)
+
+    def clock(self, k: int) -> Tensor:
+        """(G, 3): each group's clock at the beginning of the pack's epoch k."""
+        return torch.stack([source.pipeline.clock(source.start + k) for source in self._sources])
+
+    def renderer(self) -> Renderer | None:
+        renderers = [source.pipeline.renderer() for source in self._sources]
+        known = [renderer for renderer in renderers if renderer is not None]
+        if len(known) < len(renderers):
+            return None
+        return Renderers(known, [source.start for source in self._sources])
+
+    def close(self) -> None:
+        for source in self._sources:
+            source.pipeline.close()
+
+
+class Renderers(Renderer):
+    """Those of all groups; what they make has a leading dimension G, and so have orders and clocks."""
+
+    def __init__(self, renderers: Sequence[Renderer], starts: Sequence[int]) -> None:
+        """starts: the epochs that each group has behind it before the pack's first."""
+        self._renderers, self._starts = list(renderers), list(starts)
+
+    def order(self, epoch: int) -> Tensor:
+        return torch.stack([renderer.order(start + epoch) for renderer, start in self._each()])
+
+    def clock(self, epoch: int) -> Tensor:
+        return torch.stack([renderer.clock(start + epoch) for renderer, start in self._each()])
+
+    def empty(self, n: int) -> Batch:
+        return stacked([renderer.empty(n) for renderer in self._renderers])
+
+    def render(self, order: Tensor, clock: Tensor, out: Batch) -> None:
+        for renderer, *own in zip(self._renderers, order, clock, *out, strict=True):
+            renderer.render(own[0], own[1], Batch(*own[2:]))
+
+    def _each(self) -> Iterator[tuple[Renderer, int]]:
+        return zip(self._renderers, self._starts, strict=True)
+
+
+def stacked(batches: Sequence[Batch]) -> Batch:
+    """Batches with a leading dimension, in the memory there is where it is one; images stay channels_last."""
+    if len(batches) == 1:
+        return Batch(*(part[None] for part in batches[0]))
+    images = torch.stack([batch.images.permute(0, 2, 3, 1) for batch in batches]).permute(0, 1, 4, 2, 3)
+    labels, ids = (torch.stack(parts) for parts in list(zip(*batches, strict=True))[1:])
+    return Batch(images, labels, ids)
+
+
+def _key(request: Request, epochs: int) -> tuple[Any, ...]:
+    """The same for runs whose batches are the same, whatever the epoch they are at. Of one dataset."""
+    given = [getattr(request, field.name) for field in fields(request) if field.name not in ("dataset", "seed")]
+    drawn = (request.seed, epochs) if request.shuffles or request.augment.random else ()
+    return (*given, *drawn)
