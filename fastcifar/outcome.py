@@ -8,6 +8,8 @@ from fastcifar.experiments import PROTOCOLS, Protocol
 from fastcifar.runs import TIMING, RunSpec
 
 Lines = list[dict[str, Any]]
+LARGEST_LOSS = 1e6
+"""Of an epoch, nats: a mean cross-entropy above it is a divergence, as guessing among n classes has only ln n."""
 
 
 def number(value: float) -> float | None:
@@ -21,8 +23,9 @@ def accuracies(lines: Lines) -> list[float]:
 
 
 def diverged(lines: Lines) -> bool:
-    """Whether the last epoch's losses are no numbers any more."""
-    return bool(lines) and (lines[-1]["train_loss"] is None or lines[-1]["val_loss"] is None)
+    """Whether the last epoch's losses are no numbers any more, or above LARGEST_LOSS."""
+    losses = [lines[-1][key] for key in ("train_loss", "val_loss")] if lines else []
+    return any(loss is None or loss > LARGEST_LOSS for loss in losses)
 
 
 def over(spec: RunSpec, lines: Lines) -> bool:

@@ -22,6 +22,7 @@ from fastcifar.experiments import SEEDS, experiment
 from fastcifar.heads import can_be_cached, train_heads
 from fastcifar.models.pretrained import TIMM, is_pretrained, preprocessing
 from fastcifar.models.published import NONE, Weights, weights_of
+from fastcifar.outcome import diverged
 from fastcifar.pipeline import pipeline_names
 from fastcifar.report.curves import curves
 from fastcifar.runs import RunDirectory, RunSpec
@@ -178,7 +179,7 @@ def _together(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
 
 
 def _news(line: Mapping[str, Any]) -> str:
-    accuracy = "diverged" if line["val_accuracy"] is None else f"{100 * line['val_accuracy']:.2f} %"
+    accuracy = "diverged" if diverged([dict(line)]) else f"{100 * line['val_accuracy']:.2f} %"
     share = f", {100 * line['peak_share']:.0f} % of the peak" if "peak_share" in line else ""
     return f"{accuracy}  {line['images_per_s']:,.0f} images/s{share}"
 

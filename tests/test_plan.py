@@ -48,7 +48,7 @@ def test_only_chooses_and_set_replaces():
 
 
 def test_nothing_left_is_said():
-    with pytest.raises(UsageError, match="no configuration fits --only lr=0.3"):
+    with pytest.raises(UsageError, match=r"no configuration fits --only lr=0\.3"):
         runs(2, only={"lr": [0.3]})
     with pytest.raises(UsageError, match="did you mean recipe"):
         runs(2, only={"recipes": ["none"]})

@@ -1,6 +1,7 @@
 """The scheduler alone, on an executor that is told what to say: nothing is lost, trained twice or forgotten."""
 
 from collections import deque
+from itertools import chain
 from types import SimpleNamespace
 
 import pytest
@@ -64,7 +65,7 @@ def scheduled(packs, out, play, **options):
 
 def test_every_run_is_trained_once(packs, tmp_path):
     results, executor = scheduled(packs, tmp_path, lambda job: finish(job, tmp_path))
-    assert sorted(sum(executor.trained, [])) == sorted(spec.run_id for pack in packs for spec in pack.specs)
+    assert sorted(chain.from_iterable(executor.trained)) == sorted(spec.run_id for pack in packs for spec in pack.specs)
     assert len(results.finished) == 6
     assert not results.failed
     assert not results.left
@@ -83,7 +84,7 @@ def test_a_run_that_fails_is_written_down_and_its_neighbours_go_on(packs, tmp_pa
     assert results.failed == {bad.run_id: "the disk is full"}
     assert len(results.finished) == 5
     assert RunDirectory.of(bad, tmp_path).failure() == "the disk is full"
-    again, executor = scheduled(packs[:1], tmp_path, lambda job: finish(job, tmp_path))
+    again, _ = scheduled(packs[:1], tmp_path, lambda job: finish(job, tmp_path))
     assert not again.failed
     assert RunDirectory.of(bad, tmp_path).failure() is None, "taken back as it is tried again"
 
@@ -147,7 +148,7 @@ def test_runs_of_another_process_are_waited_for_and_taken_as_they_are(packs, tmp
         executor.event = event
         with Leases(tmp_path) as leases:
             results = Scheduler(packs, executor, tmp_path, leases).run()
-    assert theirs.run_id not in sum(executor.trained, [])
+    assert theirs.run_id not in chain.from_iterable(executor.trained)
     assert results.finished[theirs.run_id]["epochs"] == 7
     assert len(results.finished) == 6
 

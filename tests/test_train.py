@@ -23,6 +23,7 @@ from fastcifar.experiments import PROTOCOLS
 from fastcifar.learner import Learner, mean_loss
 from fastcifar.models import build
 from fastcifar.models.noise import Noise
+from fastcifar.outcome import LARGEST_LOSS, diverged
 from fastcifar.philox import Stream, shuffled
 from fastcifar.pipeline import Batch
 from fastcifar.runs import TIMING, RunDirectory, RunSpec
@@ -361,6 +362,24 @@ def test_a_run_that_diverges_is_said_to(synthetic, tmp_path):
         text = (directory / name).read_text()
         assert "NaN" not in text
         assert "Infinity" not in text
+
+
+@pytest.mark.parametrize(
+    ("training", "validation", "expected"),
+    [
+        (2.3, 2.3, False),
+        (LARGEST_LOSS, LARGEST_LOSS, False),
+        (1.01 * LARGEST_LOSS, 2.3, True),
+        (2.3, 1.01 * LARGEST_LOSS, True),
+        (None, 2.3, True),
+        (2.3, None, True),
+    ],
+)
+def test_what_counts_as_divergence(training, validation, expected):
+    better, last = {"train_loss": 2.0, "val_loss": 2.0}, {"train_loss": training, "val_loss": validation}
+    assert diverged([better, last]) is expected
+    assert not diverged([last, better])
+    assert not diverged([])
 
 
 @pytest.mark.parametrize("at", [1, 3])
