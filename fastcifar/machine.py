@@ -12,13 +12,23 @@ from pathlib import Path
 # of an allocation that is a mapping of its own, given back at once. Both are more than a step of training needs.
 GLIBC_THRESHOLDS = {-1: 2**31 - 1, -3: 2**30}
 CHECKOUT = Path(__file__).resolve().parent.parent
+_most_cores: int | None = None  # of this process, where it was told to keep to so many
 
 
 def usable_cores() -> int:
-    """CPU cores this process may keep busy: its affinity, cut to its control group's quota; at least 1."""
+    """CPU cores this process may keep busy: its affinity, cut to its control group's quota and to `keep_to_cores`; at
+    least 1.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = min(cores, _most_cores or cores)
     quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
     return max(1, min(cores, int(quota) // int(period))) if quota.isdigit() else cores
+
+
+def keep_to_cores(count: int) -> None:
+    """Have this process use no more cores than so many, for as long as it lives: those that a scheduler lent it."""
+    global _most_cores
+    _most_cores = count
 
 
 def memory_bytes() -> int:

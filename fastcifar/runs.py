@@ -279,6 +279,12 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         for name in sorted(contents, key=lambda name: name == "summary.json"):
             self._write(Path(name).name, contents[name])
+        if "summary.json" in contents:
+            (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+
+    def files(self) -> list[Path]:
+        """What is there of the run, without what is only for this machine: locks, and files that are being written."""
+        return sorted(file for file in self.path.glob("[!.]*") if file.is_file() and file.name != "lock")
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, which makes the run finished, and drop the checkpoint."""

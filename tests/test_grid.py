@@ -128,7 +128,7 @@ def test_a_worker_that_is_killed_is_replaced(digits, tmp_path, whole):
 def test_what_failed_is_said_and_tried_again(digits, tmp_path, whole):
     out = prepared(tmp_path / "runs", whole)
     name = next(iter(whole[1]))
-    in_the_way = out / "exp2" / name / "run.json"
+    in_the_way = out / "exp2" / name / "metrics.jsonl"
     in_the_way.mkdir(parents=True)
     code, told, err = grid(digits, out)
     assert code == 1

@@ -359,7 +359,7 @@ def test_a_watch_can_stop_a_pack_in_any_way(synthetic, tmp_path, way):
 
 def test_a_run_that_fails_leaves_the_others_alone(synthetic, tmp_path, monkeypatch):
     specs = some_specs(synthetic, "cnn", 13, 3)
-    (tmp_path / "exp2" / specs[1].run_id / "run.json").mkdir(parents=True)
+    (tmp_path / "exp2" / specs[1].run_id / "metrics.jsonl").mkdir(parents=True)
     for way in ("serial", "side-by-side"):
         outcomes = {}
         train_pack(specs, synthetic, tmp_path, CPU, way, lambda *_: None, outcomes.__setitem__)
