@@ -59,6 +59,7 @@ EXTRAS = {
         "pre-commit>=4.0",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
+        "ray>=2.40",  # as the extra of that name: its executor is tested
         "ruff>=0.17,<0.18",
         "setuptools>=77",
         "tensorboard>=2.18",  # as the extra of that name: its events are tested

@@ -4,6 +4,7 @@ import logging
 import os
 import queue
 import secrets
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -176,8 +177,11 @@ def _connect(address: str | None) -> bool:
     if ray.is_initialized():
         return False
     try:
-        ray.init(address=address, include_dashboard=None, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+        host, _, port = (address or "").rpartition(":")
+        if host and port.isdigit() and "/" not in host:  # Ray itself would wait for minutes
+            socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
         raise FastcifarError(
             f"no Ray cluster answers at {address or 'the usual address'} ({_first_line(error)}); start one with: "
             "ray start --head"
@@ -188,7 +192,7 @@ def _connect(address: str | None) -> bool:
 def _slots(cuda: bool) -> list[tuple[str, str, int]]:
     """Where workers can be, by name, with the node's id and the cores that are theirs."""
     slots = []
-    for node in ray.nodes():
+    for node in _nodes():
         if not node["Alive"]:
             continue
         cores, gpus = int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0))
@@ -201,7 +205,12 @@ def _slots(cuda: bool) -> list[tuple[str, str, int]]:
 
 
 def _is_alive(node: str) -> bool:
-    return any(found["Alive"] for found in ray.nodes() if found["NodeID"] == node)
+    return any(found["Alive"] for found in _nodes() if found["NodeID"] == node)
+
+
+def _nodes() -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = ray.nodes()
+    return nodes
 
 
 def _first_line(error: Exception) -> str:
