@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torchvision.transforms import v2
 
+from bench.plain_networks import NETWORKS
 from fastcifar.augment import Augment, Draws
 from fastcifar.dataset import Dataset
 
@@ -105,28 +106,24 @@ class PlainLoop:
     """ImageFolder, torchvision's transforms on float tensors, DataLoader, float32, nothing tuned."""
 
     def __init__(
-        self, folder: Path, spec: Augment, workers: int, batch_size: int = 128, device: torch.device | str = "cpu"
+        self,
+        folder: Path,
+        spec: Augment,
+        workers: int,
+        batch_size: int = 128,
+        device: torch.device | str = "cpu",
+        network: str = "cnn",
+        l2: float = 0.0,
     ) -> None:
-        transform = v2.Compose(
-            [
-                v2.ToImage(),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.RandomHorizontalFlip(spec.flip),
-                v2.ColorJitter(spec.brightness, spec.contrast, spec.saturation, spec.hue),
-                v2.RandomRotation(spec.rotate),
-            ]
-        )
+        """network: one of `plain_networks.NETWORKS`. spec: a recipe without erasing."""
+        transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), *_transforms(spec)])
         images = torchvision.datasets.ImageFolder(str(folder), transform)
         self.loader = torch.utils.data.DataLoader(
             images, batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
         )
-        self.model = nn.Sequential(
-            *(layer for a, b in ((3, 32), (32, 64), (64, 128)) for layer in (nn.Conv2d(a, b, 3, 2, 1), nn.ReLU())),
-            *(nn.MaxPool2d(2), nn.Dropout2d(0.5), nn.Flatten()),
-            *(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 40), nn.ReLU(), nn.Linear(40, len(images.classes))),
-        ).to(device)
+        self.model = NETWORKS[network](len(images.classes)).to(device)
         self.device = device
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, weight_decay=l2)
         self.loss = nn.CrossEntropyLoss()
 
     def epoch(self) -> None:
@@ -136,3 +133,13 @@ class PlainLoop:
             self.optimizer.zero_grad()
             self.loss(self.model(images.to(self.device)), labels.to(self.device)).backward()
             self.optimizer.step()
+
+
+def _transforms(spec: Augment) -> list[nn.Module]:
+    """Those that a recipe needs."""
+    jitter = spec.brightness, spec.contrast, spec.saturation, spec.hue
+    return [
+        *([v2.RandomHorizontalFlip(spec.flip)] if spec.flip else []),
+        *([v2.ColorJitter(*jitter)] if any(jitter) else []),
+        *([v2.RandomRotation(spec.rotate)] if spec.rotate else []),
+    ]

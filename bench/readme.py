@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import contests, gpu_tables, rows
 from bench.markdown import Rows, table, under
+from bench.packs import shares
 from fastcifar.report.table import spread
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,6 +91,21 @@ def training(found: Rows) -> str:
     return under(table(header, body), found)
 
 
+def packs(found: Rows) -> str:
+    """images/s of all runs of a pack together, by network and way."""
+    body = [
+        [
+            f"{row['model']}, {row['recipe']}",
+            f"**{row['loop']}**" if row["picked"] else row["loop"],
+            f"{row['images_per_s']:,.0f} ({row['images_per_s_min']:,.0f}-{row['images_per_s_max']:,.0f})",
+            *shares(row, found),
+        ]
+        for row in found
+    ]
+    header = ["network, recipe", "way", "images/s, all runs: median (range)", "of serial's time a run"]
+    return under(table([*header, "of the plain loop's"], body), found)
+
+
 def accuracy(found: Rows) -> str:
     """Validation accuracy by configuration, over seeds."""
     groups: dict[tuple[Any, ...], Rows] = {}
@@ -161,6 +177,7 @@ PAGES: dict[Path, dict[str, Callable[[Rows], str]]] = {
         "kernels-cpu.jsonl": kernels,
         "parity-cpu.jsonl": parity,
         "training-cpu.jsonl": training,
+        "packs-cpu.jsonl": packs,
         "accuracy-cpu.jsonl": accuracy,
         "finetuning-cpu.jsonl": finetuning,
         "transfer-cpu.jsonl": transfer,

@@ -3,7 +3,7 @@
     python bench/training.py --data data/cifar10
 
 Both train the same network on the same images in this run, in turns: on CUDA, fastcifar in each way of --compile.
-Without --data: on synthetic images.
+With --packs: twelve runs of each small network at a time, see bench/packs.py. Without --data: on synthetic images.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench import rows
+from bench import packs, rows
 from bench.plain import PlainLoop, write_pngs
 from fastcifar import machine, session
 from fastcifar.compilation import MODES, steps_of
@@ -56,7 +56,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--workers", default=f"0,{machine.usable_cores()}", help="of the plain loops' DataLoader")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="default: training-DEVICE.jsonl in bench/results")
+    parser.add_argument("--packs", action="store_true", help="twelve runs of each small network instead")
+    parser.add_argument("--out", type=Path, help="default: training-DEVICE or packs-DEVICE.jsonl in bench/results")
     asked = parser.parse_args()
     device = session.device_of(asked.device)
     modes = MODES if device.type == "cuda" else ("none",)
@@ -64,6 +65,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         dataset = Dataset.open(asked.data) if asked.data else convert("synthetic:50000", folder / "dataset")
+        out = asked.out or rows.RESULTS / f"{'packs' if asked.packs else 'training'}-{device.type}.jsonl"
+        if asked.packs:
+            packs.write(dataset, device, asked.repeats, workers, out)
+            return
         images = len(dataset.ids("training"))
         write_pngs(dataset, folder / "png", images if workers else 0)
         fast = {f"fastcifar, {mode}": FastLoop(dataset, device, mode) for mode in modes}
@@ -92,7 +97,6 @@ def main() -> None:
         for name, timing in timings.items()
     ]
     around = environment()
-    out = asked.out or rows.RESULTS / f"training-{device.type}.jsonl"
     rows.write(({**row, "environment": around} for row in collected), out)
     best = min(timings[name].median for name in fast)
     table = Table("loop", "seconds an epoch", "images/s", "least", "most", "fastcifar is faster by", "stall")

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fastcifar.kernels import reference
 
 from fastcifar.augment import RECIPES, draw
+from fastcifar.models import build, count_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench import readme, rows, sass  # noqa: E402
+from bench import packs, readme, rows, sass  # noqa: E402
 from bench.plain import apply_numba_pixels  # noqa: E402
+from bench.plain_networks import NETWORKS  # noqa: E402
 
 
 @pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -34,8 +37,6 @@ def test_committed_rows_carry_where_they_are_from(path):
 
 def test_the_plain_loop_is_a_fair_contestant():
     """It computes the same pixels, but for a few at ties of its float coordinates."""
-    import torch
-
     images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), np.uint8)
     draws = draw(RECIPES["erasing"], 0, 0, np.arange(60))
     out = np.empty((60, 32, 32, 3), np.float32)
@@ -71,6 +72,33 @@ def test_parity_finds_no_more_than_rounding(tmp_path):
     assert row["draws"] == 150
     assert row["reference_torchvision"] < 4e-6
     assert row["cpu_reference_float32"] < 1e-6
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_plain_loops_networks_are_ours(name):
+    """Of the same weights, but for torch's attention, whose queries, keys and values are one matrix as well."""
+    ours, plain = build(name, 10, 0.0, 0), NETWORKS[name](10)
+    assert count_parameters(plain) == count_parameters(ours)
+
+
+@pytest.mark.slow
+def test_ways_of_training_packs_are_raced(synthetic, tmp_path, monkeypatch):
+    monkeypatch.setattr(packs, "NETWORKS", {"mlp_s": 1, "cnn": 2})
+    monkeypatch.setattr(packs, "TURN", 0.05)
+    monkeypatch.setattr(packs, "PLAIN_IMAGES", 64)
+    out = tmp_path / "rows.jsonl"
+    packs.write(synthetic, torch.device("cpu"), 2, [0], out, runs=2)
+    found = rows.read(out)
+    loops = {model: [row["loop"] for row in found if row["model"] == model] for model in packs.NETWORKS}
+    stacked = {"mlp_s": ["grouped"], "cnn": ["grouped", "im2col"]}
+    for model, ways in loops.items():
+        assert set(ways) - {"side-by-side"} == {"serial", *stacked[model], "plain, 0 workers"}
+        assert sum(row["picked"] for row in found if row["model"] == model) == 1
+    assert all(row["images_per_s"] > 0 for row in found)
+    serial = next(row for row in found if row["loop"] == "serial")
+    slower = serial | {"loop": "grouped", "images_per_s": serial["images_per_s"] / 2}
+    plain = serial | {"loop": "plain, 0 workers", "images_per_s": serial["images_per_s"] / 8}
+    assert packs.shares(slower, [serial, slower, plain]) == ("2.00", "1/4.0")
 
 
 def test_accuracy_refuses_a_folder_without_runs(tmp_path):

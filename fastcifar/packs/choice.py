@@ -23,6 +23,7 @@ from fastcifar.runs import RunSpec
 ROUNDS = 3  # of each way, alternated
 HOPELESS = 0.6  # of the fastest's speed: a way that is slower in its first round gets no other
 PAYS = 1.05  # times serial's speed, which another way must have in the median to be chosen
+STACKED_ON_CPU = 4  # runs of a stack in a trial there: more take longer and are no faster
 VERSION = 1
 
 
@@ -104,10 +105,11 @@ def measure(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) ->
     """Try the ways that are possible, for seconds each, in turns."""
     if spec.model not in MODELS:  # as expensive as hundreds of the others: a few images must do
         spec = replace(spec, batch_size=min(4, spec.batch_size), weights="none")
+    runs = most if device.type == "cuda" else min(most, STACKED_ON_CPU)
     with ExitStack() as opened:
         trials: dict[str, Trial] = {}
         for way in possible(spec, device) if most > 1 else [SERIAL]:
-            trials[way] = opened.enter_context(trial_of(way, spec, dataset, device, most))
+            trials[way] = opened.enter_context(trial_of(way, spec, dataset, device, runs))
         rates: dict[str, list[float]] = {way: [] for way in trials}
         going = list(trials)
         for round_ in range(ROUNDS):

@@ -20,7 +20,6 @@ from fastcifar.steps import Captured, Eager
 from fastcifar.train import open_pipelines
 
 SECONDS, MOST_STEPS = 0.4, 100  # of a trial, but one step at least
-STACKED_ON_CPU = 4  # runs in a trial there: more take longer and are no faster
 STATE_BYTES = 16  # of a weight: itself, its gradient, two moments
 
 
@@ -28,13 +27,14 @@ class Trial:
     """A few runs that train in one of packs.ways.WAYS. A context manager: leaving it gives back what they hold."""
 
     def __init__(self, train: Callable[[int], int], opened: ExitStack) -> None:
-        """train: does so many steps, and returns the images of all runs together; opened: what is to be closed."""
-        self._train, self._opened, self._steps = train, opened, 1
+        """train: `self.train`; opened: what is to be closed."""
+        self.train, self._opened, self._steps = train, opened, 1
+        """does so many steps, and returns the images of all runs together"""
 
     def rate(self) -> float:
         """images/s of all runs together, over about SECONDS."""
         started = perf_counter()
-        images = self._train(self._steps)
+        images = self.train(self._steps)
         seconds = perf_counter() - started
         self._steps = max(1, min(MOST_STEPS, int(self._steps * SECONDS / seconds)))
         return images / seconds
@@ -46,19 +46,18 @@ class Trial:
         self._opened.close()
 
 
-def trial_of(way: str, spec: RunSpec, dataset: Dataset, device: torch.device, most: int) -> Trial:
-    """A trial of runs like ``spec``, ready to be timed: what is to be compiled has been."""
+def trial_of(way: str, spec: RunSpec, dataset: Dataset, device: torch.device, runs: int) -> Trial:
+    """A trial of runs like ``spec``, ready to be timed: what is to be compiled has been. runs: of a stack."""
     with ExitStack() as opening:
-        train = _trainer(way, spec, dataset, device, most, opening)
+        train = _trainer(way, spec, dataset, device, runs, opening)
         train(2)
         return Trial(train, opening.pop_all())
 
 
 def _trainer(
-    way: str, spec: RunSpec, dataset: Dataset, device: torch.device, most: int, opened: ExitStack
+    way: str, spec: RunSpec, dataset: Dataset, device: torch.device, runs: int, opened: ExitStack
 ) -> Callable[[int], int]:
     if way in STACKED:
-        runs = most if device.type == "cuda" else min(most, STACKED_ON_CPU)
         specs = [spec.with_seed(seed) for seed in range(runs)]
         together = opened.enter_context(open_stacked(specs, dataset, device, way, mode_of(spec, device)))
         return lambda steps: sum(together.epoch(1, steps).sizes) * runs

@@ -1,0 +1,120 @@
+"""Twelve runs of the CNN, MLP S and ViT: each way of training a pack, against solo runs and a plain PyTorch loop.
+
+    python bench/training.py --packs --data data/cifar10
+
+Each experiment's headline configuration, seeds 0 to 11, steps of training alone: nothing is validated or written. The
+plain loop, over PNG files, trains one run; twelve would take twelve times as long. All in this run, in turns.
+"""
+
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from bench import rows
+from bench.plain import PlainLoop, write_pngs
+from fastcifar import session
+from fastcifar.dataset import Dataset
+from fastcifar.errors import FastcifarError
+from fastcifar.experiments import PROTOCOLS
+from fastcifar.measure import Clock, Timing, alternate, environment
+from fastcifar.packs import choice
+from fastcifar.packs.trial import Trial, trial_of
+from fastcifar.packs.ways import SERIAL, possible
+from fastcifar.runs import RunSpec
+
+NETWORKS = {"cnn": 2, "mlp_s": 1, "vit": 3}  # with their experiments
+TURN = 2.0  # seconds that a turn of a way is to take
+PLAIN_IMAGES = 2560  # of an epoch of the plain loop: 20 batches
+
+
+class Turns:
+    """A way's trial, so many steps a turn."""
+
+    def __init__(self, trial: Trial, device: torch.device) -> None:
+        self._trial = trial
+        with Clock(str(device)) as clock:
+            trial.train(1)
+        self._steps = max(1, round(TURN / clock.seconds))
+        self.images = trial.train(self._steps)
+        """of all runs together, a turn"""
+
+    def __call__(self) -> None:
+        if self._trial.train(self._steps) != self.images:
+            raise FastcifarError("a turn took other images than the one before it")
+
+
+def measure(model: str, dataset: Dataset, pngs: Path, device: torch.device, runs: int, repeats: int,
+            workers: list[int]) -> list[dict[str, Any]]:  # fmt: skip
+    """A row for each way and each plain loop of a network."""
+    precision = session.precision_of("auto", device)
+    spec = session.plan(NETWORKS[model], dataset, seeds=[0], model=model, precision=precision)[0]
+    picked = choice.measure(spec, dataset, device, runs).way
+    recipe = PROTOCOLS[spec.protocol].recipe(spec.recipe)
+    with ExitStack() as opened:
+        turns = {
+            way: Turns(opened.enter_context(trial_of(way, spec, dataset, device, runs)), device)
+            for way in possible(spec, device)
+        }
+        plain = {
+            f"plain, {n} workers": PlainLoop(pngs, recipe, n, spec.batch_size, device, model, spec.l2) for n in workers
+        }
+        timings = alternate(
+            {**turns, **{name: loop.epoch for name, loop in plain.items()}}, repeats, device=str(device)
+        )  # fmt: skip
+    images = {name: turns[name].images if name in turns else PLAIN_IMAGES for name in timings}
+    return [_row(spec, name, timing, images[name], runs, name == picked, device) for name, timing in timings.items()]
+
+
+def _row(
+    spec: RunSpec, loop: str, timing: Timing, images: int, runs: int, picked: bool, device: torch.device
+) -> dict[str, Any]:
+    plain = loop.startswith("plain")
+    return {
+        "bench": "packs",
+        "model": spec.model,
+        "recipe": spec.recipe,
+        "loop": loop,
+        "runs": 1 if plain else runs,
+        "picked": picked,
+        "device": str(device),
+        "dtype": "float32" if plain else spec.precision,
+        "batch_size": spec.batch_size,
+        "threads": torch.get_num_threads(),
+        "images": images,
+        "seconds": timing.median,
+        **rows.rates(timing, images),
+    }
+
+
+def write(data: Dataset, device: torch.device, repeats: int, workers: list[int], out: Path, runs: int = 12) -> None:
+    """Measure, write the rows, show them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        write_pngs(data, Path(scratch), PLAIN_IMAGES if workers else 0)
+        found = [
+            row
+            for model in NETWORKS
+            for row in measure(model, data, Path(scratch), device, runs, repeats, workers)
+        ]  # fmt: skip
+    around = environment()
+    rows.write(({**row, "environment": around} for row in found), out)
+    table = Table("network", "loop", "images/s, all runs", "least", "most", "of serial's time", "of the plain loop's")
+    for row in found:
+        rate = [f"{row[key]:,.0f}" for key in ("images_per_s", "images_per_s_min", "images_per_s_max")]
+        table.add_row(row["model"], f"{'> ' if row['picked'] else ''}{row['loop']}", *rate, *shares(row, found))
+    Console(width=120).print(table)
+    print(f"> is what the planner picks; rows in {out}")
+
+
+def shares(row: dict[str, Any], among: list[dict[str, Any]]) -> tuple[str, str]:
+    """A row's time for an image, as shares of serial's and of the faster plain loop's of its network."""
+    rate = {other["loop"]: other["images_per_s"] for other in among if other["model"] == row["model"]}
+    plain = max((found for loop, found in rate.items() if loop.startswith("plain")), default=None)
+    return f"{rate[SERIAL] / row['images_per_s']:.2f}", "" if plain is None else f"1/{row['images_per_s'] / plain:.1f}"
