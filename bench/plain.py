@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torchvision
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 from torchvision.transforms import v2
 
@@ -98,8 +99,7 @@ def write_pngs(dataset: Dataset, folder: Path, count: int) -> None:
     for row in dataset.ids("training")[:count]:
         into = folder / dataset.classes[labels[row]]
         into.mkdir(parents=True, exist_ok=True)
-        pixels = torch.from_numpy(np.array(dataset.images("train")[row])).permute(2, 0, 1)
-        torchvision.io.write_png(pixels, str(into / f"{row}.png"), compression_level=1)
+        Image.fromarray(np.array(dataset.images("train")[row])).save(into / f"{row}.png", compress_level=1)
 
 
 class PlainLoop:

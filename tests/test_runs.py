@@ -81,7 +81,7 @@ def test_a_run_id_is_a_file_name():
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("lr", 0.0, r"lr 0.0 is outside \[1e-09, 10\]"),
+        ("lr", 0.0, r"lr 0.0 is outside \[1e-09, 10000\]"),
         ("lr", float("nan"), "lr nan is outside"),
         ("lr", float("inf"), "lr inf is outside"),
         ("l2", -0.1, "l2 -0.1 is outside"),

@@ -89,17 +89,6 @@ def test_a_run_that_fails_is_written_down_and_its_neighbours_go_on(packs, tmp_pa
     assert RunDirectory.of(bad, tmp_path).failure() is None, "taken back as it is tried again"
 
 
-def test_a_pack_that_breaks_fails_what_had_not_ended(packs, tmp_path):
-    def play(job):
-        first = job.specs[0]
-        yield Ended(job.number, first.run_id, SUMMARY, None)
-        yield Done(job.number, "RuntimeError: no")
-
-    results, _ = scheduled(packs[:1], tmp_path, play)
-    assert len(results.finished) == 1
-    assert set(results.failed.values()) == {"RuntimeError: no"}
-
-
 def test_what_a_lost_worker_had_is_tried_in_halves_until_one_run_alone_is_to_blame(packs, tmp_path):
     bad = packs[0].specs[0].run_id
 

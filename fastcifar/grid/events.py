@@ -64,10 +64,9 @@ class Said(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A job is over; its worker takes another. error: what broke it, other than a run's failure."""
+    """A job is over; its worker takes another."""
 
     job: int
-    error: str | None = None
 
 
 class Lost(NamedTuple):

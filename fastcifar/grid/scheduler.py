@@ -146,8 +146,8 @@ class Scheduler:
             case Files():
                 RunDirectory(self._out / f"exp{event.experiment}" / event.run_id).receive(event.contents)
             case Done():
-                job = self._working.pop(worker)
-                self._close(job, event.error)
+                rest = self._open.pop(self._working.pop(worker).number)
+                self._leases.end(rest)  # they were stopped
                 self._idle.append(worker)
             case Lost():
                 self._lost(worker, event)
@@ -161,13 +161,6 @@ class Scheduler:
         else:
             self._failed(spec, event.error or "no reason was given")
         self._leases.end([event.run_id])
-
-    def _close(self, job: Job, error: str | None) -> None:
-        """A job is over; runs of it that have not ended were stopped, or fail with it."""
-        for run_id, spec in self._open.pop(job.number).items():
-            if error is not None:
-                self._failed(spec, error)
-            self._leases.end([run_id])
 
     def _failed(self, spec: RunSpec, error: str) -> None:
         self.results.failed[spec.run_id] = error

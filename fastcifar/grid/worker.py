@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +34,40 @@ class Worker:
 
     def train(self, job: Job, tell: Callable[[Event], None]) -> None:
         """Train a job's runs, or go on with them; Done is told last, whatever happens."""
-        error = None
         watchers: dict[RunSpec, Watcher] = {}
+        going = set(job.specs)
+
+        def ended(spec: RunSpec, outcome: Outcome) -> None:
+            going.discard(spec)
+            if isinstance(outcome, Exception):
+                # what is no message of ours would mean nothing without its kind
+                kind = "" if isinstance(outcome, FastcifarError) else f"{type(outcome).__name__}: "
+                tell(Ended(job.number, spec.run_id, None, f"{kind}{outcome}"))
+            else:
+                tell(Ended(job.number, spec.run_id, outcome, None))
+            if self.stop.is_set():
+                raise Stopped
+
         try:
-            self._train(job, tell, watchers)
+            self._train(job, tell, ended, watchers)
         except Stopped:
             pass
-        except Exception as caught:  # a worker outlives whatever befalls a pack
-            error = f"{type(caught).__name__}: {caught}"
+        except Exception as error:  # a worker outlives whatever befalls a pack
+            with suppress(Stopped):
+                for spec in list(going):
+                    ended(spec, error)
         finally:
             for watcher in watchers.values():
                 watcher.close()
-        tell(Done(job.number, error))
+        tell(Done(job.number))
 
-    def _train(self, job: Job, tell: Callable[[Event], None], watchers: dict[RunSpec, Watcher]) -> None:
+    def _train(
+        self,
+        job: Job,
+        tell: Callable[[Event], None],
+        ended: Callable[[RunSpec, Outcome], None],
+        watchers: dict[RunSpec, Watcher],
+    ) -> None:
         first, device = job.specs[0], self._device
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -61,7 +82,10 @@ class Worker:
         earlier: dict[RunSpec, int] = {}
         for spec in job.specs:
             directory = RunDirectory.of(spec, self._out)
-            watchers[spec], earlier[spec] = self._log(spec, directory), len(directory.metrics())
+            try:
+                watchers[spec], earlier[spec] = self._log(spec, directory), len(directory.metrics())
+            except (FastcifarError, OSError) as error:  # what is damaged is not its neighbours' fault
+                ended(spec, error)
 
         def watch(spec: RunSpec, line: Mapping[str, Any]) -> None:
             watchers[spec](line)
@@ -69,15 +93,7 @@ class Worker:
             if self.stop.is_set():
                 raise Stopped
 
-        def ended(spec: RunSpec, outcome: Outcome) -> None:
-            if isinstance(outcome, Exception):
-                # what is no message of ours would mean nothing without its kind
-                kind = "" if isinstance(outcome, FastcifarError) else f"{type(outcome).__name__}: "
-                tell(Ended(job.number, spec.run_id, None, f"{kind}{outcome}"))
-            else:
-                tell(Ended(job.number, spec.run_id, outcome, None))
-            if self.stop.is_set():
-                raise Stopped
-
+        if not earlier:
+            return
         tell(Began(job.number, way))
-        train_pack(job.specs, self._dataset, self._out, device, way, watch, ended, say, tensors)
+        train_pack(list(earlier), self._dataset, self._out, device, way, watch, ended, say, tensors)
