@@ -24,7 +24,7 @@ ROUNDS = 3  # of each way, alternated
 HOPELESS = 0.6  # of the fastest's speed: a way that is slower in its first round gets no other
 PAYS = 1.05  # times serial's speed, which another way must have in the median to be chosen
 STACKED_ON_CPU = 4  # runs of a stack in a trial there: more take longer and are no faster
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from fastcifar.runs import RunSpec
 from fastcifar.steps import Captured, Eager
 from fastcifar.train import open_pipelines
 
-SECONDS, MOST_STEPS = 0.4, 100  # of a trial, but one step at least
+SECONDS, MOST_STEPS = 1.0, 100  # of a trial, but one step at least
 STATE_BYTES = 16  # of a weight: itself, its gradient, two moments
 
 
