@@ -26,7 +26,7 @@ types: $(INSTALLED) ## mypy, strict
 	$(BIN)/mypy
 
 tests: $(INSTALLED) ## pytest, warnings as errors
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 gpu-check: ## on a CUDA device, minutes: its tests and short benchmarks, into OUT; as it is, nothing is installed
 	$(PYTHON) tools/gpu_check.py --out $(OUT)

@@ -1,9 +1,9 @@
-"""Twelve runs of the CNN, MLP S and ViT: each way of training a pack, against solo runs and a plain PyTorch loop.
+"""Packs of the CNN, MLP S and ViT: each way of training one, against solo runs and a plain PyTorch loop.
 
     python bench/training.py --packs --data data/cifar10
 
-Each experiment's headline configuration, seeds 0 to 11, steps of training alone: nothing is validated or written. The
-plain loop, over PNG files, trains one run; twelve would take twelve times as long. All in this run, in turns.
+Each experiment's headline configuration, twelve seeds (--runs), steps of training alone: nothing is validated or
+written. The plain loop, over PNG files, trains one run; twelve would take twelve times as long. All in turns.
 """
 
 import sys
@@ -94,7 +94,7 @@ def _row(
     }
 
 
-def write(data: Dataset, device: torch.device, repeats: int, workers: list[int], out: Path, runs: int = 12) -> None:
+def write(data: Dataset, device: torch.device, repeats: int, workers: list[int], out: Path, runs: int) -> None:
     """Measure, write the rows, show them."""
     with tempfile.TemporaryDirectory() as scratch:
         write_pngs(data, Path(scratch), PLAIN_IMAGES if workers else 0)

@@ -3,7 +3,7 @@
     python bench/training.py --data data/cifar10
 
 Both train the same network on the same images in this run, in turns: on CUDA, fastcifar in each way of --compile.
-With --packs: twelve runs of each small network at a time, see bench/packs.py. Without --data: on synthetic images.
+With --packs: many runs of each small network at a time, see bench/packs.py. Without --data: on synthetic images.
 """
 
 import argparse
@@ -56,7 +56,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--workers", default=f"0,{machine.usable_cores()}", help="of the plain loops' DataLoader")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--packs", action="store_true", help="twelve runs of each small network instead")
+    parser.add_argument("--packs", action="store_true", help="packs of each small network instead")
+    parser.add_argument("--runs", type=int, default=12, help="of a pack")
     parser.add_argument("--out", type=Path, help="default: training-DEVICE or packs-DEVICE.jsonl in bench/results")
     asked = parser.parse_args()
     device = session.device_of(asked.device)
@@ -67,7 +68,7 @@ def main() -> None:
         dataset = Dataset.open(asked.data) if asked.data else convert("synthetic:50000", folder / "dataset")
         out = asked.out or rows.RESULTS / f"{'packs' if asked.packs else 'training'}-{device.type}.jsonl"
         if asked.packs:
-            packs.write(dataset, device, asked.repeats, workers, out)
+            packs.write(dataset, device, asked.repeats, workers, out, asked.runs)
             return
         images = len(dataset.ids("training"))
         write_pngs(dataset, folder / "png", images if workers else 0)

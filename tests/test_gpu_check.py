@@ -88,9 +88,9 @@ def test_of_a_long_output_the_ends_are_kept(gpu_check, tmp_path, monkeypatch):
     assert "8910 bytes are left out" in log
 
 
-def test_the_steps_fit_into_eight_minutes_and_eight_files(gpu_check, tmp_path):
+def test_the_steps_fit_into_nine_minutes(gpu_check, tmp_path):
     planned = gpu_check.steps(tmp_path)
-    assert sum(step.limit for step in planned) < 480
+    assert sum(step.limit for step in planned) < 540
     written = {Path(word).name for step in planned for word in step.arguments if word.startswith(str(tmp_path))}
     written |= {step.log for step in planned} | {"summary.json"}
     assert written == set(gpu_check.FILES)

@@ -1,5 +1,7 @@
 """Runs that train together: each as if it were alone, whoever trains beside it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -109,6 +111,32 @@ def test_losses_are_the_solo_runs_to_rounding(synthetic, model, way, number, rec
     print(f"{model} {way}: first {relative[0].max():.1e}, of {STEPS} {relative.max():.1e}")
     assert relative[0].max() <= FIRST
     assert relative.max() <= TWENTY
+
+
+@pytest.mark.parametrize(("model", "way", "number"), CASES)
+def test_in_bfloat16_every_layers_types_are_a_solo_runs(synthetic, model, way, number):
+    specs = [replace(spec, precision="bfloat16") for spec in some_specs(synthetic, model, number, 3)]
+    stack, feed = stacked(specs, synthetic, way)
+    types = {}
+
+    def noting(network, to):
+        for name, module in network.named_modules():
+            module.register_forward_hook(lambda _m, _i, out, name=name: to.update({name: out.dtype}))
+
+    noting(stack._skeleton, mine := {})
+    with feed:
+        together = losses(Eager(stack, feed))
+    alone = []
+    for spec in specs:
+        learner, training = solo(spec, synthetic)
+        noting(learner.model, types)
+        with training:
+            alone.append(losses(Eager(learner, training)))
+    assert mine == types
+    assert torch.bfloat16 in mine.values()
+    relative = ((together - torch.stack(alone, 1)) / torch.stack(alone, 1)).abs()
+    assert relative[0].max() <= 2**-7  # a unit in bfloat16's last place
+    assert relative.max() <= 0.1
 
 
 @pytest.mark.parametrize("way", CONVOLUTIONS)

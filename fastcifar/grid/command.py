@@ -115,8 +115,10 @@ def _finish(plan: Any, results: Any, out: Path, as_json: bool) -> None:
     if as_json:
         rows = [{"run_id": spec.run_id, **summary} for spec, summary in summaries]
         left = [spec.run_id for spec in results.left]
-        print(json.dumps({"finished": rows, "failed": results.failed, "left": left}))
+        clocks = {"seconds": results.seconds, "scheduler_seconds": results.own_seconds}
+        print(json.dumps({"finished": rows, "failed": results.failed, "left": left, **clocks}))
         return
+    from fastcifar.grid.table import duration
     from fastcifar.report.table import results_table
 
     grouped: dict[str, list[Any]] = {}
@@ -126,6 +128,9 @@ def _finish(plan: Any, results: Any, out: Path, as_json: bool) -> None:
         console().print(results_table(grouped))
     rest = f"; {counted(len(results.left), 'run')} left for another time" if results.left else ""
     finished = f"{len(summaries)} of {counted(len(plan.specs), 'run')} finished{rest}"
+    if results.seconds:
+        spent, share = duration(results.seconds), results.own_seconds / results.seconds
+        say(f"{spent}, of which {100 * share:.2f} % for leases, files and the table")
     say(f"{finished}; look at them: fastcifar runs --out {out}")
 
 

@@ -40,8 +40,10 @@ class Results:
     failed: dict[str, str] = field(default_factory=dict)
     left: list[RunSpec] = field(default_factory=list)
     """not finished when the time was up"""
+    seconds: float = 0.0
+    """from the first pack to the last"""
     own_seconds: float = 0.0
-    """of the scheduler's own work: leases, files, tables"""
+    """of these, the scheduler's own work: leases, files, tables"""
 
 
 class Scheduler:
@@ -78,6 +80,7 @@ class Scheduler:
 
     def run(self) -> Results:
         """Until every run is finished or failed, or the time is up. Raises FastcifarError when no worker is left."""
+        begun = time.perf_counter()
         while self._waiting or self._working or self._elsewhere:
             started = time.perf_counter()
             self._mind_the_time()
@@ -94,6 +97,7 @@ class Scheduler:
                 self._handle(*told)
                 self._watch(*told)
             self.results.own_seconds += time.perf_counter() - started
+        self.results.seconds = time.perf_counter() - begun
         ended = self.results.finished.keys() | self.results.failed.keys()
         self.results.left = [spec for run_id, spec in self._specs.items() if run_id not in ended]
         return self.results

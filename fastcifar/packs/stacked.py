@@ -16,10 +16,11 @@ from fastcifar.errors import UsageError
 from fastcifar.learner import Learner, mean_loss
 from fastcifar.models import MODELS
 from fastcifar.models.noise import Dropout, Noise
+from fastcifar.packs.casting import casting
 from fastcifar.packs.convolution import WAYS, convolving
 from fastcifar.packs.masks import Masks, units_of
 from fastcifar.pipeline import Batch
-from fastcifar.runs import RunSpec
+from fastcifar.runs import PRECISIONS, RunSpec
 
 
 def can_stack(spec: RunSpec) -> str | None:
@@ -93,10 +94,9 @@ class Stacked:
         assert clock is not None
         assert weight == 1
         masks = self._masks(clock, batch.ids)
-        with self._first.autocast():
-            # what all runs see stays one
-            images = batch.images if self._groups == 1 else self._by_run(batch.images)
-            logits_RBC = self._forward(images, masks)
+        # what all runs see stays one
+        images = batch.images if self._groups == 1 else self._by_run(batch.images)
+        logits_RBC = self._forward(images, masks)
         losses_R = self._losses(logits_RBC, batch.labels)
         losses_R.sum().backward()  # a run's gradients are of its own loss alone
         for n, stack in enumerate(self._stacks.values()):
@@ -117,8 +117,7 @@ class Stacked:
         right = torch.zeros(self.shape, dtype=torch.int64, device=self.device)
         rows = torch.tensor(which, device=self.device)
         for images, labels, _ in batches:
-            with self._first.autocast():
-                logits_RBC = self._forward(images if len(images) == 1 else images[rows], {})
+            logits_RBC = self._forward(images if len(images) == 1 else images[rows], {})
             labels_RB = labels[rows]
             losses.append(_means(logits_RBC, labels_RB))
             sizes.append(labels.shape[-1])
@@ -148,7 +147,8 @@ class Stacked:
 
         # what all share has no run dimension: vmap then makes one wide product of it
         over = (0, None if one else 0, dict.fromkeys(masks, 0))
-        logits: Tensor = vmap(forward, in_dims=over)(self._stacks, images[0] if one else images, masks)
+        with casting(PRECISIONS[self.spec.precision], self.device):
+            logits: Tensor = vmap(forward, in_dims=over)(self._stacks, images[0] if one else images, masks)
         return logits
 
     def _losses(self, logits_RBC: Tensor, labels: Tensor) -> Tensor:
