@@ -56,6 +56,8 @@ def diagnose() -> list[Finding]:
         _ffcv,
         _dali,
         _py7zr,
+        _ray,
+        _tensorboard,
         _compiler,
         _disk,
         _memory,
@@ -180,6 +182,15 @@ def _dali() -> Finding:
 
 def _py7zr() -> Finding:
     return _library("py7zr", "py7zr", "only Kaggle's .7z files need it: pip install 'fastcifar[kaggle]'")
+
+
+def _ray() -> Finding:
+    return _library("Ray", "ray", "only `fastcifar grid --executor ray` needs it: pip install 'fastcifar[ray]'")
+
+
+def _tensorboard() -> Finding:
+    cure = "only `--log tensorboard` needs it: pip install 'fastcifar[tensorboard]'"
+    return _library("TensorBoard", "tensorboard", cure)
 
 
 def _compiler() -> Finding:

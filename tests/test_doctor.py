@@ -23,7 +23,8 @@ def test_this_machine_has_what_is_required() -> None:
     findings = doctor.diagnose()
     names = [finding.name for finding in findings]
     assert len(set(names)) == len(names)
-    assert {"Python", "torch", "CUDA", "numba", "Triton", "FFCV", "DALI", "py7zr", "C++ compiler", "disk"} <= set(names)
+    assert {"Python", "torch", "CUDA", "numba", "Triton", "FFCV", "DALI", "py7zr", "Ray", "TensorBoard"} <= set(names)
+    assert {"C++ compiler", "disk"} <= set(names)
     assert [finding.name for finding in findings if finding.required and not finding.ok] == []
     for finding in findings:
         assert finding.detail

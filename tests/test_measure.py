@@ -153,6 +153,17 @@ def test_quota_and_limits_of_a_control_group_count(monkeypatch: pytest.MonkeyPat
     assert machine.memory_bytes() > 3 * MIB
 
 
+def test_a_process_may_be_kept_to_fewer_cores_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_most_cores", machine._most_cores)  # put back afterwards
+    monkeypatch.setattr(machine, "_read", lambda path: "")
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert machine.usable_cores() == 8
+    machine.keep_to_cores(3)
+    assert machine.usable_cores() == 3
+    machine.keep_to_cores(99)
+    assert machine.usable_cores() == 8
+
+
 def test_gpus_are_read_from_the_driver_s_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_output", lambda *_: "NVIDIA H200, 580.65.06, 143771, 9.0\nNo devices were found")
     assert machine.gpus() == [
