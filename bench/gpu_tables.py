@@ -1,7 +1,8 @@
-"""The tables of kernels/README.md: what the compiler makes of the GPU kernels."""
+"""The tables that are about GPUs: what the compiler makes of the kernels, what arithmetic says of packs."""
 
 from typing import Any
 
+from bench import arithmetic as estimates
 from bench.markdown import Rows, table, under
 from bench.sass import WARPS
 
@@ -38,6 +39,23 @@ def lines(found: Rows) -> list[list[str]]:
         [f"{kernel}: " + "; ".join(f"{', '.join(names)} ({dtype})" for dtype, names in recipes.items()), *cells]
         for (kernel, *cells), recipes in alike.items()
     ]
+
+
+def arithmetic(found: Rows) -> str:
+    """Estimates for an H100: a step of each network by the runs of a pack, then the report's grid."""
+    steps = [row for row in found if row["experiment"] != 4]
+    header = ["network, batch", "runs", "launches", "GFLOP", "MB", "µs a step", "a run, of alone", "measured"]
+    body = [[*estimates.cells(row, steps), ""] for row in steps]
+    largest = max(row["runs"] for row in steps)
+    lines = []
+    for number in dict.fromkeys(row["experiment"] for row in found):
+        rows = [row for row in found if row["experiment"] == number and row["runs"] in (largest, 1)]
+        rows = [row for row in rows if row["runs"] == largest] or rows
+        early, late = (sum(row["grid_seconds"][end] for row in rows) / 60 for end in range(2))
+        counts = [str(sum(row[key] for row in rows)) for key in ("grid_runs", "packs")]
+        lines.append([str(number), *counts, f"{early:.1f} to {late:.1f}", ""])
+    grid = table(["experiment", "runs", "packs", "minutes, if all stop early to if none does", "measured"], lines)
+    return under(f"{table(header, body)}\n{grid}", found, ("torch",))
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The tables of results in README.md and kernels/README.md, made from the committed rows; a test fails if they differ.
+"""The tables of results in README.md and others, made from the committed rows; a test fails if they differ.
 
     python bench/readme.py
 
@@ -183,6 +183,7 @@ PAGES: dict[Path, dict[str, Callable[[Rows], str]]] = {
         "transfer-cpu.jsonl": transfer,
     },
     ROOT / "kernels" / "README.md": {"compiled-sm90.jsonl": gpu_tables.compiled},
+    ROOT / "fastcifar" / "packs" / "README.md": {"arithmetic-h100.jsonl": gpu_tables.arithmetic},
 }
 
 

@@ -68,7 +68,7 @@ def whole(digits, tmp_path_factory):
     assert code == 0, err
     assert f"{RUNS} of {RUNS} runs finished" in told
     assert "Plan" in told
-    assert not list((out / "leases").glob("*.json"))
+    assert not list((out / ".leases").glob("*.json"))
     return out / "calibration.json", results(out)
 
 

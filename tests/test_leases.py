@@ -49,7 +49,7 @@ def test_a_lease_that_is_not_renewed_expires(tmp_path):
 def elsewhere(folder, name):
     """A lease of a process of another machine, that says no more."""
     holder = {"host": "elsewhere.example", "pid": 1, "started": "1", "token": "another"}
-    (folder / "leases" / f"{name}.json").write_text(json.dumps(holder))
+    (folder / ".leases" / f"{name}.json").write_text(json.dumps(holder))
 
 
 def _take_and_sleep(folder, told):
@@ -76,10 +76,10 @@ def test_ending_a_lease_that_another_took_leaves_it_to_them(tmp_path):
         one.take(["a"])
         elsewhere(tmp_path, "a")  # it was silent for too long
         one.end(["a"])
-        assert (tmp_path / "leases" / "a.json").exists()
+        assert (tmp_path / ".leases" / "a.json").exists()
 
 
 def test_a_damaged_lease_is_nobodys(tmp_path):
     with Leases(tmp_path) as one:
-        (tmp_path / "leases" / "a.json").write_text("{")
+        (tmp_path / ".leases" / "a.json").write_text("{")
         assert one.take(["a"]) == ["a"]

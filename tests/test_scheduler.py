@@ -59,7 +59,7 @@ def scheduled(packs, out, play, **options):
     executor = Played(out, play)
     with Leases(out) as leases:
         results = Scheduler(packs, executor, out, leases, **options).run()
-        assert not list((out / "leases").glob("*.json")), "every lease is given back"
+        assert not list((out / ".leases").glob("*.json")), "every lease is given back"
     return results, executor
 
 

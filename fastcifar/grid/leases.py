@@ -1,6 +1,6 @@
 """Who trains what, where several processes share an output folder: a lease a run, which its holder keeps renewing.
 
-A lease is a file in ``<out>/leases``; its time of change says when it was last renewed. All times are those of the file
+A lease is a file in ``<out>/.leases``; its time of change says when it was last renewed. All times are those of the file
 system, so that machines whose clocks differ agree.
 """
 
@@ -24,7 +24,7 @@ class Leases:
     """Those that this process holds in an output folder, renewed by a thread. A context manager: it ends them all."""
 
     def __init__(self, out: Path, expires: float = EXPIRES) -> None:
-        self._folder, self._expires = out / "leases", expires
+        self._folder, self._expires = out / ".leases", expires
         pid = os.getpid()
         self._holder = {
             "host": socket.gethostname(),

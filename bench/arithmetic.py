@@ -1,0 +1,212 @@
+"""How long the report's grid should take on an H100, by arithmetic: operations, bytes and launches of each step.
+
+    python bench/arithmetic.py
+
+A step of each network is done once here, alone and in a stack, and every operation of it that makes something new is
+counted: one launch, its floating-point operations, the bytes it reads and writes. On the device it is taken to last the
+longest of three times: a launch, its bytes at the memory's speed, its operations at the peak. Their sum estimates a
+recorded step: caches and fused kernels make it shorter, kernels that stay below the peak longer.
+"""
+
+import argparse
+import math
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench import rows
+from fastcifar.convert import convert
+from fastcifar.dataset import Dataset
+from fastcifar.experiments import PROTOCOLS, SEEDS, experiment
+from fastcifar.footprint import counter_of_flops, footprint
+from fastcifar.grid.plan import EVALUATION_COST, packs_of, runs_of
+from fastcifar.grid.run import PACK
+from fastcifar.learner import Learner
+from fastcifar.measure import environment
+from fastcifar.packs.choice import shape_of
+from fastcifar.packs.feed import Feed
+from fastcifar.packs.stacked import Stacked
+from fastcifar.pipeline import Batch
+from fastcifar.progress import track
+from fastcifar.runs import RunSpec
+from fastcifar.train import open_pipelines, requests
+
+PEAK, BANDWIDTH = 989.4e12, 3.35e12  # of an H100 SXM5: dense bfloat16 operations and bytes a second (its data sheet)
+LAUNCH = 2e-6  # seconds, assumed: from one short kernel's start to the next one's, in a recorded graph
+PIXELS = 1  # launches that make a batch
+PACKS = (1, 24, PACK["cuda"])
+IMAGES = 40_000, 10_000  # of CIFAR-10's training images under a 4:1 split: trained on, validated on
+CPU = torch.device("cpu")
+
+
+class Counted(TorchDispatchMode):
+    """Adds up the operations within it."""
+
+    def __init__(self, flops: FlopCounterMode) -> None:
+        """flops: entered before this."""
+        super().__init__()
+        self._counter = flops
+        self.launches, self.flops, self.bytes, self.seconds = 0, 0, 0, 0.0
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        before = self._counter.get_total_flops()
+        out = function(*arguments, **(named or {}))
+        flops = self._counter.get_total_flops() - before
+        if not _makes_nothing(function):
+            moved = _moved(function, arguments, named or {}, out)
+            self.launches += 1
+            self.flops += flops
+            self.bytes += moved
+            self.seconds += max(LAUNCH, flops / PEAK, moved / BANDWIDTH)
+        return out
+
+
+def _makes_nothing(function: Any) -> bool:
+    """Whether it only looks at memory in another way, or reserves some."""
+    views = [result.alias_info for result in function._schema.returns]
+    return "empty" in function.__name__ or any(alias is not None and not alias.is_write for alias in views)
+
+
+def _moved(function: Any, arguments: Any, named: dict[str, Any], out: Any) -> int:
+    """Bytes read and written: all that is given, what of it is changed once more, and what is new."""
+    total = _bytes((arguments, named))
+    if function is torch.ops.aten.copy_.default:
+        return total  # what is copied to is not read
+    for value, argument in zip(arguments, function._schema.arguments, strict=False):
+        if argument.alias_info is not None and argument.alias_info.is_write and argument.name != "grads":
+            total += _bytes(value)
+    changed = [result.alias_info is not None for result in function._schema.returns]
+    return total if any(changed) else total + _bytes(out)
+
+
+def _bytes(values: Any) -> int:
+    """Of all tensors among them in memory: an expanded one is no larger than what it was expanded from."""
+    tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+    return sum(min(t.numel() * t.element_size(), t.untyped_storage().nbytes()) for t in tensors)
+
+
+def step_of(spec: RunSpec, dataset: Dataset, runs: int) -> Counted:
+    """A step of so many runs, counted; one: a run alone."""
+    specs = [spec.with_seed(seed) for seed in range(runs)]
+    learners = [Learner.new(each, len(dataset.classes), CPU) for each in specs]
+    feed = Feed.open("resident", dataset, [requests(each, CPU)[0] for each in specs], [0] * runs)
+    with feed:
+        batch = next(iter(feed.epoch(1)))
+        step: Callable[[], object]
+        if runs == 1:
+            alone = Batch(*(values[0] for values in batch))
+            step = lambda: learners[0].step(alone)  # noqa: E731
+        else:
+            stack, clock = Stacked(learners, feed.which), feed.clock(1)
+            step = lambda: stack.step(batch, clock)  # noqa: E731
+        step()  # the first one tries how much memory there is
+        with counter_of_flops() as flops, Counted(flops) as counted:
+            step()
+    counted.launches += PIXELS
+    counted.seconds += PIXELS * LAUNCH
+    return counted
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=rows.RESULTS / "arithmetic-h100.jsonl")
+    out = parser.parse_args().out
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        dataset = convert("synthetic:600", Path(scratch) / "dataset")
+        runs = runs_of([1, 2, 3], dataset, CPU, seeds=SEEDS, amp="bfloat16").specs
+        shapes: dict[Any, list[RunSpec]] = {}
+        for spec in runs:
+            shapes.setdefault(shape_of(spec)._replace(side=32), []).append(spec)
+        for specs in track(list(shapes.values()), "counting"):
+            found += [_row(specs, dataset, size) for size in PACKS]
+        found += [_pretrained(model, dataset) for model in experiment(4, "sound").models]
+    around = environment()
+    rows.write(({**row, "environment": around} for row in found), out)
+    table = Table("network, batch", "runs of a pack", "launches", "GFLOP", "MB", "µs a step", "faster than alone")
+    for row in found:
+        if row["experiment"] != 4:
+            table.add_row(*cells(row, found))
+    Console(width=120).print(table)
+    print(f"rows in {out}")
+
+
+def _row(specs: list[RunSpec], dataset: Dataset, size: int) -> dict[str, Any]:
+    spec, protocol = specs[0], PROTOCOLS[specs[0].protocol]
+    counted = step_of(spec, dataset, size)
+    steps = math.ceil(IMAGES[0] / spec.batch_size) + EVALUATION_COST * math.ceil(IMAGES[1] / spec.batch_size)
+    packs = len(packs_of(specs, lambda shape: size))
+    epoch = packs * steps * counted.seconds
+    return {
+        "bench": "arithmetic",
+        "experiment": spec.experiment,
+        "model": spec.model,
+        "batch_size": spec.batch_size,
+        "precision": spec.precision,
+        "runs": size,
+        "launches": counted.launches,
+        "flops": counted.flops,
+        "bytes": counted.bytes,
+        "step_seconds": counted.seconds,
+        "grid_runs": len(specs),
+        "packs": packs,
+        "grid_seconds": [epoch * min(spec.epochs, protocol.min_epochs), epoch * spec.epochs],
+    }
+
+
+def _pretrained(model: str, dataset: Dataset) -> dict[str, Any]:
+    """Its operations alone: they are what such a network takes, at any batch."""
+    asked = experiment(4, "sound").configuration(model=model, batch_size=1)
+    spec = RunSpec(4, protocol="sound", seed=0, dataset=dataset.sha256, weights="none", precision="bfloat16", **asked)
+    training, validation = open_pipelines(spec, dataset, CPU)
+    validation.close()
+    with training:
+        batch = next(iter(training.epoch(1)))
+        pair = Batch(*(torch.cat([values, values]) for values in batch))  # BatchNorm does not train on one
+        flops = footprint(Learner.new(spec, len(dataset.classes), CPU), pair).flops
+    epoch = flops * (IMAGES[0] + EVALUATION_COST * IMAGES[1]) / PEAK * len(SEEDS)
+    return {
+        "bench": "arithmetic",
+        "experiment": 4,
+        "model": model,
+        "runs": 1,
+        "flops": flops,
+        "grid_runs": len(SEEDS),
+        "packs": len(SEEDS),
+        "grid_seconds": [epoch * PROTOCOLS["sound"].min_epochs, epoch * spec.epochs],
+    }
+
+
+def cells(row: dict[str, Any], among: list[dict[str, Any]]) -> list[str]:
+    """A row for people: network, runs, launches, GFLOP and MB of a step, its microseconds, its gain for a run."""
+    (alone,) = (other for other in among if other["runs"] == 1 and _same(other, row))
+    gain = alone["step_seconds"] * row["runs"] / row["step_seconds"]
+    return [
+        f"{row['model']}, {row['batch_size']}",
+        str(row["runs"]),
+        f"{row['launches']:,}",
+        f"{row['flops'] / 1e9:,.1f}",
+        f"{row['bytes'] / 1e6:,.0f}",
+        f"{row['step_seconds'] * 1e6:,.0f}",
+        "" if row["runs"] == 1 else f"{gain:.1f}×",
+    ]
+
+
+def _same(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(row.get(key) == other.get(key) for key in ("model", "batch_size"))
+
+
+if __name__ == "__main__":
+    main()
