@@ -12,6 +12,7 @@ import argparse
 import math
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=rows.RESULTS / "arithmetic-h100.jsonl")
     out = parser.parse_args().out
     found: list[dict[str, Any]] = []
+    grid: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         dataset = convert("synthetic:600", Path(scratch) / "dataset")
         runs = runs_of([1, 2, 3], dataset, CPU, seeds=SEEDS, amp="bfloat16").specs
@@ -131,27 +133,23 @@ def main() -> None:
         for spec in runs:
             shapes.setdefault(shape_of(spec)._replace(side=32), []).append(spec)
         for specs in track(list(shapes.values()), "counting"):
-            found += [_row(specs, dataset, size) for size in PACKS]
-        found += [_pretrained(model, dataset) for model in experiment(4, "sound").models]
+            sizes = Counter(len(pack.specs) for pack in packs_of(specs, lambda shape: PACK["cuda"]))
+            steps = {size: step_of(specs[0], dataset, size) for size in {*PACKS, *sizes}}
+            found += [_step(specs[0], size, steps[size]) for size in PACKS]
+            grid.append(_grid(specs, sum(steps[size].seconds * count for size, count in sizes.items()), sizes.total()))
+        grid += [_pretrained(model, dataset) for model in experiment(4, "sound").models]
     around = environment()
-    rows.write(({**row, "environment": around} for row in found), out)
+    rows.write(({**row, "environment": around} for row in found + grid), out)
     table = Table("network, batch", "runs of a pack", "launches", "GFLOP", "MB", "µs a step", "faster than alone")
     for row in found:
-        if row["experiment"] != 4:
-            table.add_row(*cells(row, found))
+        table.add_row(*cells(row, found))
     Console(width=120).print(table)
     print(f"rows in {out}")
 
 
-def _row(specs: list[RunSpec], dataset: Dataset, size: int) -> dict[str, Any]:
-    spec, protocol = specs[0], PROTOCOLS[specs[0].protocol]
-    counted = step_of(spec, dataset, size)
-    steps = math.ceil(IMAGES[0] / spec.batch_size) + EVALUATION_COST * math.ceil(IMAGES[1] / spec.batch_size)
-    packs = len(packs_of(specs, lambda shape: size))
-    epoch = packs * steps * counted.seconds
+def _step(spec: RunSpec, size: int, counted: Counted) -> dict[str, Any]:
     return {
-        "bench": "arithmetic",
-        "experiment": spec.experiment,
+        "bench": "arithmetic of a step",
         "model": spec.model,
         "batch_size": spec.batch_size,
         "precision": spec.precision,
@@ -160,9 +158,23 @@ def _row(specs: list[RunSpec], dataset: Dataset, size: int) -> dict[str, Any]:
         "flops": counted.flops,
         "bytes": counted.bytes,
         "step_seconds": counted.seconds,
+    }
+
+
+def _grid(specs: list[RunSpec], step_seconds: float, packs: int) -> dict[str, Any]:
+    """step_seconds: of a step of each pack, one after the other."""
+    spec = specs[0]
+    steps = math.ceil(IMAGES[0] / spec.batch_size) + EVALUATION_COST * math.ceil(IMAGES[1] / spec.batch_size)
+    epoch = steps * step_seconds
+    return {
+        "bench": "arithmetic of the grid",
+        "experiment": spec.experiment,
+        "model": spec.model,
+        "batch_size": spec.batch_size,
+        "precision": spec.precision,
         "grid_runs": len(specs),
         "packs": packs,
-        "grid_seconds": [epoch * min(spec.epochs, protocol.min_epochs), epoch * spec.epochs],
+        "grid_seconds": [epoch * min(spec.epochs, PROTOCOLS[spec.protocol].min_epochs), epoch * spec.epochs],
     }
 
 
@@ -178,10 +190,10 @@ def _pretrained(model: str, dataset: Dataset) -> dict[str, Any]:
         flops = footprint(Learner.new(spec, len(dataset.classes), CPU), pair).flops
     epoch = flops * (IMAGES[0] + EVALUATION_COST * IMAGES[1]) / PEAK * len(SEEDS)
     return {
-        "bench": "arithmetic",
+        "bench": "arithmetic of the grid",
         "experiment": 4,
         "model": model,
-        "runs": 1,
+        "precision": spec.precision,
         "flops": flops,
         "grid_runs": len(SEEDS),
         "packs": len(SEEDS),
@@ -205,7 +217,7 @@ def cells(row: dict[str, Any], among: list[dict[str, Any]]) -> list[str]:
 
 
 def _same(row: dict[str, Any], other: dict[str, Any]) -> bool:
-    return all(row.get(key) == other.get(key) for key in ("model", "batch_size"))
+    return all(row[key] == other[key] for key in ("model", "batch_size"))
 
 
 if __name__ == "__main__":

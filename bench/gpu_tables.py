@@ -43,14 +43,13 @@ def lines(found: Rows) -> list[list[str]]:
 
 def arithmetic(found: Rows) -> str:
     """Estimates for an H100: a step of each network by the runs of a pack, then the report's grid."""
-    steps = [row for row in found if row["experiment"] != 4]
+    steps = [row for row in found if row["bench"] == "arithmetic of a step"]
+    wholes = [row for row in found if row not in steps]
     header = ["network, batch", "runs", "launches", "GFLOP", "MB", "µs a step", "a run, of alone", "measured"]
     body = [[*estimates.cells(row, steps), ""] for row in steps]
-    largest = max(row["runs"] for row in steps)
     lines = []
-    for number in dict.fromkeys(row["experiment"] for row in found):
-        rows = [row for row in found if row["experiment"] == number and row["runs"] in (largest, 1)]
-        rows = [row for row in rows if row["runs"] == largest] or rows
+    for number in dict.fromkeys(row["experiment"] for row in wholes):
+        rows = [row for row in wholes if row["experiment"] == number]
         early, late = (sum(row["grid_seconds"][end] for row in rows) / 60 for end in range(2))
         counts = [str(sum(row[key] for row in rows)) for key in ("grid_runs", "packs")]
         lines.append([str(number), *counts, f"{early:.1f} to {late:.1f}", ""])

@@ -56,9 +56,7 @@ def _of_step(learner: Learner, batch: Batch) -> Footprint:
 
 def counter_of_flops() -> FlopCounterMode:
     """torch's, but right about the gradients of grouped convolutions."""
-    return FlopCounterMode(
-        display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward}
-    )
+    return FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward})
 
 
 def _convolution_backward(

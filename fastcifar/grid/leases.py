@@ -1,7 +1,7 @@
 """Who trains what, where several processes share an output folder: a lease a run, which its holder keeps renewing.
 
-A lease is a file in ``<out>/.leases``; its time of change says when it was last renewed. All times are those of the file
-system, so that machines whose clocks differ agree.
+A lease is a file in ``<out>/.leases``; its time of change says when it was last renewed. All times are those of the
+file system, so that machines whose clocks differ agree.
 """
 
 import fcntl
