@@ -95,14 +95,14 @@ def packs(found: Rows) -> str:
     """images/s of all runs of a pack together, by network and way."""
     body = [
         [
-            f"{row['model']}, {row['recipe']}",
+            f"{row['model']}, {row['recipe']}, {row['dtype']}",
             f"**{row['loop']}**" if row["picked"] else row["loop"],
             f"{row['images_per_s']:,.0f} ({row['images_per_s_min']:,.0f}-{row['images_per_s_max']:,.0f})",
             *shares(row, found),
         ]
         for row in found
     ]
-    header = ["network, recipe", "way", "images/s, all runs: median (range)", "of serial's time a run"]
+    header = ["network, recipe, precision", "way", "images/s, all runs: median (range)", "of serial's time a run"]
     return under(table([*header, "of the plain loop's"], body), found)
 
 
@@ -178,6 +178,7 @@ PAGES: dict[Path, dict[str, Callable[[Rows], str]]] = {
         "parity-cpu.jsonl": parity,
         "training-cpu.jsonl": training,
         "packs-cpu.jsonl": packs,
+        "packs-cpu-avx2.jsonl": packs,
         "accuracy-cpu.jsonl": accuracy,
         "finetuning-cpu.jsonl": finetuning,
         "transfer-cpu.jsonl": transfer,

@@ -1,0 +1,97 @@
+"""What a run's kept weights say of its validation images, clean and augmented: asked once, kept with the run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fastcifar.augment import Augment
+from fastcifar.dataset import Dataset
+from fastcifar.errors import FastcifarError
+from fastcifar.experiments import PROTOCOLS
+from fastcifar.pipeline import open_pipeline
+from fastcifar.progress import track
+from fastcifar.runs import PRECISIONS, RunDirectory
+from fastcifar.submission import LARGEST_BATCH, VIEWS, probabilities
+from fastcifar.trained import TrainedRun
+
+NAME = "predictions"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of N validation images, in the order of their ids: classes, (N,) int64 each."""
+
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    clean: NDArray[np.int64]
+    augmented: NDArray[np.int64]
+    """predicted for the images under the run's own training transform, as drawn in the kept epoch"""
+    epoch: int
+    """which the weights are of"""
+
+    @classmethod
+    def read(cls, directory: RunDirectory) -> "Predictions | None":
+        """Those kept with a run, or None. Raises FastcifarError for a damaged file."""
+        saved = directory.load_tensors(NAME, torch.device("cpu"))
+        if saved is None:
+            return None
+        try:
+            tensors, note = saved
+            values = {name: tensors[name].numpy() for name in ("ids", "labels", "clean", "augmented")}
+            return cls(**values, epoch=int(note["epoch"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise FastcifarError(
+                f"{directory.path / NAME}.safetensors holds no predictions ({error!r}); delete it, and "
+                "fastcifar report --data makes it anew"
+            ) from error
+
+    def right(self, augmented: bool = False) -> NDArray[np.bool_]:
+        """(N,) whether each image's class was found."""
+        return (self.augmented if augmented else self.clean) == self.labels
+
+    def confusion(self, classes: int) -> NDArray[np.int64]:
+        """(true, predicted): clean images."""
+        return np.bincount(self.labels * classes + self.clean, minlength=classes**2).reshape(classes, classes)
+
+
+def predict(paths: Sequence[Path], dataset: Dataset, device: torch.device) -> list[str]:
+    """Ask the runs that have no predictions yet and were trained on this dataset; returns what could not be, and why."""
+    notes = []
+    for path in track([path for path in paths if not (path / f"{NAME}.safetensors").exists()], "predictions"):
+        try:
+            run = TrainedRun.open(path)
+            if run.dataset["sha256"] != dataset.sha256:
+                notes.append(f"{path.name}: no predictions, as it was trained on another dataset than {dataset.path}")
+                continue
+            _predict(run, dataset, device)
+        except FastcifarError as error:
+            notes.append(f"no predictions: {error}")
+    return notes
+
+
+def _predict(run: TrainedRun, dataset: Dataset, device: torch.device) -> None:
+    recipe = PROTOCOLS[run.spec.protocol].recipe(run.spec.recipe)
+    ids = dataset.ids("validation", run.split_seed)
+    labels = dataset.labels("train")
+    assert labels is not None  # a run was trained on them
+    clean = _classes(run, dataset, device, recipe.still())
+    augmented = clean if recipe == recipe.still() else _classes(run, dataset, device, recipe)
+    values = {"ids": ids, "labels": labels[ids], "clean": clean, "augmented": augmented}
+    tensors = {name: torch.from_numpy(value.astype(np.int64)) for name, value in values.items()}
+    run.directory.save_tensors(NAME, tensors, {"epoch": run.epoch})
+
+
+def _classes(run: TrainedRun, dataset: Dataset, device: torch.device, augment: Augment) -> NDArray[np.int64]:
+    dtype = PRECISIONS[run.spec.precision]
+    request = {
+        "split": "validation", "augment": augment, "batch_size": min(run.spec.batch_size, LARGEST_BATCH),
+        "seed": run.spec.seed, "device": device, "dtype": dtype, "split_seed": run.split_seed,
+    }  # fmt: skip
+    with open_pipeline("resident", dataset, **request) as pipeline:
+        batches = pipeline.epoch(run.epoch)
+        said = [values.argmax(1) for values in probabilities(run, batches, device, dtype, VIEWS["none"])]
+    return np.concatenate(said).astype(np.int64)
