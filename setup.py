@@ -19,6 +19,7 @@ PACKAGES = {
     "fastcifar.models": "fastcifar/models",
     "fastcifar.packs": "fastcifar/packs",
     "fastcifar.report": "fastcifar/report",
+    "fastcifar.study": "fastcifar/study",
     "fastcifar.sources": "fastcifar/sources",
     "fastcifar.formats": "fastcifar/formats",
     "fastcifar.throughput": "fastcifar/throughput",
@@ -40,8 +41,10 @@ REQUIRED = [
     "typer>=0.15",
     "safetensors>=0.4.5",
     "pillow>=10.3",
+    "jinja2>=3.1",
     "matplotlib>=3.9",
     "scikit-learn>=1.5",
+    "scipy>=1.13",
 ]
 
 EXTRAS = {
@@ -61,6 +64,7 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "ray>=2.40",  # as the extra of that name: its executor is tested
         "ruff>=0.17,<0.18",
+        "selenium>=4.25",  # with Chromium, which tools/install.py adds where it may: the report's page is tested in it
         "setuptools>=77",
         "tensorboard>=2.18",  # as the extra of that name: its events are tested
         "wheel>=0.45",
@@ -89,6 +93,7 @@ setup(
     python_requires=">=3.10",
     packages=list(PACKAGES),
     package_dir=PACKAGES,
+    package_data={"fastcifar.study": ["*.html", "*.css", "*.js"]},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["fastcifar = fastcifar.cli:main"]},

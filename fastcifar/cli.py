@@ -19,6 +19,7 @@ from fastcifar.grid.command import grid
 from fastcifar.predict import predict
 from fastcifar.printing import console as _console
 from fastcifar.printing import say as _say
+from fastcifar.study.command import report
 from fastcifar.throughput.command import bench
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -190,6 +191,7 @@ def train(
 app.command()(grid)
 app.command()(predict)
 app.command()(runs)
+app.command()(report)
 
 
 @app.command("list")

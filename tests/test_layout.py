@@ -14,6 +14,7 @@ import pytest
 import fastcifar
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKED = (".py", ".html", ".css", ".js")
 FOLDERS = {"fastcifar": "fastcifar", "kernels": "fastcifar/kernels", "pipelines": "fastcifar/pipelines"}
 FILES = ["setup.py", "pyproject.toml", "README.md", "LICENSE"]
 
@@ -55,7 +56,8 @@ def modules() -> set[str]:
     return {
         f"{place}/{path.relative_to(ROOT / folder).as_posix()}"
         for folder, place in FOLDERS.items()
-        for path in (ROOT / folder).rglob("*.py")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in PACKED
     }
 
 
@@ -63,7 +65,9 @@ def test_a_wheel_has_one_top_level_name_and_every_module(distributions: tuple[Pa
     names = zipfile.ZipFile(distributions[1]).namelist()
     dist_info = f"fastcifar-{fastcifar.__version__}.dist-info"
     assert {name.split("/")[0] for name in names} == {"fastcifar", dist_info}
-    assert {name for name in names if name.endswith(".py")} == modules()  # a folder missing from setup.py shows here
+    assert {
+        name for name in names if Path(name).suffix in PACKED
+    } == modules()  # a folder missing from setup.py shows here
     assert "fastcifar/kernels/reference.py" in names
 
 
@@ -71,7 +75,9 @@ def test_the_sdist_holds_every_module_where_the_checkout_has_it(distributions: t
     with tarfile.open(distributions[0]) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
     for folder in FOLDERS:
-        assert {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*.py")} <= held
+        assert {
+            path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.suffix in PACKED
+        } <= held
     assert {"LICENSE", "README.md", "pyproject.toml", "setup.py"} <= held
 
 

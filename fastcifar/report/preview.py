@@ -17,13 +17,19 @@ SMALLEST_SIDE = 96  # pixels that an image takes at least: 32 x 32 ones are enla
 
 
 def preview(dataset: Dataset, augment: Augment, path: Path, rows: int = 8, columns: int = 8, seed: int = 0) -> None:
-    """Write a PNG: each row one training image, first as it is, then ``columns`` draws (epochs 1, 2, ... of ``seed``).
-
-    Normalisation is undone, so erased rectangles show the mean colour. Raises UsageError for more rows than images
-    and for a file that is not called .png.
-    """
+    """Write `sheet` as a PNG. Raises UsageError as that does, and for a file that is not called .png."""
     if path.suffix.lower() != ".png":
         raise UsageError(f"{path}: a preview is a PNG file; call it {path.name}.png, for example")
+    drawn = sheet(dataset, augment, rows, columns, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn.save(path)
+
+
+def sheet(dataset: Dataset, augment: Augment, rows: int = 8, columns: int = 8, seed: int = 0) -> Image.Image:
+    """Each row one training image, first as it is, then ``columns`` draws (epochs 1, 2, ... of ``seed``).
+
+    Normalisation is undone, so erased rectangles show the mean colour. Raises UsageError for more rows than images.
+    """
     ids = dataset.ids("training")
     if not 1 <= rows <= len(ids) or not 1 <= columns <= 64:
         raise UsageError(f"{rows} rows of {columns} draws: rows go from 1 to {len(ids)}, draws from 1 to 64")
@@ -33,14 +39,13 @@ def preview(dataset: Dataset, augment: Augment, path: Path, rows: int = 8, colum
     grid += [_cells(images, augment, seed, epoch, ids) for epoch in range(1, columns + 1)]
     side, scale = augment.out_size, max(1, -(-SMALLEST_SIDE // augment.out_size))
     pitch = side * scale + GAP
-    sheet = np.full((rows * pitch + GAP, (columns + 1) * pitch + GAP, 3), BACKGROUND, np.uint8)
+    pixels = np.full((rows * pitch + GAP, (columns + 1) * pitch + GAP, 3), BACKGROUND, np.uint8)
     for column, cells in enumerate(grid):
         for row in range(rows):
             cell = cells[row].repeat(scale, axis=0).repeat(scale, axis=1)
             top, left = GAP + row * pitch, GAP + column * pitch
-            sheet[top : top + side * scale, left : left + side * scale] = cell
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(path)
+            pixels[top : top + side * scale, left : left + side * scale] = cell
+    return Image.fromarray(pixels)
 
 
 def _cells(images: NDArray[np.uint8], augment: Augment, seed: int, epoch: int, ids: NDArray[np.int64]) -> NDArray:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, pairwise
 from statistics import mean, median
 
 from fastcifar.outcome import Lines
@@ -120,8 +120,7 @@ def together(**where: object) -> Callable[[Collection, str], Verdict]:
         found = _one(collection, protocol, where)
         if not found:
             return _not_run(where)
-        gaps = [_gap(run) for run in found.runs.values()]
-        gaps = [gap for gap in gaps if gap is not None]
+        gaps = [gap for gap in map(_gap, found.runs.values()) if gap is not None]
         if not gaps:
             return Verdict(REFUTED, "every seed diverged", _ids(found))
         measured = f"validation loss is {100 * mean(gaps):+.1f} % of the training loss away, at the kept epoch"
@@ -220,7 +219,7 @@ def _restlessness(configuration: Configuration) -> float:
     found = []
     for run in configuration.runs.values():
         losses = _finite(run.lines, "val_loss")
-        steps = [abs(b - a) / a for a, b in zip(losses, losses[1:], strict=False) if a]
+        steps = [abs(b - a) / a for a, b in pairwise(losses) if a]
         found.append(median(steps) if steps else 0.0)
     return mean(found)
 
@@ -311,7 +310,9 @@ CLAIMS: Sequence[Claim] = (
         unstable(_tuned("resnet18"), [_tuned(model) for model in NETWORKS if model != "resnet18"]),
     ),
     *(
-        Claim(f"kaggle-{number}", number, f"On Kaggle's test images: {percent} %.", "a score by Kaggle", elsewhere(KAGGLE))
+        Claim(
+            f"kaggle-{number}", number, f"On Kaggle's test images: {percent} %.", "a score by Kaggle", elsewhere(KAGGLE)
+        )
         for number, percent in ((1, 42.42), (2, 72.52), (3, 54.08), (4, 83.16))
     ),
 )  # fmt: skip

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fastcifar.atomic import whole
 from fastcifar.experiments import SEEDS, experiment
@@ -26,6 +27,7 @@ SETTINGS = {
     "font.size": 9, "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK,
     "ytick.color": INK, "svg.fonttype": "none", "svg.hashsalt": "fastcifar", "font.family": "sans-serif",
 }  # fmt: skip
+LOSSES = ("train_loss", "val_loss")
 LARGE_LOSS = 12.0  # from here on a logarithmic axis shows more
 
 
@@ -82,11 +84,11 @@ class Shown:
 
 
 def _pair(number: int, experiment_: int, by: tuple[str, ...], what: str, **where: Any) -> list[Shown]:
-    shared = {"experiment": experiment_, "by": by, "where": where}
+    titles = (f"{metric} by {what}, experiment {experiment_}" for metric in ("Losses", "Validation accuracy"))
     return [
-        Shown(number, f"Losses by {what}, experiment {experiment_}", metrics=("train_loss", "val_loss"), **shared),
-        Shown(number + 1, f"Validation accuracy by {what}, experiment {experiment_}", metrics=("val_accuracy",), **shared),
-    ]  # fmt: skip
+        Shown(number + n, title, experiment_, metrics, by, where)
+        for n, (title, metrics) in enumerate(zip(titles, (LOSSES, ("val_accuracy",)), strict=True))
+    ]
 
 
 PLAIN = {"l2": 0.0, "dropout": 0.0, "recipe": "none"}
@@ -134,7 +136,7 @@ def _panel(axes: Axes, metric: str, series: Sequence[tuple[str, Configuration]])
     axes.set_xlabel("epoch")
     axes.grid(alpha=0.25, lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def save(figure: Figure, out: Path, name: str) -> None:
@@ -147,7 +149,7 @@ def save(figure: Figure, out: Path, name: str) -> None:
 
 
 def inline(figure: Figure, title: str) -> str:
-    """The figure as an element of a page: no background, its ink that of the text around it."""
+    """The figure as an element of a page: no background, and where its ink is INK, that of the text around it."""
     buffer = io.StringIO()
     with mpl.rc_context(SETTINGS):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

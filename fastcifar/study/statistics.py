@@ -1,4 +1,4 @@
-"""Intervals of 95 %: of a mean over seeds by Student's t, of a paired difference by a bootstrap over seeds and images."""
+"""Intervals of 95 %: of a mean over seeds by Student's t, of a paired difference by a bootstrap of seeds and images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -21,7 +21,14 @@ BAR, FRAME = 0.27, 0.75  # inches
 
 
 def plot(rows: Rows, path: Path) -> None:
-    """Write a PNG of all rows with a speed. Raises UsageError where there are none."""
+    """Write `bars` as a PNG. Raises as that does."""
+    figure = bars(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def bars(rows: Rows) -> Figure:
+    """The figure of all rows with a speed. Raises UsageError where there are none."""
     heats: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         heats.setdefault(heat_of(row), []).append(row)
@@ -38,8 +45,7 @@ def plot(rows: Rows, path: Path) -> None:
         axes.set_visible(False)
     for axes, panel in zip(grid.flat, panels, strict=False):
         _panel(axes, panel, dict(zip(names, COLOURS * len(names), strict=False)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    return figure
 
 
 def _panel(axes: Axes, rows: Rows, colours: Mapping[str, str]) -> None:

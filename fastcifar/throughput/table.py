@@ -44,7 +44,7 @@ def heat_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
 def heat_name(row: Mapping[str, Any]) -> str:
     """The heat in words."""
     model, recipe, batch_size, dtype, device = heat_of(row)
-    return f"{f'{model}, ' if model else ''}{recipe}, batch {batch_size}, {dtype}, {device}"
+    return ", ".join(part for part in (model, recipe, f"batch {batch_size}", dtype, device) if part)
 
 
 def pixels(row: Mapping[str, Any]) -> str:

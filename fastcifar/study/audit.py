@@ -1,0 +1,121 @@
+"""What depends on how one measures: the same configurations under several protocols, and on two kinds of images."""
+
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import mean, stdev
+
+from fastcifar.experiments import CNN_GRID, PROTOCOLS, Protocol
+from fastcifar.study.collection import VARIED, Collection, Configuration
+from fastcifar.study.statistics import Interval, of_mean, paired
+
+ERASING = {"experiment": 2, "batch_size": 128, "lr": 1e-3, "l2": 0.0, "dropout": 0.5}
+"""of the report's figures 7 and 8"""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A configuration under two protocols: the accuracy that each reports."""
+
+    label: str
+    protocols: tuple[str, str]
+    accuracies: tuple[float, float]
+    """means over seeds, [0, 1]"""
+    change: Interval
+    """from the first to the second, over the seeds that both have"""
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TwoImages:
+    """The kept weights of a configuration on clean and on augmented validation images: mean and standard deviation
+    (n - 1; None for one seed) over seeds, [0, 1].
+    """
+
+    recipe: str
+    protocol: str
+    clean: tuple[float, float | None]
+    augmented: tuple[float, float | None]
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """From one recipe to another: the accuracy gained, on clean and on augmented images."""
+
+    what: str
+    protocol: str
+    clean: Interval | None
+    augmented: Interval | None
+
+
+def definitions() -> list[tuple[str, dict[str, str]]]:
+    """What protocols differ in, in words, by protocol."""
+
+    def said(protocol: Protocol) -> dict[str, str]:
+        last = protocol.window
+        return {
+            "validation images": "augmented like training images" if protocol.augment_validation else "clean",
+            "colour jitter": "±0.2, hue ±0.1" if protocol.jitter else "changes nothing",
+            "split": "redrawn by each seed" if protocol.split_by_seed else "one, the dataset's",
+            "stopping": f"from epoch {protocol.min_epochs} on, "
+            + (
+                f"when the oldest of the last {last} accuracies is their largest"
+                if protocol.window_rule
+                else f"when {last} epochs bring no new best"
+            ),
+            "kept weights": f"last with the best of {last} epochs" if protocol.window_rule else "best accuracy",
+            "pretrained networks": protocol.tune,
+        }
+
+    by_protocol = {name: said(protocol) for name, protocol in PROTOCOLS.items()}
+    return [(what, {name: by_protocol[name][what] for name in PROTOCOLS}) for what in by_protocol["sound"]]
+
+
+def compared(collection: Collection) -> list[Compared]:
+    """Every configuration that has runs under two protocols, for each two of them."""
+    found = []
+    for one, other in combinations(collection.protocols, 2):
+        for a in collection.find(protocol=one):
+            for b in collection.find(experiment=a.experiment, protocol=other, **{key: a.values[key] for key in VARIED}):
+                pairs = [
+                    (a.runs[seed].accuracy, b.runs[seed].accuracy)
+                    for seed in a.runs
+                    if seed in b.runs and None not in (a.runs[seed].accuracy, b.runs[seed].accuracy)
+                ]
+                if pairs:
+                    change = of_mean([after - before for before, after in pairs])  # type: ignore[operator]
+                    means = tuple(mean(pair[n] for pair in pairs) for n in range(2))  # type: ignore[type-var]
+                    found.append(Compared(a.label, (one, other), means, change, _ids(a, b)))  # type: ignore[arg-type]
+    return found
+
+
+def on_two_kinds_of_images(collection: Collection) -> tuple[list[TwoImages], list[Step]]:
+    """What augmentation, erasing above all, does on clean and on augmented images; of runs that have predictions."""
+    rows, steps = [], []
+    for protocol in collection.protocols:
+        known = []
+        for recipe in map(str, CNN_GRID["recipe"]):
+            for each in collection.find(protocol=protocol, recipe=recipe, **ERASING):
+                asked = [run.predictions for run in each.runs.values() if run.predictions is not None]
+                if asked:
+                    known.append(each)
+                    clean, augmented = ([float(p.right(kind).mean()) for p in asked] for kind in (False, True))
+                    rows.append(TwoImages(recipe, protocol, _spread(clean), _spread(augmented), _ids(each)))
+        for before, after in combinations(known, 2):
+            steps.append(
+                Step(
+                    f"{before.values['recipe']} → {after.values['recipe']}",
+                    protocol,
+                    paired(after, before),
+                    paired(after, before, augmented=(True, True)),
+                )
+            )
+    return rows, steps
+
+
+def _spread(values: list[float]) -> tuple[float, float | None]:
+    return mean(values), stdev(values) if len(values) > 1 else None
+
+
+def _ids(*configurations: Configuration) -> tuple[str, ...]:
+    return tuple(run.run_id for each in configurations for run in each.runs.values())
