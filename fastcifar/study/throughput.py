@@ -84,7 +84,7 @@ def _files(sources: Sequence[Path]) -> list[Path]:
 
 
 def _by_device(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The rows of contests, by the device that they are of, as their environment names it; those that have any speed."""
+    """The rows of contests, by the device that their environment names; of devices that any of them has a speed on."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         # a run's speed is no contest's: it has no turns, so no range
@@ -135,7 +135,8 @@ def _alike(row: Mapping[str, Any]) -> dict[str, Any]:
 def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     lines = [
         [
-            Cell(heat_name(row)), Cell(row["pipeline"]), *_speed(row), Cell(_share(row)), Cell(pixels(row) if row["compared"] else "not compared"),
+            Cell(heat_name(row)), Cell(row["pipeline"]), *_speed(row), Cell(_share(row)),
+            Cell(pixels(row) if row["compared"] else "not compared"),
         ]
         for row in rows
     ]  # fmt: skip
