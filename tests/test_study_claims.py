@@ -15,9 +15,9 @@ def judged(name, out, protocol="sound"):
     return BY_ID[name].judge(collect(out), protocol)
 
 
-def seeds_of(out, best, number=2, curve=None, **chosen):
+def seeds_of(out, best, number=2, **chosen):
     for seed, value in enumerate(best):
-        write_run(out, spec_of(number, seed=seed, **chosen), *(curve or [rising(value)]))
+        write_run(out, spec_of(number, seed=seed, **chosen), rising(value, start=0.1))
 
 
 def test_names_are_unique_and_every_claim_has_a_rule():

@@ -12,8 +12,8 @@ from fastcifar.study.predictions import NAME
 CLASSES = tuple("0123456789")
 CONTEXT = {
     "dataset": {"name": "digits", "sha256": "ab" * 32, "classes": list(CLASSES)},
-    "environment": {"cpu": "a processor", "cores": 2, "python": "3.11", "versions": {"torch": "2.x"}, "commit": "c0ffee" * 6,
-                    "dirty": False},
+    "environment": {"cpu": "a processor", "cores": 2, "python": "3.11", "versions": {"torch": "2.x"},
+                    "commit": "c0ffee" * 6, "dirty": False},
     "device": "cpu",
 }  # fmt: skip
 
