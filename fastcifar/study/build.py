@@ -45,14 +45,15 @@ def build(runs: Path, out: Path, dataset: Dataset | None = None, device: torch.d
     Raises UsageError where there is no folder of runs, or no run in it has ended.
     """
     collection = collect(runs)
-    notes = list(collection.notes)
     if not collection.runs:
-        raise UsageError(f"no run below {runs} has ended, so there is nothing to report" + _reasons(notes))
+        raise UsageError(f"no run below {runs} has ended, so there is nothing to report" + _reasons(collection.notes))
+    unasked: list[str] = []
     if dataset is not None:
-        notes += predict([run.path for run in collection.runs if run.accuracy is not None], dataset, device)
+        unasked = predict([run.path for run in collection.runs if run.accuracy is not None], dataset, device)
+        collection = collect(runs)
     out.mkdir(parents=True, exist_ok=True)
     figures, files = _figures(collection, out)
-    notes = [*_overview(collection, figures), *notes]
+    notes = [*_overview(collection, figures), *collection.notes, *unasked]
     all_tables = [*made.tables(collection), environments(collection)]
     lead, foot = _lead(collection), _foot()
     samples = [] if dataset is None else _samples(dataset)

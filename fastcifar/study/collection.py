@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,8 @@ class Run:
     about: Mapping[str, Any]
     begun: Mapping[str, Any]
     path: Path
+    predictions: Predictions | None
+    """what its kept weights say of the validation images, where that was asked"""
 
     @property
     def run_id(self) -> str:
@@ -41,11 +42,6 @@ class Run:
         """Of the kept epoch, [0, 1]; None where it diverged before there was one."""
         value = self.row["val_accuracy"]
         return None if value is None else float(value)
-
-    @cached_property
-    def predictions(self) -> Predictions | None:
-        """What its kept weights say of the validation images, where that was asked once."""
-        return Predictions.read(RunDirectory(self.path))
 
 
 @dataclass(frozen=True)
@@ -127,9 +123,16 @@ def collect(out: Path) -> Collection:
             continue
         directory = RunDirectory(out / f"exp{row['experiment']}" / row["run_id"])
         try:
-            runs.append(Run(row, directory.metrics(), directory.summary() or {}, directory.begun(), directory.path))
+            lines, about, begun = directory.metrics(), directory.summary() or {}, directory.begun()
         except (FastcifarError, OSError) as error:
             notes.append(str(error))
+            continue
+        predictions = None
+        try:
+            predictions = Predictions.read(directory)
+        except FastcifarError as error:  # the run is whole without them
+            notes.append(str(error))
+        runs.append(Run(row, lines, about, begun, directory.path, predictions))
     kept, aside = _alike(runs)
     notes += aside
     for name, count in Counter(str(row["status"]) for row in unfinished).items():

@@ -39,7 +39,7 @@ function plot() {
   const lines = runs.map((run) => data.runs[run][metric.value].map((y, n) => [n + 1, y === null ? null : y * scale]));
   const points = lines.flat().filter(([, y]) => y !== null);
   if (!points.length) return;
-  const width = 900, height = 380, left = 56, right = 12, top = 12, legend = 20 * runs.length, bottom = 40;
+  const width = Math.max(360, chart.clientWidth), height = 380, left = 56, right = 12, top = 12, legend = 20 * runs.length, bottom = 40;
   let low = Math.min(...points.map((p) => p[1])), high = Math.max(...points.map((p) => p[1]));
   if (high === low) { high += 1; low -= 1; }
   const last = Math.max(2, ...points.map((p) => p[0]));
@@ -77,6 +77,7 @@ function plot() {
   chart.append(svg);
 }
 
+addEventListener("resize", plot);
 for (const box of boxes) box.addEventListener("change", plot);
 metric.addEventListener("change", plot);
 document.getElementById("clear").addEventListener("click", () => { for (const box of boxes) box.checked = false; plot(); });

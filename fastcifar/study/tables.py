@@ -190,9 +190,8 @@ def runs(collection: Collection) -> Table:
     """A line a run."""
     lines = [
         [
-            Cell(run.run_id, None, (run.run_id,)), _number(each.experiment), Cell(each.protocol), Cell(each.label),
-            _number(run.row["seed"]), Cell(str(run.row["status"])),
-            _percent(run.accuracy), _number(run.row["kept_epoch"]), _number(run.row["epochs"]),
+            Cell(run.run_id, None, (run.run_id,)), _number(each.experiment), Cell(each.protocol),
+            _number(run.row["seed"]), Cell(str(run.row["status"])), _percent(run.accuracy), _number(run.row["kept_epoch"]), _number(run.row["epochs"]),
             _number(run.row["images_per_s"]), _number(run.row["seconds"]), Cell(str(run.row["precision"])),
         ]
         for each in collection.configurations
@@ -202,7 +201,7 @@ def runs(collection: Collection) -> Table:
         "runs",
         "Runs",
         "",
-        ["run", "exp", "protocol", "configuration", "seed", "status", "accuracy, %", "kept epoch", "epochs", "images/s",
+        ["run", "exp", "protocol", "seed", "status", "accuracy, %", "kept epoch", "epochs", "images/s",
          "seconds", "precision"],
         lines,
     )  # fmt: skip
