@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from written_runs import rising, spec_of, write_run
 
@@ -30,13 +31,18 @@ def test_whatever_is_no_ended_run_is_said(tmp_path):
     (damaged.path / "summary.json").write_text("{")
     lines = write_run(tmp_path, spec_of(seed=3), rising(0.6))
     (lines.path / "metrics.jsonl").write_text("{\n")
+    asked = write_run(tmp_path, spec_of(seed=4), rising(0.6), right=np.ones(10, bool))
+    (asked.path / "predictions.safetensors").write_text("no")
     (tmp_path / "exp2" / "holiday").mkdir()
     found = collect(tmp_path)
-    assert [run.row["seed"] for run in found.runs] == [0]
+    assert [run.row["seed"] for run in found.runs] == [0, 4]
     said = "\n".join(found.notes)
     assert "summary.json is damaged" in said
     assert "metrics.jsonl is damaged" in said
     assert "holiday is no run" in said
+    assert "predictions.safetensors is damaged" in said
+    assert "delete it, and fastcifar report --data makes it anew" in said
+    assert found.runs[1].predictions is None
     assert "1 run unfinished: left out until finished" in said
     assert len(found.unfinished) == 1
 

@@ -40,17 +40,16 @@ class Predictions:
     @classmethod
     def read(cls, directory: RunDirectory) -> "Predictions | None":
         """Those kept with a run, or None. Raises FastcifarError for a damaged file."""
-        saved = directory.load_tensors(NAME, torch.device("cpu"))
-        if saved is None:
-            return None
         try:
+            saved = directory.load_tensors(NAME, torch.device("cpu"))
+            if saved is None:
+                return None
             tensors, note = saved
             values = {name: tensors[name].numpy() for name in ("ids", "labels", "clean", "augmented")}
             return cls(**values, epoch=int(note["epoch"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (FastcifarError, KeyError, TypeError, ValueError) as error:
             raise FastcifarError(
-                f"{directory.path / NAME}.safetensors holds no predictions ({error!r}); delete it, and "
-                "fastcifar report --data makes it anew"
+                f"{directory.path / NAME}.safetensors is damaged; delete it, and fastcifar report --data makes it anew"
             ) from error
 
     def right(self, augmented: bool = False) -> NDArray[np.bool_]:
