@@ -38,6 +38,7 @@ def test_on_a_bare_machine_all_is_missing(install: ModuleType, monkeypatch: pyte
     python_dev = f"python{sys.version_info[0]}.{sys.version_info[1]}-dev"
     assert install.missing_packages() == ["pkg-config", "g++", "libopencv-dev", "libturbojpeg0-dev", python_dev]
     assert "there is no apt-get" in install.install_system_libraries()
+    assert "what Debian calls chromium chromium-driver" in install.install_browser()
 
 
 def test_without_rights_the_user_is_told_what_to_type(install: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,3 +71,5 @@ def test_nothing_is_installed_where_nothing_is_missing(install: ModuleType, monk
     monkeypatch.setattr(install, "missing_packages", list)
     monkeypatch.setattr(install, "run", lambda *_: pytest.fail("nothing was missing"))
     assert install.install_system_libraries() == ""
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert install.install_browser() == ""

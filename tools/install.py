@@ -1,7 +1,7 @@
 """Make .venv and install fastcifar into it: what ``make install`` runs on a bare machine. Standard library only.
 
-torch and the rest of what fastcifar stands on must install, or this stops with exit status 1. FFCV and DALI are
-optional: where one cannot be installed, this says which and why, and goes on. ``.venv/installed`` is written last, so
+torch and the rest of what fastcifar stands on must install, or this stops with exit status 1. FFCV, DALI and Chromium
+are optional: where one cannot be installed, this says which and why, and goes on. ``.venv/installed`` is written last, so
 that make knows; ``make install`` runs everything again, and so tries again what failed.
 """
 
@@ -82,23 +82,34 @@ def missing_packages() -> list[str]:
 
 def install_system_libraries() -> str:
     """Install what FFCV's build needs, where that may be done; returns what stands in the way, or nothing."""
-    missing = missing_packages()
+    return apt_install(missing_packages(), "its build needs")
+
+
+def install_browser() -> str:
+    """Install what the tests of the report's page open it in, where that may be done; what stands in the way."""
+    needed = {"chromium": "chromium", "chromium-driver": "chromedriver"}
+    missing = [package for package, program in needed.items() if shutil.which(program) is None]
+    return apt_install(missing, "the tests of the report's page are skipped without")
+
+
+def apt_install(missing: list[str], needs: str) -> str:
+    """Install Debian packages, where that may be done; returns what stands in the way, beginning with ``needs``."""
     if not missing:
         return ""
     names = " ".join(missing)
     if shutil.which("apt-get") is None:
-        return f"its build needs what Debian calls {names}; there is no apt-get here to install them with"
+        return f"{needs} what Debian calls {names}; there is no apt-get here to install them with"
     if os.geteuid() == 0:
         root = []
     elif succeeds("sudo", "-n", "true"):
         root = ["sudo", "-n"]
     else:
-        return f"its build needs {names}, and only root may install them: sudo apt-get install {names}"
-    heading(f"installing system packages for FFCV: {names}")
+        return f"{needs} {names}, and only root may install them: sudo apt-get install {names}"
+    heading(f"installing system packages: {names}")
     apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "Acquire::http::Timeout=20"]
     run(*apt, "update")
     ok, why = run(*apt, "install", "-y", "--no-install-recommends", *missing)
-    return "" if ok else f"its build needs {names}, which apt-get could not install:\n{why}"
+    return "" if ok else f"{needs} {names}, which apt-get could not install:\n{why}"
 
 
 def install_optional(extra: str, module: str) -> str:
@@ -134,9 +145,13 @@ def main() -> None:
     if reason:
         left_out["DALI"] = reason
 
+    reason = install_browser()
+    if reason:
+        left_out["Chromium"] = reason
+
     (VENV / "installed").touch()
     heading(f"fastcifar is installed in .venv, after {time.monotonic() - started:.0f} s")
-    for part in ("FFCV", "DALI"):
+    for part in ("FFCV", "DALI", "Chromium"):
         print(
             f"{part}: " + ("left out: " + left_out[part].replace("\n", "\n      ") if part in left_out else "installed")
         )

@@ -191,8 +191,8 @@ def runs(collection: Collection) -> Table:
     lines = [
         [
             Cell(run.run_id, None, (run.run_id,)), _number(each.experiment), Cell(each.protocol),
-            _number(run.row["seed"]),
-            Cell(str(run.row["status"])), _percent(run.accuracy), _number(run.row["kept_epoch"]), _number(run.row["epochs"]),
+            _number(run.row["seed"]), Cell(str(run.row["status"])), _percent(run.accuracy),
+            _number(run.row["kept_epoch"]), _number(run.row["epochs"]),
             _number(run.row["images_per_s"]), _number(run.row["seconds"]), Cell(str(run.row["precision"])),
         ]
         for each in collection.configurations
