@@ -1,8 +1,8 @@
 """Make .venv and install fastcifar into it: what ``make install`` runs on a bare machine. Standard library only.
 
 torch and the rest of what fastcifar stands on must install, or this stops with exit status 1. FFCV, DALI and Chromium
-are optional: where one cannot be installed, this says which and why, and goes on. ``.venv/installed`` is written last, so
-that make knows; ``make install`` runs everything again, and so tries again what failed.
+are optional: where one cannot be installed, this says which and why, and goes on. ``.venv/installed`` is written last,
+so that make knows; ``make install`` runs everything again, and so tries again what failed.
 """
 
 from __future__ import annotations
