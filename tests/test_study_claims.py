@@ -5,8 +5,9 @@ import pytest
 from written_runs import rising, spec_of, write_run
 
 from fastcifar.study import claims
-from fastcifar.study.claims import CLAIMS, CONFIRMED, NOT_RUN, REFUTED
+from fastcifar.study.claims import CLAIMS
 from fastcifar.study.collection import collect
+from fastcifar.study.rules import CONFIRMED, NOT_RUN, REFUTED
 
 BY_ID = {claim.id: claim for claim in CLAIMS}
 
@@ -142,6 +143,35 @@ def test_alike(tmp_path):
         seeds_of(tmp_path / place, last, 3, batch_size=64, lr=1e-3)
     assert judged("vit-alike", tmp_path / "alike").verdict == CONFIRMED
     assert judged("vit-alike", tmp_path / "apart").verdict == REFUTED
+
+
+def test_more_augmentation_is_harder(tmp_path):
+    for place, losses in (("harder", (0.5, 0.8, 1.1)), ("easier", (0.5, 0.8, 0.7))):
+        for recipe, loss in zip(("none", "basic", "erasing"), losses, strict=True):
+            write_run(tmp_path / place, spec_of(recipe=recipe), [0.4, 0.5], train=[2.0, loss], val=[2.0, 1.5])
+    assert judged("cnn-harder", tmp_path / "harder").verdict == CONFIRMED
+    assert judged("cnn-harder", tmp_path / "easier").verdict == REFUTED
+    assert judged("cnn-harder", tmp_path / "easier").measured == "0.500 → 0.800 → 0.700"
+
+
+def test_dropout_calms(tmp_path):
+    for place, ends in (("calm", (1.2, 2.0)), ("wild", (2.5, 2.0))):
+        for dropout, end in zip((0.5, 0.0), ends, strict=True):
+            spec = spec_of(recipe="none", dropout=dropout)
+            write_run(tmp_path / place, spec, [0.4, 0.5, 0.5], val=[2.0, 1.0, end])
+    assert judged("cnn-dropout-calms", tmp_path / "calm").verdict == CONFIRMED
+    assert judged("cnn-dropout-calms", tmp_path / "wild").verdict == REFUTED
+
+
+def test_seeds_that_matter(tmp_path):
+    seeds_of(tmp_path, [0.50, 0.51])
+    assert judged("seeds", tmp_path).verdict == REFUTED
+    seeds_of(tmp_path, [0.50, 0.53], recipe="none")
+    found = judged("seeds", tmp_path)
+    assert found.verdict == CONFIRMED
+    assert "3.00 points (cnn, none" in found.measured
+    write_run(tmp_path / "one", spec_of(), rising(0.5))
+    assert judged("seeds", tmp_path / "one").verdict == NOT_RUN
 
 
 def test_a_diverged_seed_does_not_break_a_rule(tmp_path):

@@ -46,6 +46,7 @@ class Step:
     protocol: str
     clean: Interval | None
     augmented: Interval | None
+    runs: tuple[str, ...]
 
 
 def definitions() -> list[tuple[str, dict[str, str]]]:
@@ -108,6 +109,7 @@ def on_two_kinds_of_images(collection: Collection) -> tuple[list[TwoImages], lis
                     protocol,
                     paired(after, before),
                     paired(after, before, augmented=(True, True)),
+                    _ids(before, after),
                 )
             )
     return rows, steps

@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fastcifar.report.curves import COLOURS
-from fastcifar.study.claims import CONFIRMED, NOT_RUN, REFUTED
 from fastcifar.study.collection import Collection
+from fastcifar.study.rules import CONFIRMED, NOT_RUN, REFUTED
 from fastcifar.study.tables import EVIDENCE, Cell, Table
 
 HERE = Path(__file__).resolve().parent

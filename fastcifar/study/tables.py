@@ -136,16 +136,16 @@ def two_images(collection: Collection) -> list[Table]:
         for each in kinds
     ]
     changes = [
-        [Cell(each.protocol), Cell(each.what), _points(each.clean), _points(each.augmented)]
+        [Cell(each.protocol), Cell(each.what), _points(each.clean), _points(each.augmented), _evidence(each.runs)]
         for each in steps
-    ]  # fmt: skip
+    ]
     return [
         Table("images", "Augmentation, on clean and on augmented images", note,
               ["protocol", "recipe", "clean, %", "augmented, %", EVIDENCE], rows),
         Table("steps", "What a step of augmentation gains",
               "Points of accuracy, 95 % intervals by a bootstrap over seeds and images. Augmented: each network on "
               "images under its own transform.",
-              ["protocol", "from → to", "on clean images", "on augmented images"], changes),
+              ["protocol", "from → to", "on clean images", "on augmented images", EVIDENCE], changes),
     ]  # fmt: skip
 
 
