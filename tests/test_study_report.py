@@ -55,6 +55,14 @@ def test_predictions_are_those_that_the_runs_were_validated_by(trained, digits):
     assert predictions.right(augmented=True).sum() != predictions.right().sum()
 
 
+def test_without_augmentation_both_kinds_of_images_are_the_same(digits, tmp_path):
+    train(spec_of(digits, recipe="none", batch_size=64, epochs=1), digits, tmp_path, CPU)
+    (run,) = collect(tmp_path).runs
+    assert predict([run.path], digits, CPU) == []
+    predictions = Predictions.read(RunDirectory(run.path))
+    assert np.array_equal(predictions.clean, predictions.augmented)
+
+
 def test_predictions_are_asked_once(trained, digits, monkeypatch):
     paths = [run.path for run in collect(trained).runs]
     predict(paths, digits, CPU)

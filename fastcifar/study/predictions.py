@@ -88,7 +88,7 @@ def _predict(run: TrainedRun, dataset: Dataset, device: torch.device) -> None:
     labels = dataset.labels("train")
     assert labels is not None  # a run was trained on them
     clean = _classes(run, dataset, device, recipe.still())
-    augmented = clean if recipe == recipe.still() else _classes(run, dataset, device, recipe)
+    augmented = clean.copy() if recipe == recipe.still() else _classes(run, dataset, device, recipe)
     values = {"ids": ids, "labels": labels[ids].astype(np.int64), "clean": clean, "augmented": augmented}
     tensors = {name: torch.from_numpy(value) for name, value in values.items()}
     run.directory.save_tensors(NAME, tensors, {"epoch": run.epoch})
