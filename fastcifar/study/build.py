@@ -127,8 +127,8 @@ def _lead(collection: Collection) -> str:
     datasets = {run.begun.get("dataset", {}).get("name", "an unknown dataset") for run in collection.runs}
     return (
         f"{counted(len(collection.runs), 'run')} of {counted(len(collection.configurations), 'configuration')} under "
-        f"{', '.join(collection.protocols)}, on {', '.join(sorted(datasets))}; {made.took(collection)} of training, "
-        "one after the other. Beside each number stand the runs that it is of."
+        f"{', '.join(collection.protocols)}, on {', '.join(sorted(datasets))}; their times add up to "
+        f"{made.took(collection)}. Beside each number stand the runs that it is of."
     )
 
 

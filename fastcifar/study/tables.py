@@ -9,6 +9,7 @@ from fastcifar.report.table import spread
 from fastcifar.study import audit, effects
 from fastcifar.study.claims import verdicts
 from fastcifar.study.collection import Collection, Configuration
+from fastcifar.study.rules import NOT_RUN
 from fastcifar.study.statistics import Interval
 
 EVIDENCE = "runs"
@@ -64,7 +65,7 @@ def claims(collection: Collection) -> Table:
         "A verdict follows from its rule and nothing else. Differences are paired by seed; where predictions are kept, "
         "by image too.",
         ["exp", "the report says", "confirmed if", "protocol", "verdict", "measured", EVIDENCE],
-        lines,
+        sorted(lines, key=lambda line: line[4].text == NOT_RUN),  # else in the report's order
     )
 
 
@@ -209,7 +210,7 @@ def runs(collection: Collection) -> Table:
 
 
 def took(collection: Collection) -> str:
-    """How long all runs took, one after the other."""
+    """How long all runs took: the sum of their own times."""
     return duration(sum(run.row["seconds"] or 0.0 for run in collection.runs))
 
 
