@@ -1,5 +1,6 @@
 """The scheduler alone, on an executor that is told what to say: nothing is lost, trained twice or forgotten."""
 
+import time
 from collections import deque
 from itertools import chain
 from types import SimpleNamespace
@@ -69,6 +70,15 @@ def test_every_run_is_trained_once(packs, tmp_path):
     assert len(results.finished) == 6
     assert not results.failed
     assert not results.left
+
+
+def test_what_it_costs_itself_is_told_apart_from_what_it_waits_for(packs, tmp_path, monkeypatch):
+    waited = Played.event
+    monkeypatch.setattr(Played, "event", lambda self, timeout: (time.sleep(0.05), waited(self, timeout))[1])
+    results, _ = scheduled(packs, tmp_path, lambda job: finish(job, tmp_path))
+    events = 1 + 2 * len(packs) + 6  # ready; of each job its ends and that it is done
+    assert results.seconds > 0.05 * events / 2
+    assert 0 < results.own_seconds < results.seconds / 2
 
 
 def test_a_run_that_fails_is_written_down_and_its_neighbours_go_on(packs, tmp_path):

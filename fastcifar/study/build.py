@@ -83,9 +83,8 @@ def _figures(collection: Collection, out: Path) -> tuple[list[Drawn], list[str]]
         save(figure, out, shown.name(protocol))
         missing = "; ".join(shown.missing(collection, protocol))
         evidence = Cell(counted(len(ids), "run"), float(len(ids)), ids)
-        drawn.append(
-            Drawn(shown.number, protocol, shown.title, inline(figure, f"{shown.title}, {protocol}"), missing, evidence)
-        )
+        svg = inline(figure, f"{shown.title}, {protocol}")
+        drawn.append(Drawn(shown.number, protocol, shown.title, svg, len(shown.metrics), missing, evidence))
         files.append(shown.name(protocol))
     return drawn, files
 

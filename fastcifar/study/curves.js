@@ -39,13 +39,14 @@ function plot() {
   const lines = runs.map((run) => data.runs[run][metric.value].map((y, n) => [n + 1, y === null ? null : y * scale]));
   const points = lines.flat().filter(([, y]) => y !== null);
   if (!points.length) return;
-  const width = Math.max(360, chart.clientWidth), height = 380, left = 56, right = 12, top = 12, legend = 20 * runs.length, bottom = 40;
+  const width = Math.max(360, chart.clientWidth), height = 380, left = 56, right = 12, top = 12, bottom = 40;
   let low = Math.min(...points.map((p) => p[1])), high = Math.max(...points.map((p) => p[1]));
   if (high === low) { high += 1; low -= 1; }
   const last = Math.max(2, ...points.map((p) => p[0]));
   const x = (epoch) => left + ((epoch - 1) / (last - 1)) * (width - left - right);
   const y = (value) => height - bottom - ((value - low) / (high - low)) * (height - top - bottom);
-  const svg = element("svg", { viewBox: `0 0 ${width} ${height + legend}`, role: "img",
+  const legend = document.createElement("ul");
+  const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img",
     "aria-label": `${metric.selectedOptions[0].text} of ${runs.join(", ")}` });
   for (const at of ticks(low, high, 5)) {
     svg.append(element("line", { class: "axis", x1: left, x2: width - right, y1: y(at), y2: y(at) }),
@@ -70,11 +71,12 @@ function plot() {
     for (const [epoch, value] of line.length === 1 ? line : []) {
       svg.append(element("circle", { cx: x(epoch), cy: y(value), r: 4, fill: style.stroke }));
     }
-    const row = height + 20 * n + 8;
-    svg.append(element("line", { x1: left, x2: left + 30, y1: row, y2: row, ...style }),
-      element("text", { x: left + 38, y: row + 4 }, runs[n]));
+    const sign = element("svg", { viewBox: "0 0 40 10", "aria-hidden": "true" }), item = document.createElement("li");
+    sign.append(element("line", { x1: 0, x2: 40, y1: 5, y2: 5, ...style, "stroke-width": 3 }));
+    item.append(sign, runs[n]);
+    legend.append(item);
   });
-  chart.append(svg);
+  chart.append(svg, legend);
 }
 
 addEventListener("resize", plot);

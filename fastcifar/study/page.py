@@ -26,12 +26,13 @@ SECTIONS = (
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure of the page. svg: an element; evidence: how many runs, and which."""
+    """A figure of the page. svg: an element; panels: beside each other in it; evidence: how many runs, and which."""
 
     number: int
     protocol: str
     title: str
     svg: str
+    panels: int
     missing: str
     evidence: Cell
 
