@@ -60,6 +60,17 @@ def test_runs_of_another_setting_are_set_aside_and_said(tmp_path):
     assert odd.run_id in note
 
 
+def test_a_network_from_scratch_is_not_mixed_with_a_pretrained_one(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path, spec_of(4, seed=seed, weights="some weights"), rising(0.8))
+    write_run(tmp_path, spec_of(4, seed=0), rising(0.3))
+    write_run(tmp_path, spec_of(4, seed=0, model="resnet18", weights="others"), rising(0.7))  # each network has its own
+    found = collect(tmp_path)
+    assert sorted(len(each.runs) for each in found.configurations) == [1, 2]
+    (note,) = found.notes
+    assert "set aside: weights none, not some weights" in note
+
+
 def test_a_diverged_run_is_one_that_ended(tmp_path):
     write_run(tmp_path, spec_of(), [None], status="diverged")
     (each,) = collect(tmp_path).configurations

@@ -16,8 +16,9 @@ from fastcifar.study.predictions import Predictions
 
 VARIED = ("model", "batch_size", "lr", "l2", "dropout", "recipe")
 """the fields that a configuration is known by, beside experiment and protocol"""
-SETTING = ("dataset", "max_epochs", "precision", "pipeline", "tune", "weights")
-"""the fields that a report's runs of one experiment and protocol should have in common"""
+SETTINGS = {("experiment", "protocol"): ("dataset", "max_epochs", "precision", "pipeline"),
+            ("experiment", "protocol", "model"): ("tune", "weights")}  # fmt: skip
+"""the fields that the runs of a report should have in common, by what has them: an experiment, a network of it"""
 ENDED = ("finished", "diverged")
 
 
@@ -116,7 +117,8 @@ def collect(out: Path) -> Collection:
     """Read every run below ``out``. Raises UsageError where there is no such folder."""
     found = rows.read(out)
     notes = [*found.damaged.values(), *found.foreign.values()]
-    runs, unfinished = [], []
+    runs: list[Run] = []
+    unfinished = []
     for row in found.rows:
         if row["status"] not in ENDED:
             unfinished.append(row)
@@ -133,26 +135,26 @@ def collect(out: Path) -> Collection:
         except FastcifarError as error:  # the run is whole without them
             notes.append(str(error))
         runs.append(Run(row, lines, about, begun, directory.path, predictions))
-    kept, aside = _alike(runs)
-    notes += aside
+    for group, fields in SETTINGS.items():
+        runs, aside = _alike(runs, group, fields)
+        notes += aside
     for name, count in Counter(str(row["status"]) for row in unfinished).items():
         notes.append(f"{counted(count, 'run')} {name}: left out until finished")
-    return Collection(_configurations(kept), notes, unfinished)
+    return Collection(_configurations(runs), notes, unfinished)
 
 
-def _alike(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """Those of each experiment and protocol that share their setting with most others, and what is said of the rest."""
+def _alike(runs: Sequence[Run], group: Sequence[str], fields: Sequence[str]) -> tuple[list[Run], list[str]]:
+    """Those whose fields are the most frequent ones of their group, and what is said of the rest."""
     kept: list[Run] = []
     notes: list[str] = []
-    for _, group in _grouped(runs, lambda run: (run.row["experiment"], run.row["protocol"])):
-        settings = _grouped(group, lambda run: tuple(run.row[key] for key in SETTING if key != "weights"))
+    for _, same in _grouped(runs, lambda run: tuple(run.row[key] for key in group)):
+        settings = _grouped(same, lambda run: tuple(run.row[key] for key in fields))
         (usual, most), *others = sorted(settings, key=lambda pair: -len(pair[1]))
         kept += most
         for setting, rest in others:
-            keys = [key for key in SETTING if key != "weights"]
             differs = ", ".join(
                 f"{key} {str(value)[:12]}, not {str(common)[:12]}"
-                for key, value, common in zip(keys, setting, usual, strict=True)
+                for key, value, common in zip(fields, setting, usual, strict=True)
                 if value != common
             )
             first = rest[0].row
