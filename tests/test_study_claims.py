@@ -85,6 +85,18 @@ def test_one_seed_with_predictions_can_be_judged_for_itself(tmp_path):
     assert "one seed, and for it alone" in found.measured
 
 
+def test_a_protocol_is_judged_on_the_images_that_it_validates_on(tmp_path):
+    dice = np.random.default_rng(0)
+    for protocol in ("sound", "as-run"):
+        for recipe, clean, augmented in (("basic", 0.6, 0.6), ("erasing", 0.7, 0.5)):
+            write_run(
+                tmp_path, spec_of(protocol=protocol, recipe=recipe), rising(0.6), right=dice.random(4000) < clean,
+                augmented=dice.random(4000) < augmented,
+            )  # fmt: skip
+    assert judged("cnn-erasing", tmp_path).verdict == REFUTED  # it helps on clean images
+    assert judged("cnn-erasing", tmp_path, "as-run").verdict == CONFIRMED  # and harms on erased ones
+
+
 def test_all_parts_must_hold(tmp_path):
     seeds_of(tmp_path, [0.60, 0.61, 0.62], recipe="none", dropout=0.0)
     seeds_of(tmp_path, [0.72, 0.73, 0.74], recipe="none", dropout=0.5)

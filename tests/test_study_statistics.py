@@ -91,7 +91,7 @@ def test_predictions_of_other_images_are_not_compared(two, tmp_path):
         write_predictions(RunDirectory(run.path), np.ones(100, bool), np.ones(100, bool), first=1)
     a, b = (collect(tmp_path).find(recipe=recipe)[0] for recipe in ("basic", "none"))
     assert paired(a, b).how == "t, 2 values"
-    assert paired(a, b, augmented=(True, True)) is None
+    assert paired(a, b, "augmented") is None
 
 
 def test_no_seed_in_common(tmp_path):

@@ -107,8 +107,8 @@ def on_two_kinds_of_images(collection: Collection) -> tuple[list[TwoImages], lis
                 Step(
                     f"{before.values['recipe']} → {after.values['recipe']}",
                     protocol,
-                    paired(after, before),
-                    paired(after, before, augmented=(True, True)),
+                    paired(after, before, "clean"),
+                    paired(after, before, "augmented"),
                     _ids(before, after),
                 )
             )

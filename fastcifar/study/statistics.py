@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from fastcifar.experiments import PROTOCOLS
 from fastcifar.study.collection import Configuration, Run
 
 CONFIDENCE = 0.95
@@ -52,20 +53,24 @@ def of_mean(values: Sequence[float]) -> Interval:
     return Interval(centre, centre - half, centre + half, n, f"t, {n} values")
 
 
-def paired(a: Configuration, b: Configuration, *, augmented: tuple[bool, bool] = (False, False)) -> Interval | None:
+def paired(a: Configuration, b: Configuration, images: str = "own") -> Interval | None:
     """The accuracy of a less that of b, over the seeds that both have; None where there are none.
 
-    Where both have predictions of the same images: those of the kept weights on clean images (augmented: on augmented
-    ones), with a bootstrap over seeds and, within each, images. Else: the runs' own accuracies, by t over seeds.
+    images: clean; augmented, each by its own training transform; or own, those that each protocol validates on. Where
+    both have predictions of the same images: those of the kept weights, with a bootstrap over seeds and, within each,
+    images. Else, of own images alone: the accuracies that the runs recorded, by t over seeds.
     """
+    augmented = [PROTOCOLS[each.protocol].augment_validation for each in (a, b)]
+    if images != "own":
+        augmented = [images == "augmented"] * 2
     shared = [(a.runs[seed], b.runs[seed]) for seed in a.runs if seed in b.runs]
     known = [pair for pair in shared if None not in (pair[0].accuracy, pair[1].accuracy)]
     if not known:
         return None
-    by_image = [_by_image(*pair, augmented) for pair in known]
+    by_image = [_by_image(*pair, *augmented) for pair in known]
     if all(difference is not None for difference in by_image):
         return bootstrap([difference for difference in by_image if difference is not None])
-    if any(augmented):
+    if images != "own":
         return None
     return of_mean([x.accuracy - y.accuracy for x, y in known])  # type: ignore[operator]
 
@@ -94,9 +99,9 @@ def bootstrap(differences: Sequence[NDArray[np.float64]]) -> Interval:
     return Interval(centre, low, high, n, f"bootstrap, {seeds}, {images:,} images each")
 
 
-def _by_image(a: Run, b: Run, augmented: tuple[bool, bool]) -> NDArray[np.float64] | None:
+def _by_image(a: Run, b: Run, a_augmented: bool, b_augmented: bool) -> NDArray[np.float64] | None:
     """(images,) right by a less right by b; None where they did not both say something of the same images."""
     x, y = a.predictions, b.predictions
     if x is None or y is None or not np.array_equal(x.ids, y.ids):
         return None
-    return x.right(augmented[0]).astype(np.float64) - y.right(augmented[1])
+    return x.right(a_augmented).astype(np.float64) - y.right(b_augmented)

@@ -62,8 +62,8 @@ def claims(collection: Collection) -> Table:
     return Table(
         "claims",
         "The report's claims, and what our runs say",
-        "A verdict follows from its rule and nothing else. Differences are paired by seed; where predictions are kept, "
-        "by image too.",
+        "A verdict follows from its rule and nothing else. Accuracies are those of the images that the protocol "
+        "validates on. Differences are paired by seed; where predictions are kept, by image too.",
         ["exp", "the report says", "confirmed if", "protocol", "verdict", "measured", EVIDENCE],
         sorted(lines, key=lambda line: line[4].text == NOT_RUN),  # else in the report's order
     )
