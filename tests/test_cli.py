@@ -356,7 +356,9 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(command, digits, tmp_path):
         return "train", "--exp", 2, "--data", digits.path, "--seeds", "0", "--epochs", 20, "--amp", "off", "--device", \
             "cpu", "--out", out  # fmt: skip
 
-    process = started(*arguments(tmp_path / "stopped"))
+    # tests that a shell runs in the background inherit that Ctrl-C is ignored
+    heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = started(*arguments(tmp_path / "stopped"), **heed)
     while not list(tmp_path.glob("stopped/exp2/*/metrics.jsonl")) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
