@@ -76,23 +76,24 @@ def test_better(tmp_path, basic, erasing, verdict):
         assert ("0 is within" in found.measured) == (basic[0] == 0.70 and erasing[1] == 0.71)
 
 
-def test_one_seed_with_predictions_can_be_judged_for_itself(tmp_path):
+def test_one_seed_is_too_few_whatever_its_predictions_say(tmp_path):
     dice = np.random.default_rng(0)
-    for recipe, rate in (("basic", 0.7), ("erasing", 0.6)):
-        write_run(tmp_path, spec_of(recipe=recipe), rising(rate), right=dice.random(4000) < rate)
-    found = judged("cnn-erasing", tmp_path)
-    assert found.verdict == CONFIRMED
-    assert "one seed, and for it alone" in found.measured
+    for seeds, verdict in ((1, NOT_RUN), (2, CONFIRMED)):
+        for recipe, rate in (("basic", 0.7), ("erasing", 0.6)):
+            for seed in range(seeds):
+                right = dice.random(4000) < rate
+                write_run(tmp_path / str(seeds), spec_of(recipe=recipe, seed=seed), rising(rate), right=right)
+        assert judged("cnn-erasing", tmp_path / str(seeds)).verdict == verdict
 
 
 def test_a_protocol_is_judged_on_the_images_that_it_validates_on(tmp_path):
     dice = np.random.default_rng(0)
     for protocol in ("sound", "as-run"):
         for recipe, clean, augmented in (("basic", 0.6, 0.6), ("erasing", 0.7, 0.5)):
-            write_run(
-                tmp_path, spec_of(protocol=protocol, recipe=recipe), rising(0.6), right=dice.random(4000) < clean,
-                augmented=dice.random(4000) < augmented,
-            )  # fmt: skip
+            for seed in range(2):
+                spec = spec_of(protocol=protocol, recipe=recipe, seed=seed)
+                right, other = dice.random(4000) < clean, dice.random(4000) < augmented
+                write_run(tmp_path, spec, rising(0.6), right=right, augmented=other)
     assert judged("cnn-erasing", tmp_path).verdict == REFUTED  # it helps on clean images
     assert judged("cnn-erasing", tmp_path, "as-run").verdict == CONFIRMED  # and harms on erased ones
 

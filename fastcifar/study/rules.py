@@ -51,7 +51,7 @@ def better(more: dict[str, object], less: dict[str, object]) -> Rule:
         if not a or not b:
             return _not_run(less if a else more)
         difference = paired(a, b)
-        if difference is None or difference.low is None:
+        if difference is None or difference.n < 2:  # where one seed learns and another does not, one says nothing
             return Verdict(NOT_RUN, "fewer than two seeds in common", _ids(a, b))
         why = "" if difference.above or difference.below else "; 0 is within"
         return Verdict(_said(difference.above), f"{difference.points()} points ({difference.how}){why}", _ids(a, b))
