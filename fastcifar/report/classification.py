@@ -49,8 +49,8 @@ class Classification:
         cls, probabilities: NDArray[np.float32], labels: NDArray[np.integer], classes: Sequence[str]
     ) -> "Classification":
         """probabilities: (N, classes) float32, N >= 1, rows that add up to 1. labels: (N,) in [0, classes)."""
-        predicted, n = probabilities.argmax(1), len(classes)
-        confusion = np.bincount(labels.astype(np.int64) * n + predicted, minlength=n * n).reshape(n, n)
+        predicted = probabilities.argmax(1)
+        confusion = confusion_of(labels.astype(np.int64), predicted, len(classes))
         likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
         return cls(
             tuple(classes),
@@ -88,6 +88,11 @@ class Classification:
             "confusion": self.confusion.tolist(),
             "bins": [vars(b) for b in self.bins],
         }
+
+
+def confusion_of(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """(true, predicted): how many of the images, (N,) each."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def _bins(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bin, ...]:

@@ -5,7 +5,7 @@ from itertools import combinations
 from statistics import mean, stdev
 
 from fastcifar.experiments import CNN_GRID, PROTOCOLS, Protocol
-from fastcifar.study.collection import VARIED, Collection, Configuration
+from fastcifar.study.collection import VARIED, Collection, matched, run_ids
 from fastcifar.study.statistics import Interval, of_mean, paired
 
 ERASING = {"experiment": 2, "batch_size": 128, "lr": 1e-3, "l2": 0.0, "dropout": 0.5}
@@ -78,15 +78,11 @@ def compared(collection: Collection) -> list[Compared]:
     for one, other in combinations(collection.protocols, 2):
         for a in collection.find(protocol=one):
             for b in collection.find(experiment=a.experiment, protocol=other, **{key: a.values[key] for key in VARIED}):
-                pairs = [
-                    (a.runs[seed].accuracy, b.runs[seed].accuracy)
-                    for seed in a.runs
-                    if seed in b.runs and None not in (a.runs[seed].accuracy, b.runs[seed].accuracy)
-                ]
+                pairs = [(before, after) for _, _, before, after in matched(a, b)]
                 if pairs:
-                    change = of_mean([after - before for before, after in pairs])  # type: ignore[operator]
-                    means = tuple(mean(pair[n] for pair in pairs) for n in range(2))  # type: ignore[type-var]
-                    found.append(Compared(a.label, (one, other), means, change, _ids(a, b)))  # type: ignore[arg-type]
+                    change = of_mean([after - before for before, after in pairs])
+                    means = mean(before for before, _ in pairs), mean(after for _, after in pairs)
+                    found.append(Compared(a.label, (one, other), means, change, run_ids(a, b)))
     return found
 
 
@@ -101,7 +97,7 @@ def on_two_kinds_of_images(collection: Collection) -> tuple[list[TwoImages], lis
                 if asked:
                     known.append(each)
                     clean, augmented = ([float(p.right(kind).mean()) for p in asked] for kind in (False, True))
-                    rows.append(TwoImages(recipe, protocol, _spread(clean), _spread(augmented), _ids(each)))
+                    rows.append(TwoImages(recipe, protocol, _spread(clean), _spread(augmented), run_ids(each)))
         for before, after in combinations(known, 2):
             steps.append(
                 Step(
@@ -109,7 +105,7 @@ def on_two_kinds_of_images(collection: Collection) -> tuple[list[TwoImages], lis
                     protocol,
                     paired(after, before, "clean"),
                     paired(after, before, "augmented"),
-                    _ids(before, after),
+                    run_ids(before, after),
                 )
             )
     return rows, steps
@@ -117,7 +113,3 @@ def on_two_kinds_of_images(collection: Collection) -> tuple[list[TwoImages], lis
 
 def _spread(values: list[float]) -> tuple[float, float | None]:
     return mean(values), stdev(values) if len(values) > 1 else None
-
-
-def _ids(*configurations: Configuration) -> tuple[str, ...]:
-    return tuple(run.run_id for each in configurations for run in each.runs.values())

@@ -17,7 +17,7 @@ from fastcifar.printing import counted
 from fastcifar.progress import track
 from fastcifar.report.preview import sheet
 from fastcifar.study import tables as made
-from fastcifar.study.collection import Collection, collect
+from fastcifar.study.collection import Collection, collect, run_ids
 from fastcifar.study.figures import FIGURES, draw, inline, save
 from fastcifar.study.markdown import markdown
 from fastcifar.study.page import Drawn, environments, page, png
@@ -57,9 +57,7 @@ def build(runs: Path, out: Path, dataset: Dataset | None = None, device: torch.d
     all_tables = [*made.tables(collection), environments(collection)]
     lead, foot = _lead(collection), _foot()
     samples = [] if dataset is None else _samples(dataset)
-    html = page(
-        collection, [*all_tables, made.runs(collection)], figures, notes, samples, TITLE, lead, foot
-    )  # fmt: skip
+    html = page(collection, [*all_tables, made.runs(collection)], figures, notes, samples, TITLE, lead, foot)
     pngs = [f"{name}.png" for name in files]
     text = markdown(all_tables, figures, pngs, notes, TITLE, lead, foot)
     for name, content in (("index.html", html), ("report.md", text)):
@@ -78,7 +76,7 @@ def _figures(collection: Collection, out: Path) -> tuple[list[Drawn], list[str]]
     ]
     drawn, files = [], []
     for protocol, shown, series in track(found, "figures"):
-        ids = tuple(run.run_id for _, each in series for run in each.runs.values())
+        ids = run_ids(*(each for _, each in series))
         figure = draw(shown, series)
         save(figure, out, shown.name(protocol))
         missing = "; ".join(shown.missing(collection, protocol))
@@ -91,9 +89,9 @@ def _figures(collection: Collection, out: Path) -> tuple[list[Drawn], list[str]]
 
 def _overview(collection: Collection, figures: Sequence[Drawn]) -> list[str]:
     """What there is of each protocol's grid, which figures lack something, and which runs did not end well."""
-    notes = []
+    notes, grid = [], collection.missing()
     for name in collection.protocols:
-        rows = [(ended, total) for _, protocol, ended, total in collection.missing() if protocol == name]
+        rows = [(ended, total) for _, protocol, ended, total in grid if protocol == name]
         ended, total = (sum(row[n] for row in rows) for n in range(2))
         drawn = {figure.number for figure in figures if figure.protocol == name}
         lacking = [str(shown.number) for shown in FIGURES if shown.number not in drawn]

@@ -68,6 +68,11 @@ class Configuration:
     def accuracies(self) -> list[float | None]:
         return [run.accuracy for run in self.runs.values()]
 
+    @property
+    def known(self) -> list[float]:
+        """The accuracies of the runs that have one."""
+        return [accuracy for accuracy in self.accuracies if accuracy is not None]
+
     def has(self, **wanted: Any) -> bool:
         """Whether its fields are these."""
         own = {"experiment": self.experiment, "protocol": self.protocol, **self.values}
@@ -111,6 +116,17 @@ class Collection:
                 )
                 found.append((number, protocol, ended, len(points) * len(SEEDS)))
         return found
+
+
+def run_ids(*configurations: Configuration) -> tuple[str, ...]:
+    """Of all their runs."""
+    return tuple(run.run_id for each in configurations for run in each.runs.values())
+
+
+def matched(a: Configuration, b: Configuration) -> list[tuple[Run, Run, float, float]]:
+    """By seed, the runs of both that have an accuracy, and these accuracies."""
+    pairs = [(a.runs[seed], b.runs[seed]) for seed in a.runs if seed in b.runs]
+    return [(x, y, x.accuracy, y.accuracy) for x, y in pairs if x.accuracy is not None and y.accuracy is not None]
 
 
 def collect(out: Path) -> Collection:

@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Any
 
 from fastcifar.experiments import experiment
-from fastcifar.study.collection import VARIED, Collection, Configuration
+from fastcifar.study.collection import VARIED, Collection, Configuration, matched, run_ids
 from fastcifar.study.figures import NAMES
 from fastcifar.study.statistics import Interval, of_mean
 
@@ -31,7 +31,7 @@ def main_effects(collection: Collection, number: int, protocol: str) -> list[Eff
             pairs = _pairs(cells, factor, first, other)
             if pairs:
                 changes = [change for change in map(_change, pairs) if change is not None]
-                runs = tuple(run.run_id for pair in pairs for each in pair for run in each.runs.values())
+                runs = run_ids(*(each for pair in pairs for each in pair))
                 if changes:
                     found.append(Effect(f"{_value(factor, first)} → {_value(factor, other)}", of_mean(changes), runs))
     return found
@@ -43,20 +43,18 @@ def interactions(collection: Collection, number: int, protocol: str) -> list[Eff
     cells, factors = _cells(collection, number, protocol), _factors(number, protocol)
     for one, other in combinations(factors, 2):
         (a, b), (x, y) = ((factors[key][0], factors[key][-1]) for key in (one, other))
-        without = {
-            _rest(low, one, other): (low, high) for low, high in _pairs(cells, one, a, b) if low.has(**{other: x})
-        }
-        beside = {
-            _rest(low, one, other): (low, high) for low, high in _pairs(cells, one, a, b) if low.has(**{other: y})
-        }
-        changes, runs = [], []
+        pairs = _pairs(cells, one, a, b)
+        without, beside = (
+            {_rest(low, one, other): (low, high) for low, high in pairs if low.has(**{other: value})}
+            for value in (x, y)
+        )
+        changes: list[float] = []
+        runs: list[str] = []
         for rest in without.keys() & beside.keys():
             before, after = _change(without[rest]), _change(beside[rest])
             if before is not None and after is not None:
                 changes.append(after - before)
-                runs += [
-                    run.run_id for pair in (without[rest], beside[rest]) for each in pair for run in each.runs.values()
-                ]
+                runs += run_ids(*without[rest], *beside[rest])
         if changes:
             what = f"{_value(one, a)} → {_value(one, b)}, by {_value(other, x)} → {_value(other, y)}"
             found.append(Effect(what, of_mean(changes), tuple(runs)))
@@ -92,12 +90,7 @@ def _rest(each: Configuration, *factors: str) -> tuple[Any, ...]:
 
 def _change(pair: tuple[Configuration, Configuration]) -> float | None:
     """The mean difference of accuracy over the seeds that both have; None where there are none."""
-    low, high = pair
-    changes = [
-        high.runs[seed].accuracy - low.runs[seed].accuracy  # type: ignore[operator]
-        for seed in low.runs
-        if seed in high.runs and None not in (low.runs[seed].accuracy, high.runs[seed].accuracy)
-    ]
+    changes = [after - before for _, _, before, after in matched(*pair)]
     return mean(changes) if changes else None
 
 

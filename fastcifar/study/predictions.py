@@ -18,6 +18,7 @@ from fastcifar.experiments import PROTOCOLS
 from fastcifar.packs.ways import a_thread_each
 from fastcifar.pipeline import open_pipeline
 from fastcifar.progress import track
+from fastcifar.report.classification import confusion_of
 from fastcifar.runs import PRECISIONS, RunDirectory
 from fastcifar.submission import LARGEST_BATCH, VIEWS, probabilities
 from fastcifar.trained import TrainedRun
@@ -58,7 +59,7 @@ class Predictions:
 
     def confusion(self, classes: int) -> NDArray[np.int64]:
         """(true, predicted): clean images."""
-        return np.bincount(self.labels * classes + self.clean, minlength=classes**2).reshape(classes, classes)
+        return confusion_of(self.labels, self.clean, classes)
 
 
 def predict(paths: Sequence[Path], dataset: Dataset, device: torch.device) -> list[str]:

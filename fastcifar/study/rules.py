@@ -6,7 +6,7 @@ from itertools import combinations, pairwise
 from statistics import mean, median
 
 from fastcifar.outcome import Lines
-from fastcifar.study.collection import Collection, Configuration, Run
+from fastcifar.study.collection import Collection, Configuration, Run, run_ids
 from fastcifar.study.statistics import of_mean, paired
 
 CONFIRMED, REFUTED, NOT_RUN = "confirmed", "not confirmed", "not run"
@@ -36,11 +36,11 @@ def about(percent: float, **where: object) -> Rule:
         found = _one(collection, protocol, where)
         if not found:
             return _not_run(where)
-        interval = of_mean(_known(found))
+        interval = of_mean(found.known)
         half = 0.0 if interval.high is None else interval.high - interval.mean
         fits = abs(interval.mean - percent / 100) <= ABOUT + half
         spread = f" ± {100 * half:.2f} (95 %, {interval.n} seeds)" if half else " (one seed)"
-        return Verdict(_said(fits), f"{100 * interval.mean:.2f} %{spread}", _ids(found))
+        return Verdict(_said(fits), f"{100 * interval.mean:.2f} %{spread}", run_ids(found))
 
     return judge
 
@@ -52,9 +52,9 @@ def better(more: dict[str, object], less: dict[str, object]) -> Rule:
             return _not_run(less if a else more)
         difference = paired(a, b)
         if difference is None or difference.n < 2:  # where one seed learns and another does not, one says nothing
-            return Verdict(NOT_RUN, "fewer than two seeds in common", _ids(a, b))
+            return Verdict(NOT_RUN, "fewer than two seeds in common", run_ids(a, b))
         why = "" if difference.above or difference.below else "; 0 is within"
-        return Verdict(_said(difference.above), f"{difference.points()} points ({difference.how}){why}", _ids(a, b))
+        return Verdict(_said(difference.above), f"{difference.points()} points ({difference.how}){why}", run_ids(a, b))
 
     return judge
 
@@ -78,7 +78,7 @@ def no_progress(**where: object) -> Rule:
         if not found:
             return _not_run(where)
         best = max((accuracy or 0.0) for each in found for accuracy in each.accuracies)
-        return Verdict(_said(best <= CHANCE), f"the best of all seeds is {100 * best:.2f} %", _ids(*found))
+        return Verdict(_said(best <= CHANCE), f"the best of all seeds is {100 * best:.2f} %", run_ids(*found))
 
     return judge
 
@@ -93,7 +93,7 @@ def overfits(wanted: bool, **where: object) -> Rule:
         ratios = [_rise(run.lines) for run in found.runs.values()]
         rises = mean(ratios) >= OVERFIT
         measured = f"validation loss ends at {mean(ratios):.2f} times its lowest (mean of {len(ratios)} seeds)"
-        return Verdict(_said(rises == wanted), measured, _ids(found))
+        return Verdict(_said(rises == wanted), measured, run_ids(found))
 
     return judge
 
@@ -107,9 +107,9 @@ def together(**where: object) -> Rule:
             return _not_run(where)
         gaps = [gap for gap in map(_gap, found.runs.values()) if gap is not None]
         if not gaps:
-            return Verdict(REFUTED, "every seed diverged", _ids(found))
+            return Verdict(REFUTED, "every seed diverged", run_ids(found))
         measured = f"validation loss is {100 * mean(gaps):+.1f} % of the training loss away, at the kept epoch"
-        return Verdict(_said(mean(gaps) <= TOGETHER), measured, _ids(found))
+        return Verdict(_said(mean(gaps) <= TOGETHER), measured, run_ids(found))
 
     return judge
 
@@ -124,7 +124,7 @@ def unstable(one: dict[str, object], others: list[dict[str, object]]) -> Rule:
             return _not_run(one if not found else others[0])
         own, most = _restlessness(found), max(_restlessness(each) for each in rest)
         measured = f"a step of its validation loss is {own:.3f} in the median; elsewhere at most {most:.3f}"
-        return Verdict(_said(own >= RESTLESS * most), measured, _ids(found, *rest))
+        return Verdict(_said(own >= RESTLESS * most), measured, run_ids(found, *rest))
 
     return judge
 
@@ -141,7 +141,7 @@ def rising(key: str, *steps: dict[str, object]) -> Rule:
             [_finite(run.lines, key)[-1] for run in each.runs.values() if _finite(run.lines, key)] for each in there
         ]
         means = [mean(values) for values in lasts]
-        return Verdict(_said(means == sorted(means)), " → ".join(f"{value:.3f}" for value in means), _ids(*there))
+        return Verdict(_said(means == sorted(means)), " → ".join(f"{value:.3f}" for value in means), run_ids(*there))
 
     return judge
 
@@ -155,40 +155,40 @@ def calmer(one: dict[str, object], other: dict[str, object]) -> Rule:
             return _not_run(one if not a else other)
         mine, theirs = (mean(_rise(run.lines) for run in each.runs.values()) for each in (a, b))
         measured = f"validation loss ends at {mine:.2f} times its lowest, and {theirs:.2f} times without"
-        return Verdict(_said(mine < theirs), measured, _ids(a, b))
+        return Verdict(_said(mine < theirs), measured, run_ids(a, b))
 
     return judge
 
 
 def seeds_matter(collection: Collection, protocol: str) -> Verdict:
     """Whether the seeds of any configuration are more than ABOUT apart."""
-    known = {each.label: each for each in collection.find(protocol=protocol) if len(_known(each)) > 1}
+    known = {each.label: each for each in collection.find(protocol=protocol) if len(each.known) > 1}
     if not known:
         return Verdict(NOT_RUN, "no configuration has two seeds")
-    most = max(known.values(), key=lambda each: max(_known(each)) - min(_known(each)))
-    apart = max(_known(most)) - min(_known(most))
+    most = max(known.values(), key=lambda each: max(each.known) - min(each.known))
+    apart = max(most.known) - min(most.known)
     measured = f"at most {100 * apart:.2f} points ({most.label}), of {len(known)} configurations"
-    return Verdict(_said(apart > ABOUT), measured, _ids(most))
+    return Verdict(_said(apart > ABOUT), measured, run_ids(most))
 
 
 def alike(**where: object) -> Rule:
     """Whether no two configurations' accuracies are surely more than ABOUT apart."""
 
     def judge(collection: Collection, protocol: str) -> Verdict:
-        found = [each for each in collection.find(protocol=protocol, **where) if _known(each)]
+        found = [each for each in collection.find(protocol=protocol, **where) if each.known]
         if len(found) < 2:
             return _not_run(where)
-        means = {each.label: mean(_known(each)) for each in found}
+        means = {each.label: mean(each.known) for each in found}
         apart = []
         for a, b in combinations(found, 2):
             difference = paired(a, b)
             if difference is not None and difference.low is not None and difference.high is not None:
                 apart.append(max(difference.low, -difference.high))
         if not apart:
-            return Verdict(NOT_RUN, "fewer than two seeds in common", _ids(*found))
+            return Verdict(NOT_RUN, "fewer than two seeds in common", run_ids(*found))
         low, high = min(means.values()), max(means.values())
         measured = f"{len(found)} configurations, means from {100 * low:.2f} to {100 * high:.2f} %"
-        return Verdict(_said(max(apart) <= ABOUT), measured, _ids(*found))
+        return Verdict(_said(max(apart) <= ABOUT), measured, run_ids(*found))
 
     return judge
 
@@ -204,11 +204,7 @@ def elsewhere(reason: str) -> Rule:
 def _one(collection: Collection, protocol: str, where: dict[str, object]) -> Configuration | None:
     """The configuration that has the fields, where any of its seeds has an accuracy or a loss to show."""
     found = collection.find(protocol=protocol, **where)
-    return next((each for each in found if _known(each)), None)
-
-
-def _known(configuration: Configuration) -> list[float]:
-    return [accuracy for accuracy in configuration.accuracies if accuracy is not None]
+    return next((each for each in found if each.known), None)
 
 
 def _not_run(where: dict[str, object]) -> Verdict:
@@ -217,10 +213,6 @@ def _not_run(where: dict[str, object]) -> Verdict:
 
 def _said(confirmed: bool) -> str:
     return CONFIRMED if confirmed else REFUTED
-
-
-def _ids(*configurations: Configuration) -> tuple[str, ...]:
-    return tuple(run.run_id for each in configurations for run in each.runs.values())
 
 
 def _finite(lines: Lines, key: str) -> list[float]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.study.collection import Configuration, Run
+from fastcifar.study.collection import Configuration, Run, matched
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -63,16 +63,15 @@ def paired(a: Configuration, b: Configuration, images: str = "own") -> Interval 
     augmented = [PROTOCOLS[each.protocol].augment_validation for each in (a, b)]
     if images != "own":
         augmented = [images == "augmented"] * 2
-    shared = [(a.runs[seed], b.runs[seed]) for seed in a.runs if seed in b.runs]
-    known = [pair for pair in shared if None not in (pair[0].accuracy, pair[1].accuracy)]
+    known = matched(a, b)
     if not known:
         return None
-    by_image = [_by_image(*pair, *augmented) for pair in known]
+    by_image = [_by_image(x, y, *augmented) for x, y, _, _ in known]
     if all(difference is not None for difference in by_image):
         return bootstrap([difference for difference in by_image if difference is not None])
     if images != "own":
         return None
-    return of_mean([x.accuracy - y.accuracy for x, y in known])  # type: ignore[operator]
+    return of_mean([mine - theirs for _, _, mine, theirs in known])
 
 
 def bootstrap(differences: Sequence[NDArray[np.float64]]) -> Interval:

@@ -8,7 +8,7 @@ from fastcifar.grid.table import duration
 from fastcifar.report.table import spread
 from fastcifar.study import audit, effects
 from fastcifar.study.claims import verdicts
-from fastcifar.study.collection import Collection, Configuration
+from fastcifar.study.collection import Collection, run_ids
 from fastcifar.study.rules import NOT_RUN
 from fastcifar.study.statistics import Interval
 
@@ -74,16 +74,15 @@ def configurations(collection: Collection) -> Table:
     lines = []
     for each in collection.configurations:
         about = [run.about for run in each.runs.values()]
-        known = [accuracy for accuracy in each.accuracies if accuracy is not None]
         lines.append(
             [
                 _number(each.experiment), Cell(each.protocol), Cell(each.label), Cell(", ".join(map(str, each.runs))),
-                Cell(spread(each.accuracies), mean(known) if known else -1.0),
+                Cell(spread(each.accuracies), mean(each.known) if each.known else -1.0),
                 Cell(_each(run.row["kept_epoch"] for run in each.runs.values())),
                 Cell(_each(run.row["epochs"] for run in each.runs.values())),
                 _number(about[0].get("parameters") or 0),
                 _number(median(row.get("images_per_s") or 0.0 for row in about)),
-                _number(mean(row.get("seconds") or 0.0 for row in about)), _evidence(_ids(each)),
+                _number(mean(row.get("seconds") or 0.0 for row in about)), _evidence(run_ids(each)),
             ]
         )  # fmt: skip
     return Table(
@@ -212,10 +211,6 @@ def runs(collection: Collection) -> Table:
 def took(collection: Collection) -> str:
     """How long all runs took: the sum of their own times."""
     return duration(sum(run.row["seconds"] or 0.0 for run in collection.runs))
-
-
-def _ids(each: Configuration) -> tuple[str, ...]:
-    return tuple(run.run_id for run in each.runs.values())
 
 
 def _evidence(ids: tuple[str, ...]) -> Cell:
