@@ -5,9 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 OUT ?= build/gpu-check
+DATA ?= data/cifar10
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests gpu-check install clean
+.PHONY: help demo test lint types tests gallery gpu-check install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +28,9 @@ types: $(INSTALLED) ## mypy, strict
 
 tests: $(INSTALLED) ## pytest, warnings as errors
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+gallery: $(INSTALLED) ## days, in the background: train the gallery's runs on DATA and keep their records
+	$(BIN)/python tools/gallery.py --data $(DATA)
 
 gpu-check: ## on a CUDA device, minutes: its tests and short benchmarks, into OUT; as it is, nothing is installed
 	$(PYTHON) tools/gpu_check.py --out $(OUT)

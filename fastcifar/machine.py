@@ -12,6 +12,7 @@ from pathlib import Path
 # of an allocation that is a mapping of its own, given back at once. Both are more than a step of training needs.
 GLIBC_THRESHOLDS = {-1: 2**31 - 1, -3: 2**30}
 CHECKOUT = Path(__file__).resolve().parent.parent
+RESULTS = ("bench/results", "docs/gallery/runs")
 _most_cores: int | None = None  # of this process, where it was told to keep to so many
 
 
@@ -73,13 +74,15 @@ def gpus() -> list[dict[str, str]]:
 def commit() -> tuple[str, bool] | tuple[None, None]:
     """The checkout's commit and whether its files differ from it; (None, None) for an installed package.
 
-    Files under bench/results do not count as differing: they are what is being measured, not what is measured with.
+    Files under bench/results and docs/gallery/runs do not count as differing: they are what is being measured, not what
+    is measured with.
     """
     # A package installed in somebody else's repository must not report that repository's commit.
     if _output("git", "-C", str(CHECKOUT), "rev-parse", "--show-toplevel") != str(CHECKOUT):
         return None, None
     head = _output("git", "-C", str(CHECKOUT), "rev-parse", "HEAD")
-    changed = _output("git", "-C", str(CHECKOUT), "status", "--porcelain", "--", ".", ":(exclude)bench/results")
+    others = [f":(exclude){folder}" for folder in RESULTS]
+    changed = _output("git", "-C", str(CHECKOUT), "status", "--porcelain", "--", ".", *others)
     return (None, None) if head is None else (head, bool(changed))
 
 

@@ -1,6 +1,5 @@
 """The check of a GPU machine: every step runs, whatever became of those before it; the summary says how each ended."""
 
-import importlib.util
 import json
 import os
 import re
@@ -13,20 +12,14 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from scripts import script
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
 def gpu_check() -> ModuleType:
-    """tools/gpu_check.py, which is a script and no part of the package."""
-    spec = importlib.util.spec_from_file_location("gpu_check", ROOT / "tools" / "gpu_check.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gpu_check"] = module  # where its dataclasses look for their annotations
-    spec.loader.exec_module(module)
-    return module
+    return script("tools/gpu_check.py")
 
 
 def test_success_failure_and_timeout(gpu_check, tmp_path, capsys, monkeypatch):

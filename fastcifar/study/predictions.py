@@ -24,6 +24,8 @@ from fastcifar.submission import LARGEST_BATCH, VIEWS, probabilities
 from fastcifar.trained import TrainedRun
 
 NAME = "predictions"
+CLASSES = ("labels", "clean", "augmented")
+"""the fields of Predictions that are classes; a dataset has at most 256 of them"""
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,21 @@ class Predictions:
             if saved is None:
                 return None
             tensors, note = saved
-            values = {name: tensors[name].numpy() for name in ("ids", "labels", "clean", "augmented")}
-            return cls(**values, epoch=int(note["epoch"]))
+            values = {name: tensors[name].numpy().astype(np.int64) for name in CLASSES}
+            ids = np.flatnonzero(np.unpackbits(tensors["members"].numpy())) if "members" in tensors else tensors["ids"]
+            return cls(np.asarray(ids, np.int64), **values, epoch=int(note["epoch"]))
         except (FastcifarError, KeyError, TypeError, ValueError) as error:
             raise FastcifarError(
                 f"{directory.path / NAME}.safetensors is damaged; delete it, and fastcifar report --data makes it anew"
             ) from error
+
+    def save(self, directory: RunDirectory) -> None:
+        """Keep them with a run: a byte for each class, and the ids as a bit for each image that there could be."""
+        members = np.zeros(int(self.ids.max()) + 1, np.uint8)
+        members[self.ids] = 1
+        arrays = {"members": np.packbits(members)} | {name: getattr(self, name).astype(np.uint8) for name in CLASSES}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        directory.save_tensors(NAME, tensors, {"epoch": self.epoch})
 
     def right(self, augmented: bool = False) -> NDArray[np.bool_]:
         """(N,) whether each image's class was found."""
@@ -90,9 +101,7 @@ def _predict(run: TrainedRun, dataset: Dataset, device: torch.device) -> None:
     assert labels is not None  # a run was trained on them
     clean = _classes(run, dataset, device, recipe.still())
     augmented = clean.copy() if recipe == recipe.still() else _classes(run, dataset, device, recipe)
-    values = {"ids": ids, "labels": labels[ids].astype(np.int64), "clean": clean, "augmented": augmented}
-    tensors = {name: torch.from_numpy(value) for name, value in values.items()}
-    run.directory.save_tensors(NAME, tensors, {"epoch": run.epoch})
+    Predictions(ids, labels[ids].astype(np.int64), clean, augmented, run.epoch).save(run.directory)
 
 
 def _classes(run: TrainedRun, dataset: Dataset, device: torch.device, augment: Augment) -> NDArray[np.int64]:

@@ -1,0 +1,176 @@
+"""Train the gallery's runs in the background, and keep what each of them says in docs/gallery/runs.
+
+    fastcifar convert IMAGES data/cifar10
+    make gallery DATA=data/cifar10
+
+The runs are those of the report's experiments 1 to 3 that its figures show, and more seeds of experiment 2. Each runs
+to the end of its protocol in float32, on one thread and at the lowest priority. Stop it whenever you like: the same
+command goes on from the last whole epochs. A run whose record is in docs/gallery/runs is not trained again.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDS = ROOT / "docs" / "gallery" / "runs"
+DATASET = "dataset.json"  # in RECORDS: which images the records are of
+KEPT = ("run.json", "metrics.jsonl", "predictions.safetensors", "summary.json")
+MORE_SEEDS = range(3, 10)
+HEADLINES = (  # of experiment 2: the configurations that the report gives an accuracy of
+    {"dropout": 0.0, "recipe": "none"},
+    {"dropout": 0.5, "recipe": "none"},
+    {"dropout": 0.5, "recipe": "basic"},
+    {"dropout": 0.5, "recipe": "erasing"},
+)
+
+
+def chosen(dataset: Any) -> list[Any]:
+    """The gallery's runs, specs in the order in which they are trained, each once."""
+    return list(dict.fromkeys(spec for part in _parts(dataset) for spec in part))
+
+
+def _parts(dataset: Any) -> Iterator[Sequence[Any]]:
+    import torch
+
+    from fastcifar.experiments import SEEDS
+    from fastcifar.grid.plan import runs_of
+    from fastcifar.study.figures import FIGURES
+
+    def runs(number: int, protocol: str, where: dict[str, Any], seeds: Sequence[int] = SEEDS) -> Sequence[Any]:
+        only = {key: [value] for key, value in where.items()}
+        device = torch.device("cpu")
+        return runs_of([number], dataset, device, protocols=[protocol], seeds=seeds, only=only, amp="off").specs
+
+    where = {shown.number: dict(shown.where) for shown in FIGURES}
+    both = ("sound", "as-run")
+    yield from (runs(2, protocol, where[number]) for protocol in both for number in (3, 5, 7))
+    yield from (runs(1, protocol, where[1]) for protocol in both)
+    yield from (runs(3, protocol, where[9] | {"batch_size": 128}) for protocol in both)
+    yield from (runs(3, protocol, where[9]) for protocol in both)
+    common = {"batch_size": 128, "lr": 1e-3, "l2": 0.0}
+    yield from (runs(2, protocol, common | each, MORE_SEEDS) for each in HEADLINES for protocol in both)
+
+
+def require_same_images(dataset: Any, records: Path) -> None:
+    """Raise UsageError where a dataset is not the one that the records are of."""
+    from fastcifar.errors import FastcifarError, UsageError
+
+    file = records / DATASET
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+        name, sha256, split_seed = known["name"], known["sha256"], int(known["split_seed"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FastcifarError(f"{file} does not say which images the gallery is of ({error!r}); restore it") from error
+    if dataset.sha256 != sha256:
+        raise UsageError(
+            f"{dataset.path} has the hash {dataset.sha256[:12]}, but the gallery's runs are of {sha256[:12]}: {name}, "
+            f"split with seed {split_seed}; convert those images, or give their dataset with DATA"
+        )
+
+
+def keep(spec: Any, out: Path, records: Path, dataset: Any) -> list[str]:
+    """Copy what a finished run says into its record, predictions included; what could not be predicted, and why."""
+    import torch
+
+    from fastcifar.runs import RunDirectory
+    from fastcifar.study.predictions import predict
+
+    directory = RunDirectory.of(spec, out)
+    summary = directory.summary() or {}
+    asked = [] if summary.get("val_accuracy") is None else [directory.path]
+    notes = predict(asked, dataset, torch.device("cpu"))
+    files = (directory.path / name for name in KEPT)
+    RunDirectory.of(spec, records).receive({file.name: file.read_bytes() for file in files if file.exists()})
+    return notes
+
+
+def train(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) -> bool:
+    """Train the runs that have no record yet, in their order; whether each of them has one now."""
+    import torch
+
+    from fastcifar.grid.events import Ended, Event
+    from fastcifar.grid.leases import Leases
+    from fastcifar.grid.local import Local
+    from fastcifar.grid.plan import Pack, unfinished
+    from fastcifar.grid.scheduler import Scheduler
+    from fastcifar.grid.table import Progress
+    from fastcifar.packs.ways import SIDE_BY_SIDE
+    from fastcifar.printing import counted, say
+    from fastcifar.runs import RunDirectory
+
+    todo = unfinished(specs, records)
+    done = len(specs) - len(todo)
+    by_id = {spec.run_id: spec for spec in todo}
+    say(f"{done} of {counted(len(specs), 'run')} recorded in {records}", stderr=True)
+    if not todo:
+        return True
+    torch.set_num_threads(1)
+    with (
+        Leases(out) as leases,
+        Local(dataset, out, ["cpu"], way=SIDE_BY_SIDE) as executor,
+        Progress(todo, done, len(dataset.ids("training"))) as progress,
+    ):
+
+        def record(run_id: str) -> None:
+            nonlocal done
+            spec = by_id.pop(run_id)
+            for note in keep(spec, out, records, dataset):
+                say(note, stderr=True)
+            done += 1
+            summary = RunDirectory.of(spec, records).summary() or {}
+            accuracy = summary["val_accuracy"]
+            result = "diverged" if accuracy is None else f"{100 * accuracy:.2f} %"
+            epochs = counted(summary["epochs"], "epoch")
+            if not progress.shown:
+                say(f"{done} of {len(specs)}: {run_id}, {result} after {epochs}", stderr=True)
+
+        def watch(worker: str, event: Event) -> None:
+            progress(worker, event)
+            if isinstance(event, Ended) and event.summary is not None:
+                record(event.run_id)
+
+        # one pack, whatever the runs are: side by side, a run is begun as soon as a core is free
+        results = Scheduler([Pack(tuple(todo))], executor, out, leases, watch, most=len(todo)).run()
+        for run_id in results.finished.keys() & by_id.keys():  # by another process, or before it was recorded
+            record(run_id)
+    return not results.failed and done == len(specs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT / "data" / "cifar10", help="the images, as a dataset")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "gallery", help="folder of the run directories")
+    asked = parser.parse_args()
+    os.nice(19)
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is loaded: threads that wait leave the cores to others
+    if not sys.stdin.isatty():  # a group of its own, such that a signal reaches the workers too and nothing else
+        os.setpgrp()
+    sys.path.insert(0, str(ROOT))
+    from fastcifar.dataset import Dataset
+    from fastcifar.errors import FastcifarError
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    print(f"to pause: kill -STOP -{os.getpgrp()}; to go on: kill -CONT -{os.getpgrp()}", file=sys.stderr)
+    try:
+        dataset = Dataset.open(asked.data)
+        require_same_images(dataset, RECORDS)
+        sys.exit(0 if train(dataset, asked.out, RECORDS, chosen(dataset)) else 1)
+    except FastcifarError as error:
+        print(f"make gallery: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last whole epochs", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
