@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -27,9 +27,13 @@ from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.measure import environment
 from fastcifar.progress import track
 
+if TYPE_CHECKING:
+    from fastcifar.kernels.gpu import Launch  # needs Triton
+
 CAPABILITY, WARP = 90, 32  # H100 and H200; threads
 DATASET = 50_000  # images: only their number's type matters to the compiler
 DTYPES = (torch.float32, torch.bfloat16)
+CANDIDATES_FOR = "erasing"  # the recipe with all operations
 
 
 @contextmanager
@@ -58,8 +62,8 @@ def compiled_launches() -> Iterator[list[Any]]:
         yield caught
 
 
-def launched(spec: Augment, dtype: torch.dtype, batch: int) -> list[Any]:
-    """The compiled kernels of one batch, in the order of their launches."""
+def launched(spec: Augment, dtype: torch.dtype, batch: int, launch: "Launch | None" = None) -> list[Any]:
+    """The compiled kernels of one batch, in the order of their launches. launch: as `gpu.render` takes it."""
     from fastcifar.kernels import gpu
 
     nowhere = torch.device("meta")  # an address of 0: as a multiple of 16 as those of CUDA's allocator
@@ -69,7 +73,7 @@ def launched(spec: Augment, dtype: torch.dtype, batch: int) -> list[Any]:
     out = torch.empty(shape, dtype=dtype, device=nowhere, memory_format=torch.channels_last)
     out_labels, out_ids = (torch.empty(batch, dtype=torch.int64, device=nowhere) for _ in range(2))
     with compiled_launches() as kernels:
-        gpu.render(images, labels, labels, gpu.clock_of(0, 0, nowhere), spec, out, out_labels, out_ids)
+        gpu.render(images, labels, labels, gpu.clock_of(0, 0, nowhere), spec, out, out_labels, out_ids, launch=launch)
     return kernels
 
 
@@ -109,21 +113,31 @@ def cuobjdump_of_triton() -> str:
 
 
 def collected(recipes: list[str], batch: int) -> list[dict[str, Any]]:
-    """A row for each launch, recipe by recipe."""
+    """A row for each kernel: as the recipes are launched, then CANDIDATES_FOR in every other way."""
     cuobjdump = cuobjdump_of_triton()
     for recipe in recipes:
         if recipe not in RECIPES:
             raise UsageError(f"recipe {recipe!r} does not exist; there are {', '.join(RECIPES)}")
     if batch < 1:
         raise UsageError(f"--batch {batch}: needs an image at least")
+    from fastcifar.kernels.gpu import CANDIDATES, LAUNCHES
+
     around = environment()
     found = []
-    for recipe in track(recipes, "compiling"):
-        for dtype in DTYPES:
-            about = {"recipe": recipe, "dtype": str(dtype).removeprefix("torch."), "batch_size": batch}
-            about["arch"] = f"sm_{CAPABILITY}"
-            kernels = launched(RECIPES[recipe], dtype, batch)
-            found += [{**about, **row_of(kernel, cuobjdump), "environment": around} for kernel in kernels]
+    asked = [(recipe, dtype, LAUNCHES[dtype]) for recipe in recipes for dtype in DTYPES]
+    asked += [
+        (CANDIDATES_FOR, dtype, launch)
+        for dtype in DTYPES
+        for launch in CANDIDATES
+        if CANDIDATES_FOR in recipes and launch != LAUNCHES[dtype]
+    ]
+    for recipe, dtype, launch in track(asked, "compiling"):
+        about = {
+            "recipe": recipe, "dtype": str(dtype).removeprefix("torch."), "batch_size": batch,
+            "arch": f"sm_{CAPABILITY}", "launch": launch._asdict(), "chosen": launch == LAUNCHES[dtype],
+        }  # fmt: skip
+        kernels = launched(RECIPES[recipe], dtype, batch, launch)
+        found += [{**about, **row_of(kernel, cuobjdump), "environment": around} for kernel in kernels]
     return found
 
 
@@ -139,10 +153,14 @@ def main() -> None:
         print(f"compiled.py: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     rows.write(found, asked.out)
-    table = Table(*gpu_tables.HEADER)
-    for line in gpu_tables.lines(found):
-        table.add_row(*line)
-    Console(width=200).print(table)
+    for header, lines in (
+        (gpu_tables.HEADER, gpu_tables.lines([row for row in found if row["chosen"]])),
+        (gpu_tables.CANDIDATES, gpu_tables.candidates(found)),
+    ):
+        table = Table(*header)
+        for line in lines:
+            table.add_row(*line)
+        Console(width=200).print(table)
     print(f"rows in {asked.out}")
 
 

@@ -30,6 +30,7 @@ from fastcifar import machine, session
 from fastcifar.compilation import steps_of
 from fastcifar.convert import convert
 from fastcifar.dataset import Dataset
+from fastcifar.devices import device_of
 from fastcifar.heads import train_heads
 from fastcifar.learner import Learner
 from fastcifar.measure import environment
@@ -109,7 +110,7 @@ def main() -> None:
     parser.add_argument("--inductor", action="store_true", help="torch.compile as another contestant: minutes more")
     parser.add_argument("--out", type=Path, help="default: finetuning-DEVICE.jsonl in bench/results")
     asked = parser.parse_args()
-    device = session.device_of(asked.device)
+    device = device_of(asked.device)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         # a dataset whose training split is as large as asked: 4 of 5 of its images

@@ -23,10 +23,37 @@ HEADER = [
     "spills",
 ]
 
+CANDIDATES = ["output", "warps an image", "dice", "registers", f"warps, of {WARPS}", "instructions", "spills", "draws"]
+
 
 def compiled(found: Rows) -> str:
-    """What each compiled kernel takes of a multiprocessor, and how many instructions of each kind it has."""
-    return under(table(HEADER, lines(found)), found, ("triton",))
+    """What each kernel that is launched takes of a multiprocessor, and how many instructions of each kind it has."""
+    return under(table(HEADER, lines([row for row in found if row["chosen"]])), found, ("triton",))
+
+
+def compiled_candidates(found: Rows) -> str:
+    """What `pixels.augment` takes in each way to launch it."""
+    return under(table(CANDIDATES, candidates(found)), found, ("triton",))
+
+
+def candidates(found: Rows) -> list[list[str]]:
+    """A line for each way of launching the recipe that all of them were compiled for; the chosen one is marked."""
+    recipes = {row["recipe"] for row in found if not row["chosen"]}
+    body = []
+    for row in sorted(found, key=lambda row: (row["dtype"], row["launch"]["dice"] != "inside", row["warps"])):
+        if row["recipe"] not in recipes or row["kernel"] != "augment":
+            continue
+        before = next(
+            (r for r in found if r["kernel"] == "write_draws" and (r["dtype"], r["launch"]) == (row["dtype"], row["launch"])),
+            None,
+        )
+        body.append([
+            row["dtype"], f"{row['warps']}{' (chosen)' if row['chosen'] else ''}", row["launch"]["dice"],
+            str(row["registers"]), f"{row['resident_warps']} ({row['resident_limit']})", f"{row['instructions']:,}",
+            str(row["local_loads"] + row["local_stores"]),
+            "" if before is None else f"{before['registers']} registers, {before['instructions']:,} instructions",
+        ])  # fmt: skip
+    return body
 
 
 def lines(found: Rows) -> list[list[str]]:

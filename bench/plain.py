@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 from bench.plain_networks import NETWORKS
 from fastcifar.augment import Augment, Draws
 from fastcifar.dataset import Dataset
+from fastcifar.devices import torch_defaults
 
 
 @numba.njit
@@ -126,6 +127,7 @@ class PlainLoop:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, weight_decay=l2)
         self.loss = nn.CrossEntropyLoss()
 
+    @torch_defaults()
     def epoch(self) -> None:
         """Train on every image once."""
         self.model.train()

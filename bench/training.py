@@ -25,6 +25,7 @@ from fastcifar import machine, session
 from fastcifar.compilation import MODES, steps_of
 from fastcifar.convert import convert
 from fastcifar.dataset import Dataset
+from fastcifar.devices import device_of
 from fastcifar.learner import Learner
 from fastcifar.measure import alternate, environment
 from fastcifar.train import open_pipelines
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=12, help="of a pack")
     parser.add_argument("--out", type=Path, help="default: training-DEVICE or packs-DEVICE.jsonl in bench/results")
     asked = parser.parse_args()
-    device = session.device_of(asked.device)
+    device = device_of(asked.device)
     modes = MODES if device.type == "cuda" else ("none",)
     workers = [int(number) for number in asked.workers.split(",") if number]
     with tempfile.TemporaryDirectory() as scratch:

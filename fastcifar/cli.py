@@ -154,12 +154,13 @@ def train(
     """
     from fastcifar import session
     from fastcifar.dataset import Dataset
+    from fastcifar.devices import device_of
     from fastcifar.distributed import leads
     from fastcifar.events import log_of
     from fastcifar.runs import SETTABLE, parse_overrides
 
     events = log_of(log)
-    dataset, on = Dataset.open(data), session.device_of(device)
+    dataset, on = Dataset.open(data), device_of(device)
     initial = session.weights_for(exp, model, weights)
     overrides = parse_overrides(settings or [], SETTABLE) | ({} if epochs is None else {"epochs": epochs})
     specs = session.plan(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from fastcifar.dataset import Dataset
-from fastcifar.distributed import processes
+from fastcifar.devices import processes
 from fastcifar.errors import UsageError
 from fastcifar.learner import Learner
 from fastcifar.pipeline import Pipeline
@@ -55,13 +55,21 @@ def choose(spec: RunSpec, dataset: Dataset, device: torch.device) -> Choice:
     failed = ""
     with training, validation:
         seconds = {"none": _seconds("none", spec, training, len(dataset.classes))}
-        if device.type == "cuda" and training.renderer() is not None:
-            seconds["graph"] = _seconds("graph", spec, training, len(dataset.classes))
-        if min(seconds.values()) * len(training) * spec.epochs > INDUCTOR_PAYS:
+
+        def attempt(mode: str) -> str:
             try:
-                seconds["inductor"] = _seconds("inductor", spec, training, len(dataset.classes))
-            except RuntimeError as error:  # what torch.compile raises where, say, there is no C++ compiler
-                failed = f"; inductor fails: {str(error).strip().splitlines()[0]}"
+                seconds[mode] = _seconds(mode, spec, training, len(dataset.classes))
+                return ""
+            except RuntimeError as error:  # memory is short, or, say, torch.compile finds no C++ compiler
+                reason = f"; {mode} fails: {str(error).strip().splitlines()[0]}"
+            if device.type == "cuda":  # once nothing refers to the error's frames, and what these hold
+                torch.cuda.empty_cache()
+            return reason
+
+        if device.type == "cuda" and training.renderer() is not None:
+            failed += attempt("graph")
+        if min(seconds.values()) * len(training) * spec.epochs > INDUCTOR_PAYS:
+            failed += attempt("inductor")
     best = min(seconds, key=lambda mode: seconds[mode])
     if len(seconds) == 1 and not failed:
         return Choice(best, "")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fastcifar import session
 from fastcifar.convert import convert
+from fastcifar.devices import device_of
 from fastcifar.errors import UsageError
 from fastcifar.formats import FORMATS, extra_formats
 
@@ -22,7 +23,7 @@ def run(folder: Path, note: Callable[[str], None]) -> session.Session:
     """
     formats = [name for name in FORMATS if _writable(name, note)]
     dataset = convert("digits", folder / "digits", formats, overwrite=True)
-    device = session.device_of("auto")
+    device = device_of("auto")
     precision = session.precision_of("auto", device)
     specs = session.plan(2, dataset, overrides={"epochs": EPOCHS}, precision=precision)
     note(f"{dataset.name} in {', '.join(formats)}; training {len(specs)} seeds, {EPOCHS} epochs, {device}, {precision}")

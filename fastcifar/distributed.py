@@ -13,15 +13,10 @@ import torch
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from fastcifar.errors import UsageError
+from fastcifar.devices import processes, use
 from fastcifar.learner import Learner
 from fastcifar.runs import RunDirectory, RunSpec
 from fastcifar.steps import Trained
-
-
-def processes() -> int:
-    """How many torchrun started for this training; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def leads() -> bool:
@@ -43,8 +38,7 @@ class Team:
         if size == 1:
             return cls()
         if not dist.is_initialized():
-            if device.type == "cuda":
-                torch.cuda.set_device(device)
+            use(device)
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return cls(dist.get_rank(), size)
 
@@ -107,19 +101,3 @@ class Reading(RunDirectory):
 
     def save_tensors(self, name: str, tensors: Mapping[str, torch.Tensor], note: Mapping[str, Any]) -> None:
         pass
-
-
-def local_device(name: str) -> str:
-    """``auto`` and ``cuda`` as the device that is this process's own under torchrun; else the name as it is.
-
-    Raises UsageError where torchrun started more processes than there are devices.
-    """
-    place = os.environ.get("LOCAL_RANK")
-    if place is None or processes() == 1 or not torch.cuda.is_available() or name not in ("auto", "cuda"):
-        return name
-    if int(place) >= torch.cuda.device_count():
-        raise UsageError(
-            f"torchrun started process {place} here, but there are {torch.cuda.device_count()} CUDA devices; start no "
-            "more than --nproc-per-node=gpu"
-        )
-    return f"cuda:{place}"

@@ -11,3 +11,7 @@ class UsageError(FastcifarError):
     """The command or call was not one we can carry out as written."""
 
     exit_code = 2
+
+
+class DoesNotFit(UsageError):
+    """What was asked for takes more memory than there is. Less of it may fit: whoever can ask for less catches this."""

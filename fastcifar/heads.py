@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from fastcifar.dataset import Dataset
-from fastcifar.distributed import processes
+from fastcifar.devices import processes
 from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.features import Features, features_of

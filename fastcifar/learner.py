@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from fastcifar import machine
+from fastcifar.devices import exact
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.models import build
 from fastcifar.models.noise import Noise
@@ -51,6 +52,8 @@ class Learner:
         """
         if device.type == "cpu":
             machine.keep_freed_memory()
+        else:
+            exact()
         model = build(spec.model, classes, spec.dropout, spec.seed)
         if tensors:
             assert isinstance(model, Pretrained)  # others have no weights to be given: RunSpec

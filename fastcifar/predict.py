@@ -39,10 +39,11 @@ def predict(
     require_writable(picture, ".png", "the picture is a PNG file")
     from fastcifar import session, submission
     from fastcifar.dataset import Dataset
+    from fastcifar.devices import device_of
     from fastcifar.errors import UsageError
     from fastcifar.trained import open_runs
 
-    dataset, on = Dataset.open(data), session.device_of(device)
+    dataset, on = Dataset.open(data), device_of(device)
     precision = None if amp == "auto" else session.precision_of(amp, on)
     split = {"val": "validation"}.get(split, split)
     members = open_runs(runs, dataset)

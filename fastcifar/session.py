@@ -15,7 +15,7 @@ from torch import Tensor
 from fastcifar import machine
 from fastcifar.compilation import choose
 from fastcifar.dataset import Dataset
-from fastcifar.distributed import Team, leads, local_device
+from fastcifar.distributed import Team, leads
 from fastcifar.errors import UsageError
 from fastcifar.events import Log, log_of
 from fastcifar.experiments import SEEDS, experiment
@@ -202,22 +202,6 @@ def _mode(
             say(f"{spec.label}: --compile {choice.mode} ({choice.why})")
         chosen[spec.label] = choice.mode
     return chosen[spec.label]
-
-
-def device_of(name: str) -> torch.device:
-    """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``. Raises UsageError where there is none."""
-    name = local_device(name)
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices; fastcifar doctor")
-    return device
 
 
 def precision_of(amp: str, device: torch.device, number: int | None = None) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fastcifar.clock import BATCH
+from fastcifar.devices import on
 from fastcifar.measure import Clock
 from fastcifar.pipeline import Batch, Pipeline, Renderer
 from fastcifar.runs import RunSpec
@@ -93,8 +94,9 @@ class Captured:
         self._pixels_share = 0.0
         if self._full:
             before = learner.snapshot()
-            self._replay = record(self._rehearse, self._step)
-            self._pixels_share = self._share_of_pixels(record)
+            with on(learner.device):
+                self._replay = record(self._rehearse, self._step)
+                self._pixels_share = self._share_of_pixels(record)
             learner.restore(*before)
 
     def epoch(self, k: int, at_most: int | None = None) -> Trained:
@@ -136,9 +138,12 @@ class Captured:
 
     def _share_of_pixels(self, record: Record) -> float:
         """Of a step's time, [0, 1]: that of its pixels when nothing else runs."""
-        self._clock[..., BATCH].zero_()
         pixels, steps = record(self._render, self._render_often), min(TIMED, self._full)
         device = str(self._learner.device)
+        self._clock[..., BATCH].zero_()
+        pixels()  # the first replay of a graph also sends it to the device
+        self._replay()
+        self._clock[..., BATCH].zero_()
         with Clock(device) as rendering:
             pixels()
         with Clock(device) as stepping:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fastcifar.dataset import Dataset
+from fastcifar.devices import exact
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.models import build
@@ -97,6 +98,8 @@ class TrainedRun:
         Raises FastcifarError where the weights are not of this network.
         """
         spec = self.spec
+        if device.type == "cuda":
+            exact()
         model = build(spec.model, self.outputs, spec.dropout, spec.seed)
         saved = self.directory.load_tensors("model", CPU)
         try:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from test_train import CPU, spec_of
 
+from fastcifar.errors import DoesNotFit
 from fastcifar.packs import choice
 from fastcifar.packs.choice import Calibration, Measured, fastest_of
 from fastcifar.packs.trial import trial_of
@@ -47,6 +48,26 @@ def test_a_way_that_is_hopeless_is_tried_once(synthetic, monkeypatch):
     assert tried.count("im2col") == 1
     assert tried.count("serial") == tried.count("grouped") == choice.ROUNDS
     assert "grouped, by measurement: serial 100" in found.why()
+
+
+def test_a_way_is_tried_with_as_many_runs_as_fit_and_without_any_left_out(synthetic, monkeypatch):
+    asked = []
+
+    def trial(way, spec, dataset, device, runs):
+        asked.append((way, runs))
+        if (way == "grouped" and runs > 2) or way == "im2col":
+            raise DoesNotFit("too much") if way == "grouped" else torch.OutOfMemoryError("too much")
+        return nullcontext(SimpleNamespace(rate=lambda: 100.0))
+
+    monkeypatch.setattr(choice, "trial_of", trial)
+    monkeypatch.setattr(choice.machine, "usable_cores", lambda: 1)
+    found = choice.measure(spec_of(synthetic), synthetic, CPU, 12)
+    assert found.images_per_s == {"serial": 100.0, "grouped": 100.0}
+    assert [runs for way, runs in asked if way == "grouped"] == [4, 2]
+    assert [runs for way, runs in asked if way == "im2col"] == [4, 2, 1]
+    monkeypatch.setattr(choice, "trial_of", lambda *_: (_ for _ in ()).throw(DoesNotFit("too much")))
+    with pytest.raises(DoesNotFit):  # not even a run alone: there is no way
+        choice.measure(spec_of(synthetic), synthetic, CPU, 12)
 
 
 def test_a_pack_of_one_is_serial(synthetic, monkeypatch):

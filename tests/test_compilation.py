@@ -109,6 +109,26 @@ def test_where_nothing_can_be_compiled_the_reason_is_said(synthetic, monkeypatch
     assert choice == ("none", "none 2,000,000 µs a step; inductor fails: no C++ compiler")
 
 
+def test_a_graph_that_does_not_fit_leaves_the_other_modes(synthetic, monkeypatch):
+    """Memory that is short ends the mode whose trial took it, not the choice."""
+    freed = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(True))
+    monkeypatch.setattr(
+        "fastcifar.train.open_pipelines", lambda *_: [Recordable(training_request(synthetic))] * 2
+    )  # fmt: skip
+
+    def seconds(mode, *_):
+        if mode == "graph":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n20 GiB")
+        return {"none": 2.0, "inductor": 1.0}[mode]
+
+    monkeypatch.setattr(compilation, "_seconds", seconds)
+    choice = choose(spec_of(synthetic, epochs=100), synthetic, torch.device("cuda"))
+    assert choice.mode == "inductor"
+    assert choice.why.endswith("a step; graph fails: CUDA out of memory. Tried to allocate")
+    assert freed == [True]
+
+
 def test_where_others_train_too_nothing_is_tried(synthetic, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert choose(spec_of(synthetic), synthetic, torch.device("cuda")) == ("none", "")

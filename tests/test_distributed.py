@@ -11,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcifar.distributed import Team, leads, local_device
+from fastcifar.devices import local_device
+from fastcifar.distributed import Team, leads
 from fastcifar.errors import UsageError
 from fastcifar.pipeline import Request, open_pipeline
 from fastcifar.steps import Trained

@@ -15,6 +15,7 @@ from test_reference import images
 from fastcifar.augment import RECIPES, Augment, Draws, draw
 from fastcifar.clock import clock_of
 from fastcifar.errors import UsageError
+from fastcifar.philox import Stream, shuffled
 
 pytest.importorskip("triton", reason="Triton is not installed")
 gpu = importlib.import_module("fastcifar.kernels.gpu")
@@ -30,14 +31,14 @@ on_device = pytest.mark.parametrize(
 )
 
 
-def rendered(spec: Augment, dtype: torch.dtype, order: np.ndarray, batch: int, device: str, at: int = 0, seed: int = 3):
+def rendered(spec: Augment, dtype: torch.dtype, order: np.ndarray, batch: int, device: str, at=0, seed=3, launch=None):
     """Images, labels and ids of batch number ``at`` of epoch 5, and the images, labels there are."""
     source, labels = images(60).to(device), torch.arange(60, device=device) * 7
     size = spec.out_size
     out = torch.full((batch, 3, size, size), 9.0, dtype=dtype, device=device).to(memory_format=torch.channels_last)
     out_labels, out_ids = torch.zeros(2, batch, dtype=torch.int64, device=device)
     clock = clock_of(seed, 5, torch.device(device), at)
-    gpu.render(source, labels, torch.from_numpy(order).to(device), clock, spec, out, out_labels, out_ids)
+    gpu.render(source, labels, torch.from_numpy(order).to(device), clock, spec, out, out_labels, out_ids, launch=launch)
     return out.cpu(), out_labels.cpu(), out_ids.cpu(), source.cpu()
 
 
@@ -63,6 +64,61 @@ def test_ragged_batches(batch, device):
     assert ids.tolist() == order.tolist()
     spec = RECIPES["erasing"]
     assert torch.equal(got, reference.apply(source[order], draw(spec, 3, 5, order), spec, torch.bfloat16))
+
+
+@on_device
+@pytest.mark.parametrize("launch", gpu.CANDIDATES, ids=str)
+@pytest.mark.parametrize("spec", [RECIPES["erasing"], RECIPES["none"], replace(WILD, size=(40, 36))], ids=str)
+def test_every_launch_gives_the_same_bits(spec, launch, device):
+    order = np.random.default_rng(1).permutation(60)
+    for dtype in (torch.float32, torch.bfloat16):
+        got, _, ids, source = rendered(spec, dtype, order, 5, device, at=2, launch=launch)
+        wanted = order[10:15]
+        assert ids.tolist() == wanted.tolist()
+        assert torch.equal(got, reference.apply(source[wanted], draw(spec, 3, 5, wanted), spec, dtype))
+
+
+@interpreted
+@pytest.mark.parametrize("launch", gpu.CANDIDATES, ids=str)
+def test_the_launches_are_those_that_are_said(launch, monkeypatch):
+    for spec in (RECIPES["erasing"], RECIPES["none"], RECIPES["imagenet256"]):
+        made = []
+        for module, name in ((gpu.pixels, "augment"), (gpu.pixels, "enlarge"), (gpu.numbers, "write_draws")):
+            kernel = getattr(module, name)
+            monkeypatch.setattr(module, name, Noted(kernel, name, made))
+        rendered(spec, torch.float32, np.arange(1), 1, "cpu", launch=launch)
+        monkeypatch.undo()
+        assert len(made) == gpu.launches(spec, launch)
+        assert [options["num_warps"] for name, options in made if name == "augment"] == [launch.warps]
+
+
+class Noted:
+    """A kernel that notes its launches with their options."""
+
+    def __init__(self, kernel, name, made):
+        self.kernel, self.name, self.made = kernel, name, made
+
+    def __getitem__(self, grid):
+        def launch(*arguments, **options):
+            self.made.append((self.name, options))
+            return self.kernel[grid](*arguments, **options)
+
+        return launch
+
+
+def test_there_is_a_launch_for_each_type_and_it_is_a_candidate():
+    assert set(gpu.LAUNCHES) == set(DTYPES)
+    assert set(gpu.LAUNCHES.values()) <= set(gpu.CANDIDATES)
+
+
+@on_device
+@pytest.mark.parametrize("count", [0, 1, 300])
+def test_sorted_by_their_keys_ids_are_in_the_order_of_the_definition(count, device):
+    ids = np.sort(np.random.default_rng(0).integers(0, 2**32, count))
+    for seed, epoch in ((0, 0), (2**64 - 1, 3), (1 << 40, 2**31)):
+        keys = gpu.order_keys(torch.from_numpy(ids).to(device), clock_of(seed, epoch, torch.device(device)))
+        order = ids[torch.argsort(keys, stable=True).cpu().numpy()]
+        assert np.array_equal(order, shuffled(ids, seed, Stream.ORDER, epoch))
 
 
 @on_device

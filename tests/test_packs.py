@@ -1,5 +1,7 @@
 """Runs that train together: each as if it were alone, whoever trains beside it."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 from test_train import CPU, left_by, spec_of, untimed
 
-from fastcifar.errors import FastcifarError
+from fastcifar.errors import DoesNotFit, FastcifarError
 from fastcifar.learner import Learner
 from fastcifar.models.noise import Dropout, Noise
 from fastcifar.packs import ways
@@ -275,6 +277,66 @@ def test_out_of_memory_halves_the_pack(synthetic, tmp_path, monkeypatch):
     train_stacked(specs[:2], synthetic, tmp_path / "none", CPU, "grouped", lambda *_: None, outcomes.__setitem__)
     assert "has no memory for" in str(outcomes[specs[0]])
     assert isinstance(outcomes[specs[1]], FastcifarError)
+
+
+def test_a_pack_whose_images_do_not_fit_is_halved_too(synthetic, tmp_path, monkeypatch):
+    specs = [spec_of(synthetic, lr=1e-3, seed=seed, epochs=1) for seed in range(3)]
+    opened, said, outcomes = Feed.open, [], {}
+
+    def scarce(name, dataset, asked, behind):
+        if len(asked) > 2:
+            raise DoesNotFit("the dataset, its order and a batch of 16 take 154 MiB")
+        return opened(name, dataset, asked, behind)
+
+    monkeypatch.setattr(Feed, "open", scarce)
+    train_stacked(specs, synthetic, tmp_path, CPU, "grouped", lambda *_: None, outcomes.__setitem__, said.append)
+    assert said == ["3 runs of cnn do not fit on cpu together: now 2 at a time"]
+    assert {outcome["status"] for outcome in outcomes.values()} == {"finished"}
+
+
+def test_a_stack_is_gone_before_a_smaller_one_is_made(synthetic, tmp_path, monkeypatch):
+    """With their graphs, whose memory is their own, both might not fit."""
+    specs = [spec_of(synthetic, lr=1e-3, seed=seed, epochs=1 + seed) for seed in range(3)]
+    made, alive, init = [], [], Stacked.__init__
+
+    def noted(self, *arguments, **options):
+        alive.append([stack().shape for stack in made if stack() is not None])
+        made.append(weakref.ref(self))
+        init(self, *arguments, **options)
+
+    monkeypatch.setattr(Stacked, "__init__", noted)
+    gc.disable()
+    try:
+        pack(specs, synthetic, tmp_path)
+    finally:
+        gc.enable()
+    assert alive == [[], [], []]
+
+
+def test_each_pack_has_a_peak_of_its_own(synthetic, tmp_path, monkeypatch):
+    """The peak of the device's memory is forgotten when a pack begins."""
+    told = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", told.append)
+    monkeypatch.setattr("fastcifar.packs.training._within_memory", lambda *_, **__: told.append("trains"))
+    cuda, specs = torch.device("cuda:1"), [spec_of(synthetic)]
+    train_stacked(specs, synthetic, tmp_path, cuda, "grouped", lambda *_: None, lambda *_: None)
+    assert told == [cuda, "trains"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("model", "way"), [("cnn", "grouped"), ("cnn", "im2col"), ("mlp_s", "grouped"),
+                                            ("vit", "grouped")])  # fmt: skip
+def test_on_cuda_four_runs_of_a_pack_are_solo_runs_to_rounding(digits, tmp_path, model, way):
+    specs = [
+        spec_of(digits, model=model, batch_size=64, lr=1e-3, seed=seed, epochs=2, dropout=0.3, recipe=recipe)
+        for seed, recipe in enumerate(("none", "basic", "erasing", "erasing"))
+    ]
+    cuda, outcomes = torch.device("cuda"), {}
+    train_pack(specs, digits, tmp_path / "pack", cuda, way, lambda *_: None, outcomes.__setitem__)
+    for spec in specs:
+        alone = train(spec, digits, tmp_path / "alone", cuda)
+        assert not isinstance(outcomes[spec], Exception), outcomes[spec]
+        assert outcomes[spec]["val_loss"] == pytest.approx(alone["val_loss"], rel=TWENTY)
 
 
 def test_a_directory_in_use_or_damaged_is_that_runs_alone(synthetic, tmp_path):

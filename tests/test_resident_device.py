@@ -1,13 +1,17 @@
 """The resident pipeline's CUDA half: on a device where there is one, else on the CPU by Triton's interpreter."""
 
 import importlib
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from counted import Dispatched
 from fastcifar.pipelines.resident import ResidentPipeline
 from fastcifar.pipelines.resident.host import OnHost
+from syncs import watched_syncs
 
 from fastcifar.augment import RECIPES
 from fastcifar.clock import clock_of
@@ -147,15 +151,77 @@ def test_two_streams_render_beside_each_other(synthetic):
             assert torch.equal(a.images, b.images)
 
 
+@interpreted
+def test_an_epoch_s_order_takes_few_launches(synthetic, monkeypatch):
+    """A kernel for the keys, a sort and a lookup, where Philox by torch's operations took 130."""
+    maker = device.OnDevice(request(synthetic))
+    kernels = []
+
+    def keys(ids, clock):
+        kernels.append("keys")
+        return ids
+
+    monkeypatch.setattr(gpu, "order_keys", keys)
+    with Dispatched() as counted:
+        maker.order(1)
+        maker.clock(1)
+    assert len(kernels) + counted.launches < 10, counted.counts
+    assert counted.counts["sort"] == 1
+
+
+class Streams:
+    """torch.cuda's streams, faked: which one is current, and what was told in which order."""
+
+    def __init__(self, monkeypatch):
+        self.told, self.now = [], "main"
+        monkeypatch.setattr(torch.cuda, "Stream", lambda device: self.stream("aside"))
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: self.stream(self.now))
+        monkeypatch.setattr(torch.cuda, "stream", self.within)
+
+    def stream(self, name):
+        return SimpleNamespace(name=name, wait_stream=lambda other: self.told.append((name, "waits for", other.name)))
+
+    @contextmanager
+    def within(self, stream):
+        self.now = stream.name
+        yield
+        self.now = "main"
+
+    def make(self, epoch):
+        self.told.append((self.now, "makes", epoch))
+        return SimpleNamespace(
+            epoch=epoch, record_stream=lambda stream: self.told.append((stream.name, "uses", epoch))
+        )  # fmt: skip
+
+
+def test_the_next_epoch_s_order_is_made_beside_this_one(monkeypatch):
+    streams = Streams(monkeypatch)
+    ahead = device.Ahead(torch.device("cuda"))
+    assert ahead.of(3, streams.make).epoch == 3
+    assert streams.told == [("main", "makes", 3), ("aside", "waits for", "main"), ("aside", "makes", 4)]
+    streams.told.clear()
+    assert ahead.of(4, streams.make).epoch == 4  # waited for by the device alone, and kept while that uses it
+    assert streams.told == [("main", "waits for", "aside"), ("main", "uses", 4), ("aside", "waits for", "main"),
+                            ("aside", "makes", 5)]  # fmt: skip
+    streams.told.clear()
+    assert ahead.of(9, streams.make).epoch == 9  # another epoch than was expected
+    assert ("main", "makes", 9) in streams.told
+
+
+@pytest.mark.gpu
+def test_orders_that_are_made_ahead_are_the_requests(synthetic):
+    asked = request(synthetic, "cuda")
+    maker = device.OnDevice(asked)
+    for epoch in (0, 1, 2, 2, 7, 8):
+        assert np.array_equal(maker.order(epoch).cpu().numpy(), asked.order(epoch))
+
+
 @pytest.mark.gpu
 def test_an_epoch_waits_for_nothing(synthetic):
     maker = device.OnDevice(request(synthetic, "cuda"))
     list(maker.epoch(0))
-    clock = clock_of(1, 1, torch.device("cuda"))
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        out = maker.empty(8)
-        maker.render(maker.order(1), clock, out)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    with watched_syncs("error"):
+        for epoch in (1, 2):
+            out = maker.empty(8)
+            maker.render(maker.order(epoch), maker.clock(epoch), out)

@@ -97,27 +97,6 @@ def test_a_session_is_its_runs_by_configuration(synthetic, tmp_path, monkeypatch
     assert again.summaries == done.summaries  # with their times: nothing was trained
 
 
-def test_devices_are_found_by_name(monkeypatch):
-    assert session.device_of("cpu") == CPU
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert session.device_of("auto") == CPU
-    with pytest.raises(UsageError, match="device 'cuda': torch sees 0 CUDA devices; fastcifar doctor"):
-        session.device_of("cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert session.device_of("auto") == CUDA
-    assert session.device_of("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(UsageError, match="device 'cuda:2': torch sees 2 CUDA devices"):
-        session.device_of("cuda:2")
-
-
-@pytest.mark.parametrize("name", ["gpu", "", "meta", "CPU", "cuda:x"])
-def test_other_devices_are_refused(name):
-    with pytest.raises(UsageError, match=f"device '{name}' is not one of auto, cpu, cuda, cuda:N"):
-        session.device_of(name)
-
-
 def test_pretrained_networks_are_trained_in_float32_on_a_cpu(monkeypatch):
     monkeypatch.setattr(session.machine, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
     assert session.precision_of("auto", CPU, number=4) == "float32"

@@ -4,10 +4,10 @@ does the recorded work again.
 
 import dataclasses
 import importlib
-import warnings
 
 import pytest
 import torch
+from syncs import watched_syncs
 
 from fastcifar import steps
 from fastcifar.augment import RECIPES
@@ -146,14 +146,9 @@ def test_an_epoch_waits_for_the_device_as_often_as_two_steps_do(synthetic):
 
     def waits(at_most):
         torch.cuda.synchronize()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            torch.cuda.set_sync_debug_mode("warn")
-            try:
-                capture.epoch(2, at_most)
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
-        return sum("synchroniz" in str(warning.message) for warning in caught)
+        with watched_syncs("warn") as caught:
+            capture.epoch(2, at_most)
+        return len(caught)
 
     assert waits(2) == waits(10) <= 3
 

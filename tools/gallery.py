@@ -104,42 +104,43 @@ def train(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) -> bool:
     from fastcifar.printing import counted, say
     from fastcifar.runs import RunDirectory
 
-    todo = unfinished(specs, records)
-    done = len(specs) - len(todo)
-    by_id = {spec.run_id: spec for spec in todo}
-    say(f"{done} of {counted(len(specs), 'run')} recorded in {records}", stderr=True)
+    waiting = {spec.run_id: spec for spec in unfinished(specs, records)}
+
+    def record(spec: Any) -> None:
+        del waiting[spec.run_id]
+        for note in keep(spec, out, records, dataset):
+            say(note, stderr=True)
+        summary = RunDirectory.of(spec, records).summary() or {}
+        accuracy, epochs = summary["val_accuracy"], counted(summary["epochs"], "epoch")
+        result = "diverged" if accuracy is None else f"{100 * accuracy:.2f} %"
+        say(f"{len(specs) - len(waiting)} of {len(specs)}: {spec.run_id}, {result} after {epochs}", stderr=True)
+
+    def record_finished() -> None:
+        for spec in unfinished(specs, records):
+            if RunDirectory.of(spec, out).summary() is not None:
+                record(spec)
+
+    record_finished()  # the command may have been stopped between a run's end and its record
+    todo = list(waiting.values())
+    say(f"{len(specs) - len(todo)} of {counted(len(specs), 'run')} recorded in {records}", stderr=True)
     if not todo:
         return True
     torch.set_num_threads(1)
     with (
         Leases(out) as leases,
         Local(dataset, out, ["cpu"], way=SIDE_BY_SIDE) as executor,
-        Progress(todo, done, len(dataset.ids("training"))) as progress,
+        Progress(todo, len(specs) - len(todo), len(dataset.ids("training"))) as progress,
     ):
-
-        def record(run_id: str) -> None:
-            nonlocal done
-            spec = by_id.pop(run_id)
-            for note in keep(spec, out, records, dataset):
-                say(note, stderr=True)
-            done += 1
-            summary = RunDirectory.of(spec, records).summary() or {}
-            accuracy = summary["val_accuracy"]
-            result = "diverged" if accuracy is None else f"{100 * accuracy:.2f} %"
-            epochs = counted(summary["epochs"], "epoch")
-            if not progress.shown:
-                say(f"{done} of {len(specs)}: {run_id}, {result} after {epochs}", stderr=True)
 
         def watch(worker: str, event: Event) -> None:
             progress(worker, event)
             if isinstance(event, Ended) and event.summary is not None:
-                record(event.run_id)
+                record(waiting[event.run_id])
 
         # one pack, whatever the runs are: side by side, a run is begun as soon as a core is free
-        results = Scheduler([Pack(tuple(todo))], executor, out, leases, watch, most=len(todo)).run()
-        for run_id in results.finished.keys() & by_id.keys():  # by another process, or before it was recorded
-            record(run_id)
-    return not results.failed and done == len(specs)
+        Scheduler([Pack(tuple(todo))], executor, out, leases, watch, most=len(todo)).run()
+    record_finished()  # those that another process trained
+    return not waiting
 
 
 def main() -> None:

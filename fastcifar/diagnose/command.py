@@ -46,13 +46,14 @@ def bn(
     """
     from fastcifar import session
     from fastcifar.dataset import Dataset
+    from fastcifar.devices import device_of
     from fastcifar.diagnose import record, verdict
     from fastcifar.diagnose.batchnorm import Experiment, Sample, Statistics, arms_of
     from fastcifar.models import build
     from fastcifar.progress import track
 
     record.check(out, overwrite)
-    dataset, on, arms = Dataset.open(data), session.device_of(device), arms_of(_numbers(momenta))
+    dataset, on, arms = Dataset.open(data), device_of(device), arms_of(_numbers(momenta))
     Statistics(build(model, len(dataset.classes), 0, seed), model)  # refused before its weights are fetched
     initial = session.weights_for(session.PRETRAINED, model, weights)
     if images is not None:

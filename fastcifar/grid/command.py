@@ -59,11 +59,11 @@ def grid(
     fastcifar grid --exp 2 --executor ray --address auto
     """
     from fastcifar.dataset import Dataset
+    from fastcifar.devices import device_of
     from fastcifar.experiments import EXPERIMENTS, PROTOCOLS
     from fastcifar.grid import run as running
     from fastcifar.grid.plan import CHOOSABLE, runs_of
     from fastcifar.runs import SETTABLE, parse_choices, parse_overrides
-    from fastcifar.session import device_of
 
     dataset, on = Dataset.open(data), device_of(device)
     limit = None if budget is None else seconds_of(budget)

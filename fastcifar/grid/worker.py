@@ -6,9 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fastcifar.dataset import Dataset
+from fastcifar.devices import device_of, use
 from fastcifar.errors import FastcifarError
 from fastcifar.events import Watcher, log_of
 from fastcifar.grid.events import Began, Done, Ended, Epoch, Event, Job, Said
@@ -16,7 +15,7 @@ from fastcifar.models import MODELS
 from fastcifar.packs.choice import Calibration
 from fastcifar.packs.ways import Outcome, Stopped, train_pack
 from fastcifar.runs import RunDirectory, RunSpec
-from fastcifar.session import device_of, weights_for
+from fastcifar.session import weights_for
 
 CALIBRATION = "calibration.json"  # in the output folder
 
@@ -68,9 +67,7 @@ class Worker:
         ended: Callable[[RunSpec, Outcome], None],
         watchers: dict[RunSpec, Watcher],
     ) -> None:
-        first, device = job.specs[0], self._device
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
+        first, device = job.specs[0], use(self._device)  # of this thread, which may not be the one that opened it
 
         def say(text: str) -> None:
             tell(Said(text))

@@ -14,10 +14,12 @@ import torch
 from fastcifar import machine
 from fastcifar.atomic import whole
 from fastcifar.dataset import Dataset
+from fastcifar.errors import DoesNotFit
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.models import MODELS
+from fastcifar.packs.training import is_shortage
 from fastcifar.packs.trial import Trial, run_bytes, trial_of
-from fastcifar.packs.ways import SERIAL, Shape, possible
+from fastcifar.packs.ways import SERIAL, STACKED, Shape, possible
 from fastcifar.runs import RunSpec
 
 ROUNDS = 5  # of each way, alternated
@@ -109,7 +111,9 @@ def measure(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) ->
     with ExitStack() as opened:
         trials: dict[str, Trial] = {}
         for way in possible(spec, device) if most > 1 else [SERIAL]:
-            trials[way] = opened.enter_context(trial_of(way, spec, dataset, device, runs))
+            trial = _trial_that_fits(way, spec, dataset, device, runs)
+            if trial is not None:
+                trials[way] = opened.enter_context(trial)
         rates: dict[str, list[float]] = {way: [] for way in trials}
         going = list(trials)
         for round_ in range(ROUNDS):
@@ -119,6 +123,21 @@ def measure(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) ->
             going = [way for way in going if way == SERIAL or max(rates[way]) > HOPELESS * fastest]
     medians = {way: round(statistics.median(found), 1) for way, found in rates.items()}
     return Measured(fastest_of(rates), medians, run_bytes(spec, dataset, device))
+
+
+def _trial_that_fits(way: str, spec: RunSpec, dataset: Dataset, device: torch.device, runs: int) -> Trial | None:
+    """A trial of as many runs as fit into memory, by halves, as a pack is trained; None where not even one does."""
+    while True:
+        try:
+            return trial_of(way, spec, dataset, device, runs)
+        except (RuntimeError, DoesNotFit) as error:
+            if way == SERIAL or not is_shortage(error):
+                raise
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        if runs == 1 or way not in STACKED:
+            return None
+        runs = -(-runs // 2)
 
 
 def fastest_of(rates: Mapping[str, Sequence[float]]) -> str:

@@ -1,9 +1,11 @@
 """Two ways of convolving with several runs' weights at once; which is faster depends on the device and the sizes."""
 
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, unfold
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear, pad
 
 from fastcifar.errors import UsageError
 
@@ -27,7 +29,7 @@ def convolving(network: Network, way: str) -> Network:
 
 
 class Im2Col(nn.Module):
-    """A Conv2d, of its parameters' names, as one matrix product: (B * places, C * kernel) times the weights."""
+    """A Conv2d, of its parameters' names, as one matrix product: (B * places, kernel * C) times the weights."""
 
     def __init__(self, like: nn.Conv2d) -> None:
         """Raises UsageError for a convolution in groups or of pixels that are not zero outside."""
@@ -35,15 +37,88 @@ class Im2Col(nn.Module):
         if like.groups != 1 or like.padding_mode != "zeros" or isinstance(like.padding, str):
             raise UsageError(f"{like} cannot run as a matrix product; choose the way grouped")
         self.weight, self.bias = like.weight, like.bias
-        self.stride, self.padding, self.dilation = like.stride, like.padding, like.dilation
+        height, width = (
+            Side(like.kernel_size[n], like.stride[n], int(like.padding[n]), like.dilation[n]) for n in range(2)
+        )
+        self._window = Window(height, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        size = tuple(self.weight.shape[2:])
-        columns = unfold(x, size, self.dilation, self.padding, self.stride)
+        columns_BHWKC = Columns.apply(x, self._window)
+        batch, height, width = columns_BHWKC.shape[:3]
         # one product of the whole batch, such that runs make a batched product of large matrices
-        out = linear(columns.mT.flatten(0, 1), self.weight.flatten(1), self.bias)
-        height, width = (
-            (x.shape[n + 2] + 2 * self.padding[n] - self.dilation[n] * (size[n] - 1) - 1) // self.stride[n] + 1
-            for n in range(2)
-        )
-        return out.unflatten(0, (x.shape[0], height, width)).permute(0, 3, 1, 2)
+        out = linear(columns_BHWKC.flatten(3).flatten(0, 2), self.weight.permute(0, 2, 3, 1).flatten(1), self.bias)
+        return out.unflatten(0, (batch, height, width)).permute(0, 3, 1, 2)
+
+
+class Side(NamedTuple):
+    """A convolution along one side of the image, as nn.Conv2d has it."""
+
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int
+
+    def places(self, length: int) -> int:
+        """Outputs along a side of so many pixels."""
+        return (length + 2 * self.padding - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
+
+    def seen(self, k: int, places: int) -> slice:
+        """Of the padded side, the pixels that the kernel's k-th weight meets."""
+        first = k * self.dilation
+        return slice(first, first + (places - 1) * self.stride + 1, self.stride)
+
+
+class Window(NamedTuple):
+    """What each output of a convolution sees of the image."""
+
+    height: Side
+    width: Side
+
+    def views(self, padded_BHWC: Tensor, height: int, width: int) -> list[Tensor]:
+        """By weight of the kernel, the pixels that it meets: (B, height, width, C), views."""
+        return [
+            padded_BHWC[:, self.height.seen(i, height), self.width.seen(j, width)]
+            for i in range(self.height.kernel)
+            for j in range(self.width.kernel)
+        ]
+
+
+class Columns(torch.autograd.Function):
+    """The pixels that each output sees: (B, C, H, W) to (B, OH, OW, K, C), K weights of the kernel.
+
+    torch's own unfold launches, on CUDA, a kernel for each sample. Here the pixels are views that one launch copies,
+    and the gradients are as many sums as the kernel has weights, however many samples and runs there are.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, window: Window) -> Tensor:
+        height, width = (side.places(n) for side, n in zip(window, x.shape[2:], strict=True))
+        across, down = window.width.padding, window.height.padding
+        padded_BHWC = pad(x.permute(0, 2, 3, 1), (0, 0, across, across, down, down))
+        return torch.stack(window.views(padded_BHWC, height, width), 3)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Window], output: Tensor) -> None:
+        x, ctx.window = inputs
+        ctx.shape = x.shape
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_BHWKC: Tensor) -> tuple[Tensor, None]:
+        window, (batch, channels, height, width) = ctx.window, ctx.shape
+        down, across = window.height.padding, window.width.padding
+        shape = batch, height + 2 * down, width + 2 * across, channels
+        padded_BHWC = gradient_BHWKC.new_zeros(shape, dtype=torch.promote_types(gradient_BHWKC.dtype, torch.float32))
+        places = window.views(padded_BHWC, *gradient_BHWKC.shape[1:3])
+        for place, share in zip(places, gradient_BHWKC.unbind(3), strict=True):
+            place += share
+        inside_BHWC = padded_BHWC[:, down : down + height, across : across + width]
+        return inside_BHWC.permute(0, 3, 1, 2).to(gradient_BHWKC.dtype), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, window: Window) -> tuple[Tensor, int]:
+        """All runs' images are one batch."""
+        assert in_dims[0] is not None  # else there would be nothing to map over
+        x_RBCHW = x.movedim(in_dims[0], 0)
+        made = Columns.apply(x_RBCHW.flatten(0, 1), window)
+        return made.unflatten(0, x_RBCHW.shape[:2]), 0

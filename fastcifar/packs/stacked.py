@@ -59,7 +59,6 @@ class Stacked:
         self._learners, self._which = list(learners), list(which)
         self._first = learners[0]
         self.spec, self.device, self.shape = self._first.spec, self._first.device, (len(learners),)
-        self.network: Any = self  # not None: its steps want a clock
         self._groups = max(which) + 1
         # a run of its own for each group needs no copies of what they see
         self._rows = None if self._which == list(range(self._groups)) else torch.tensor(which, device=self.device)
@@ -69,6 +68,7 @@ class Stacked:
             name: _stack(list(same)) for name, same in zip(names, zip(*self._parameters, strict=True), strict=True)
         }
         self._skeleton = convolving(deepcopy(self._first.model).to("meta"), way)
+        self.network: Any = self._skeleton  # not None: its steps want a clock
         self._dropped = self._probabilities()
         self._units = units_of(self._skeleton)
 

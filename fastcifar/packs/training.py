@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from fastcifar.dataset import Dataset
-from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.errors import DoesNotFit, FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.learner import Learner, mean_loss
 from fastcifar.models import count_parameters
@@ -87,6 +87,8 @@ def train_stacked(
             else:
                 ended(spec, summary)
         if unfinished:
+            if device.type == "cuda":  # the peak is this pack's, not that of one before it
+                torch.cuda.reset_peak_memory_stats(device)
             _within_memory(unfinished, packing, say_earlier=True)
 
 
@@ -95,8 +97,8 @@ def _within_memory(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packin
     try:
         _train(runs, packing, say_earlier)
         return
-    except RuntimeError as error:
-        if not _is_shortage(error):
+    except (RuntimeError, DoesNotFit) as error:
+        if not is_shortage(error):
             raise
         reason = str(error).strip().splitlines()[0]
     if packing.device.type == "cuda":
@@ -121,8 +123,9 @@ def _within_memory(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packin
             _within_memory(part, packing, say_earlier=False)
 
 
-def _is_shortage(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in NO_MEMORY)
+def is_shortage(error: Exception) -> bool:
+    """Whether an error says that memory is short, of which half as many runs take less."""
+    return isinstance(error, torch.OutOfMemoryError | DoesNotFit) or any(text in str(error) for text in NO_MEMORY)
 
 
 def _train(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packing, say_earlier: bool) -> None:
@@ -150,6 +153,9 @@ def _train(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packing, say_e
             members = staying
             training.keep(places)
             validation.keep(places)
+            del stack, steps  # a smaller stack and its graph are made next: there may be no room for both
+            if packing.device.type == "cuda":
+                torch.cuda.empty_cache()  # a graph's memory is its own until then
 
 
 def _opened(spec: RunSpec, directory: RunDirectory, packing: Packing, say_earlier: bool) -> Member | None:

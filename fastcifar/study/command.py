@@ -34,7 +34,7 @@ def report(
     """
     from fastcifar.dataset import Dataset
     from fastcifar.errors import UsageError
-    from fastcifar.session import device_of
+    from fastcifar.devices import device_of
 
     if bench:
         from fastcifar.study.throughput import build as build_throughput

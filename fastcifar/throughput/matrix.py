@@ -10,12 +10,12 @@ from pathlib import Path
 from fastcifar.augment import IMAGE_SIZE, RECIPES
 from fastcifar.convert import convert
 from fastcifar.dataset import Dataset
+from fastcifar.devices import named
 from fastcifar.errors import UsageError
 from fastcifar.formats import FORMATS, extra_formats
 from fastcifar.machine import usable_cores
 from fastcifar.pipeline import pipeline_names
 from fastcifar.runs import PRECISIONS
-from fastcifar.session import device_of
 from fastcifar.throughput.contestant import REPLAY, Contestant
 from fastcifar.throughput.trainee import NETWORKS
 
@@ -42,7 +42,7 @@ class Matrix:
         _known("network", self.models, NETWORKS)
         _known("dtype", self.dtypes, list(PRECISIONS))
         for device in self.devices:
-            device_of(device)
+            named(device)
         if not (self.recipes and self.batch_sizes and self.devices and self.dtypes):
             raise UsageError("nothing to time: name at least one recipe, batch size, device and dtype")
         if self.threads is not None and not 1 <= self.threads <= usable_cores():
@@ -56,7 +56,7 @@ class Matrix:
     def heats(self, dataset: Dataset) -> list[list[Contestant]]:
         """The contestants of each heat; where a network is trained, one of them replays."""
         names = list(self.pipelines) or pipeline_names()
-        devices = dict.fromkeys(str(device_of(device)) for device in self.devices)
+        devices = dict.fromkeys(str(named(device)) for device in self.devices)
         return [
             [
                 Contestant(

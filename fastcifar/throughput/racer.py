@@ -11,6 +11,7 @@ import torch
 
 from fastcifar.augment import RECIPES
 from fastcifar.dataset import Dataset
+from fastcifar.devices import device_of
 from fastcifar.measure import environment, peak_rss_bytes
 from fastcifar.pipeline import Batch, Pipeline, Request, open_pipeline
 from fastcifar.runs import PRECISIONS
@@ -25,7 +26,7 @@ class Racer:
     """``opening``: what opening took and what the pipeline says of itself, ready for JSON. A context manager."""
 
     def __init__(self, contestant: Contestant) -> None:
-        self._contestant, self._device = contestant, torch.device(contestant.device)
+        self._contestant, self._device = contestant, device_of(contestant.device)
         torch.set_num_threads(contestant.threads)
         self._gpu_before = self._gpu_bytes()
         dataset = Dataset.open(contestant.data)

@@ -1,4 +1,4 @@
-"""The GPU kernel: Triton, a program an image, from sample ids to finished batches in one launch, two when enlarging.
+"""The GPU kernel: Triton, a program an image, from sample ids to finished batches in few launches (`launches`).
 
 Order, seed and epoch are read from device memory, so a launch can be captured in a CUDA graph and replayed for other
 samples. Under TRITON_INTERPRET=1 everything here runs on the CPU, slowly, for tests.
@@ -11,20 +11,41 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import triton
-from fastcifar.kernels.gpu import pixels
+from fastcifar.kernels.gpu import numbers, pixels
 from fastcifar.kernels.reference import check, normalisation, resize_taps
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fastcifar.augment import IMAGE_SIZE, JITTER_ORDERS, Augment, Draws
 from fastcifar.clock import clock_of
+from fastcifar.devices import on
 
 INTERPRETED = not isinstance(pixels.augment, triton.JITFunction)
 """whether the kernels run in Triton's interpreter, which takes tensors in host memory"""
 WIDE = 256  # values of an output row a program of one warp writes: 16 bytes of float16 a thread
-# no fused multiply-add: the operations of the reference give its bits
-COMPILE = {"num_warps": 4, "enable_fp_fusion": False}
-COMPILE_ENLARGE = {"num_warps": 1, "enable_fp_fusion": False}
+EXACT = {"enable_fp_fusion": False}
+"""no fused multiply-add: the operations of the reference give its bits"""
+
+
+class Launch(NamedTuple):
+    """How `pixels.augment` is launched; any of them gives the same bits."""
+
+    warps: int
+    """that share an image"""
+    dice: str
+    """inside: each warp throws all dice of its image; before: a launch of its own writes the draws as a table"""
+
+
+INSIDE, BEFORE = "inside", "before"
+CANDIDATES = tuple(Launch(warps, where) for where in (INSIDE, BEFORE) for warps in (4, 8, 16))
+"""What is to be timed on a GPU: make gpu-check"""
+LAUNCHES = {
+    torch.float32: Launch(8, INSIDE),
+    torch.bfloat16: Launch(4, INSIDE),
+    torch.float16: Launch(4, INSIDE),
+}
+"""Chosen by the registers that the compiler takes, which allow so many warps in flight, and by the instructions that
+more warps repeat (kernels/README.md); not timed yet"""
 
 
 class Tables(NamedTuple):
@@ -53,6 +74,11 @@ def tables(spec: Augment, device: torch.device) -> Tables:
     return Tables(*(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays))
 
 
+def launches(spec: Augment, launch: Launch) -> int:
+    """How many launches make a batch."""
+    return 1 + (spec.random and launch.dice == BEFORE) + (spec.size is not None)
+
+
 def render(
     images: Tensor,
     labels: Tensor,
@@ -63,43 +89,71 @@ def render(
     out_labels: Tensor,
     out_ids: Tensor,
     given: Tensor | None = None,
+    launch: Launch | None = None,
 ) -> None:
     """Write the batch of samples order[clock[2] * B : (clock[2] + 1) * B], all on one device.
 
     images: (N, 32, 32, 3) uint8, contiguous; labels: (N,) int64; order: (M,) int64 ids in [0, N), M at least what is
     read of it; clock: `clock_of`. out: (B, 3, S, S), channels_last, float32, float16 or bfloat16; out_labels, out_ids:
-    (B,) int64. given: (B, 16) int32, draws to use instead of one's own (`packed`).
+    (B,) int64. given: (B, 16) int32, draws to use instead of one's own (`packed`). launch: by default that of LAUNCHES
+    for the type that `pixels.augment` writes: float32 where an enlargement follows, else out's.
     """
-    known, batch = tables(spec, images.device), len(out)
+    known, batch, device = tables(spec, images.device), len(out), images.device
     if not batch:
         return
-    given_or_none = known.bounds if given is None else given
-    small, rectangles = out, known.bounds
-    if spec.size:
-        small = torch.empty((batch, IMAGE_SIZE * IMAGE_SIZE * 3), dtype=torch.float32, device=images.device)
-        rectangles = torch.empty((batch, 4), dtype=torch.int32, device=images.device)
-    pixels.augment[(batch,)](
-        images, labels, order, clock, known.bounds, known.orders, given_or_none, known.normal,
-        small, rectangles, out_labels, out_ids, batch,
-        JITTERS=spec.jitters, ROTATES=spec.rotate > 0, ERASES=spec.erase > 0,
-        ENLARGES=spec.size is not None, GIVEN=given is not None, BY_HAND=INTERPRETED, **COMPILE,
-    )  # fmt: skip
-    if spec.size:
-        crop = spec.size[1]
-        pixels.enlarge[(batch, IMAGE_SIZE - 1, triton.cdiv(3 * crop, WIDE))](
-            small, rectangles, known.first, known.weight, known.row_starts, out,
-            CROP=crop, WIDE=WIDE, ERASES=spec.erase > 0, BY_HAND=INTERPRETED, **COMPILE_ENLARGE,
+    warps, where = launch or LAUNCHES[torch.float32 if spec.size else out.dtype]
+    with on(device):
+        if given is None and where == BEFORE and spec.random:
+            given = _written(order, clock, spec, batch)
+        small, rectangles = out, known.bounds
+        if spec.size:
+            small = torch.empty((batch, IMAGE_SIZE * IMAGE_SIZE * 3), dtype=torch.float32, device=device)
+            rectangles = torch.empty((batch, 4), dtype=torch.int32, device=device)
+        pixels.augment[(batch,)](
+            images, labels, order, clock, known.bounds, known.orders, known.bounds if given is None else given,
+            known.normal, small, rectangles, out_labels, out_ids, batch,
+            JITTERS=spec.jitters, ROTATES=spec.rotate > 0, ERASES=spec.erase > 0,
+            ENLARGES=spec.size is not None, GIVEN=given is not None, BY_HAND=INTERPRETED, num_warps=warps, **EXACT,
         )  # fmt: skip
+        if spec.size:
+            crop = spec.size[1]
+            pixels.enlarge[(batch, IMAGE_SIZE - 1, triton.cdiv(3 * crop, WIDE))](
+                small, rectangles, known.first, known.weight, known.row_starts, out,
+                CROP=crop, WIDE=WIDE, ERASES=spec.erase > 0, BY_HAND=INTERPRETED, num_warps=1, **EXACT,
+            )  # fmt: skip
+
+
+def _written(order: Tensor, clock: Tensor, spec: Augment, batch: int) -> Tensor:
+    """(batch, 16) int32: the draws of a batch as `render` reads them, by the kernels' own dice."""
+    known = tables(spec, order.device)
+    table = torch.empty((batch, int(pixels.COLUMNS)), dtype=torch.int32, device=order.device)
+    numbers.write_draws[(triton.cdiv(batch, numbers.SAMPLES),)](
+        order, clock, known.bounds, known.orders, table, batch,
+        SAMPLES=numbers.SAMPLES, **numbers.COMPILE,
+    )  # fmt: skip
+    return table
+
+
+def order_keys(ids: Tensor, clock: Tensor) -> Tensor:
+    """(N,) int64 keys of an epoch's order, in one launch: ids sorted by them, stably, are `philox.shuffled`'s.
+
+    ids: (N,) int64 in [0, 2**32); clock: `clock_of`, on the same device.
+    """
+    keys, count = torch.empty_like(ids), len(ids)
+    if count:
+        with on(ids.device):
+            numbers.write_keys[(triton.cdiv(count, numbers.SAMPLES),)](
+                ids, clock, keys, count, SAMPLES=numbers.SAMPLES, **numbers.COMPILE
+            )
+    return keys
 
 
 def draw(spec: Augment, seed: int, epoch: int, ids: NDArray[np.int64], device: torch.device) -> Draws:
     """`augment.draw` by the kernels' own dice on ``device``: the same bits. ids: (N,) int64 in [0, 2**32)."""
-    known = tables(spec, device)
-    rows = torch.zeros((len(ids), int(pixels.COLUMNS)), dtype=torch.int32, device=device)
-    if len(ids):
-        pixels.write_draws[(len(ids),)](
-            torch.from_numpy(ids).to(device), clock_of(seed, epoch, device), known.bounds, known.orders, rows, **COMPILE
-        )
+    if not len(ids):
+        return Draws.empty(0)
+    with on(device):
+        rows = _written(torch.from_numpy(ids).to(device), clock_of(seed, epoch, device), spec, len(ids))
     return _unpacked(rows.cpu().numpy())
 
 

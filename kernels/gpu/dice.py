@@ -1,7 +1,8 @@
-"""`augment.draw` inside a Triton kernel: the same integers, for one sample a program.
+"""`augment.draw` inside a Triton kernel: the same integers.
 
-A function here returns scalars. What a spec says comes from device memory: ``bounds``, the int64 fields of
-`augment.Bounds` in their order, so that no spec is compiled for by itself.
+``sample``, int64 ids, is one number or a block of them, and what a function returns has its shape. What a spec says
+comes from device memory: ``bounds``, the int64 fields of `augment.Bounds` in their order, so that no spec is compiled
+for by itself.
 """
 
 import triton
@@ -25,10 +26,21 @@ _FACTOR_UNIT, _RECTANGLE_UNIT = tl.constexpr(1 / fixedpoint.FACTOR_ONE), tl.cons
 
 @triton.jit
 def words(seed, sample, epoch, stream, block):
-    """Four uint32 words of the counter (sample, epoch, stream, block) under a 64-bit seed; all scalars."""
+    """Four uint32 words of the counter (sample, epoch, stream, block) under a 64-bit seed."""
+    zero = sample * 0  # Philox wants its counter of one shape
     return tl.philox(
-        seed, sample.to(tl.uint32), epoch.to(tl.uint32), tl.full((), stream, tl.uint32), block.to(tl.uint32)
-    )
+        seed, sample.to(tl.uint32), (zero + epoch).to(tl.uint32), (zero + stream).to(tl.uint32),
+        (zero + block).to(tl.uint32),
+    )  # fmt: skip
+
+
+@triton.jit
+def _any(pending, MANY: tl.constexpr):
+    if MANY:
+        found = tl.max(pending.to(tl.int32), 0) != 0
+    else:
+        found = pending
+    return found
 
 
 @triton.jit
@@ -99,23 +111,33 @@ def _side(pixels, log_aspect):
 
 
 @triton.jit
-def rectangle(seed, sample, epoch, bounds, pending):
+def rectangle(seed, sample, epoch, bounds, pending, MANY: tl.constexpr):
     """Top, left, height, width (int32 pixels of the output) of what is erased; all 0 where nothing is, as where not
-    ``pending``, the last of `gates`.
+    ``pending``, the last of `gates`. MANY: whether there is a block of samples.
     """
     size = tl.load(bounds + _AT_SIZE)
-    block, zero = tl.full((), 0, tl.int64), tl.full((), 0, tl.int64)
+    block, zero = tl.full((), 0, tl.int64), sample * 0
     top, left, height, width = zero, zero, zero, zero
-    while pending & (block < _TRIES):
+    while _any(pending, MANY) & (block < _TRIES):
         area_word, aspect_word, top_word, left_word = words(seed, sample, epoch, _ERASE, block)
         pixels = ((_between(area_word, bounds, _AT_AREA) * (size * size)) >> 14).to(tl.float32)
         aspect = _between(aspect_word, bounds, _AT_ASPECT)
         tall, wide = _side(pixels, aspect), _side(pixels, -aspect)
         fits = (tall < size) & (wide < size)
-        height, width = tl.where(fits, tall, zero), tl.where(fits, wide, zero)
-        top = tl.where(fits, (top_word.to(tl.int64) * (size - tall + 1)) >> 32, zero)
-        left = tl.where(fits, (left_word.to(tl.int64) * (size - wide + 1)) >> 32, zero)
-        pending = fits == 0
+        if MANY:  # some of them had found theirs before; one sample would not be here, and needs no registers for it
+            fits = fits & pending
+            top, left, height, width = (
+                tl.where(fits, (top_word.to(tl.int64) * (size - tall + 1)) >> 32, top),
+                tl.where(fits, (left_word.to(tl.int64) * (size - wide + 1)) >> 32, left),
+                tl.where(fits, tall, height),
+                tl.where(fits, wide, width),
+            )
+            pending = pending & (fits == 0)
+        else:
+            height, width = tl.where(fits, tall, zero), tl.where(fits, wide, zero)
+            top = tl.where(fits, (top_word.to(tl.int64) * (size - tall + 1)) >> 32, zero)
+            left = tl.where(fits, (left_word.to(tl.int64) * (size - wide + 1)) >> 32, zero)
+            pending = fits == 0
         block += 1
     return top.to(tl.int32), left.to(tl.int32), height.to(tl.int32), width.to(tl.int32)
 
@@ -123,7 +145,7 @@ def rectangle(seed, sample, epoch, bounds, pending):
 @triton.jit
 def gates(seed, sample, epoch, bounds):
     """Flip (bool), the number of the jitter order in [0, 24), angle, cosine, sine (int64), whether to erase (bool)."""
-    flip_word, angle_word, order_word, erase_word = words(seed, sample, epoch, _GATES, tl.full((), 0, tl.int64))
+    flip_word, angle_word, order_word, erase_word = words(seed, sample, epoch, _GATES, 0)
     flip = flip_word.to(tl.int64) < tl.load(bounds + _AT_FLIP)
     order = (order_word.to(tl.int64) * 24) >> 32
     angle = _between(angle_word, bounds, _AT_ROTATE)
@@ -134,7 +156,7 @@ def gates(seed, sample, epoch, bounds):
 @triton.jit
 def factors(seed, sample, epoch, bounds):
     """Brightness, contrast, saturation and hue, float32."""
-    a, b, c, d = words(seed, sample, epoch, _JITTER, tl.full((), 0, tl.int64))
+    a, b, c, d = words(seed, sample, epoch, _JITTER, 0)
     return (
         _factor(a, bounds, _AT_FACTORS),
         _factor(b, bounds, _AT_FACTORS + 2),

@@ -5,6 +5,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastcifar.devices import on
+
 BLOCKS = 32  # of four units a program
 COMPILE = {"num_warps": 1, "enable_fp_fusion": False}
 
@@ -39,5 +41,6 @@ def kept(ids: Tensor, clock: Tensor, threshold: int, factor: float, stream: int,
     out = torch.empty((len(ids), units), dtype=torch.float32, device=ids.device)
     if out.numel():
         grid = (len(ids), triton.cdiv(units, 4 * BLOCKS))
-        _write_kept[grid](ids, clock, out, threshold, factor, stream, units, BLOCKS=BLOCKS, **COMPILE)
+        with on(ids.device):
+            _write_kept[grid](ids, clock, out, threshold, factor, stream, units, BLOCKS=BLOCKS, **COMPILE)
     return out

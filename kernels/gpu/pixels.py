@@ -5,7 +5,7 @@ The operations are those of ``kernels/reference``, in its order, compiled withou
 
 import triton
 import triton.language as tl
-from fastcifar.kernels.gpu import dice
+from fastcifar.kernels.gpu import dice, numbers
 
 PIXELS = tl.constexpr(1024)
 VALUES = tl.constexpr(3 * 1024)
@@ -13,7 +13,7 @@ _SIZE = tl.constexpr(32)
 _SHARE = tl.constexpr(1 / 1024)  # of a pixel in the mean: a power of two, so the same as dividing
 _PER_LEVEL = tl.constexpr(1 / 255)
 _RED, _GREEN, _BLUE = tl.constexpr(0.2989), tl.constexpr(0.587), tl.constexpr(0.114)
-COLUMNS = tl.constexpr(16)  # of the table of given draws: the fields of Draws in their order, ``order`` as four
+COLUMNS = numbers.COLUMNS
 
 
 @triton.jit
@@ -87,7 +87,11 @@ def cast(x, DTYPE: tl.constexpr, BY_HAND: tl.constexpr):
     return x.to(DTYPE)
 
 
-@triton.jit(do_not_specialize=["batch"])
+# The rest, which is read number by number, may begin anywhere: a batch in the midst of an order, a row of a table.
+@triton.jit(
+    do_not_specialize=["batch"],
+    do_not_specialize_on_alignment=["labels", "order", "clock", "given", "out_labels", "out_ids"],
+)
 def augment(
     images, labels, order, clock, bounds, orders, given, normal, out, rectangles, out_labels, out_ids, batch,
     JITTERS: tl.constexpr, ROTATES: tl.constexpr, ERASES: tl.constexpr, ENLARGES: tl.constexpr,
@@ -96,8 +100,8 @@ def augment(
     """Program n writes sample n of a batch: all but the enlargement.
 
     images: (N, 3072) uint8; labels: (N,) int64; order: (M,) int64 sample ids; clock: int64 seed, epoch, and the batch's
-    number in the order; bounds: see `dice`; orders: (24, 4) int64, the jitter orders; given: (batch, COLUMNS) int32
-    draws, floats as their bits, used where GIVEN; normal: (6,) float32, mean and 1 / std.
+    number in the order; bounds: see `dice`; orders: (24, 4) int64, the jitter orders; given: `numbers.write_draws`'s
+    table, used where GIVEN; normal: (6,) float32, mean and 1 / std.
     out: (batch, 3072), channels interleaved; out_labels, out_ids: (batch,) int64; rectangles: (batch, 4) int32, what
     the enlargement erases, written where it ENLARGES and ERASES.
     """
@@ -116,7 +120,7 @@ def augment(
         if GIVEN:
             top, left, height, width = tl.load(row + 12), tl.load(row + 13), tl.load(row + 14), tl.load(row + 15)
         else:
-            top, left, height, width = dice.rectangle(seed, sample, epoch, bounds, erases)
+            top, left, height, width = dice.rectangle(seed, sample, epoch, bounds, erases, False)
     p = tl.arange(0, PIXELS)
     source = images + sample * VALUES + (p ^ tl.where(flip, _SIZE - 1, 0)) * 3
     r = tl.load(source).to(tl.float32) * _PER_LEVEL
@@ -194,28 +198,3 @@ def enlarge(
         if ERASES:
             value = tl.where(across & (line >= top) & (line < bottom), 0.0, value)
         tl.store(target + line * (CROP * 3), cast(value, out.dtype.element_ty, BY_HAND), here)
-
-
-@triton.jit
-def write_draws(ids, clock, bounds, orders, given):
-    """Program i writes the draws of ids[i] to row i of ``given``, int32 (B, COLUMNS); see `augment`."""
-    i = tl.program_id(0)
-    seed, epoch, sample = tl.load(clock), tl.load(clock + 1), tl.load(ids + i)
-    row = given + i * COLUMNS
-    flip, order_number, angle, cos, sin, erases = dice.gates(seed, sample, epoch, bounds)
-    tl.store(row, flip.to(tl.int32))
-    for step in tl.static_range(4):
-        tl.store(row + 1 + step, tl.load(orders + order_number * 4 + step).to(tl.int32))
-    brightness, contrast, saturation, hue = dice.factors(seed, sample, epoch, bounds)
-    tl.store(row + 5, brightness.to(tl.int32, bitcast=True))
-    tl.store(row + 6, contrast.to(tl.int32, bitcast=True))
-    tl.store(row + 7, saturation.to(tl.int32, bitcast=True))
-    tl.store(row + 8, hue.to(tl.int32, bitcast=True))
-    tl.store(row + 9, angle.to(tl.int32))
-    tl.store(row + 10, cos.to(tl.int32))
-    tl.store(row + 11, sin.to(tl.int32))
-    top, left, height, width = dice.rectangle(seed, sample, epoch, bounds, erases)
-    tl.store(row + 12, top)
-    tl.store(row + 13, left)
-    tl.store(row + 14, height)
-    tl.store(row + 15, width)

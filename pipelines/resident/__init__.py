@@ -22,7 +22,7 @@ class ResidentPipeline(Pipeline):
 
     def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
         """workers: threads that make batches on the CPU, default torch.get_num_threads(); any number gives the same
-        batches. Raises UsageError where the dataset does not fit on the device.
+        batches. Raises DoesNotFit where the dataset does not fit on the device.
         """
         super().__init__(request, form)
         self._maker: OnHost | OnDevice | None = _maker_for(request, workers)

@@ -1,37 +1,33 @@
 """On CUDA: images, labels and the order of an epoch on the device, batches by the Triton kernel's launches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from fastcifar.kernels import gpu
+from fastcifar.pipelines.resident.store import Store
 from torch import Tensor
 
-from fastcifar.clock import clock_of
-from fastcifar.errors import UsageError
-from fastcifar.formats.samples import Samples
-from fastcifar.philox import Stream, key_of, rounds
+from fastcifar.clock import EPOCH, clock_of
+from fastcifar.errors import DoesNotFit
 from fastcifar.pipeline import Batch, Renderer, Request
 
 LAUNCH_BYTES = 64 << 20  # of images that one launch makes, cut into batches: so small ones do not wait for launches
-ORDER_WORDS = 24  # int64 a sample that shuffling holds at its peak: Philox's words and products, the sort's buffers
+ORDER_WORDS = 10  # int64 a sample that orders hold at their peak: ids, keys, the sort's results and buffers, two orders
 
 
 class OnDevice(Renderer):
     """Renders batches on the device of the request; any device that torch has, in Triton's interpreter."""
 
     def __init__(self, request: Request) -> None:
-        """Raises UsageError where the dataset does not fit in the device's free memory."""
-        self._request = request
-        samples = Samples(request.dataset, request.dataset.part(request.split))
-        self._require_memory(samples)
-        # a copy: torch takes no tensor from memory that must not be written to
-        self._images = torch.from_numpy(samples.images.copy()).to(request.device)
-        self._labels = torch.from_numpy(samples.labels).to(request.device)
-        self._ids = torch.from_numpy(request.ids).to(request.device)
-        self._places = None if request.places is None else torch.from_numpy(request.places).to(request.device)
-        self.render(
-            self._ids, clock_of(request.seed, 0, request.device), self.empty(1)
-        )  # compile before any clock runs
+        """Raises DoesNotFit where the dataset does not fit in the device's free memory."""
+        self._request, device = request, request.device
+        self._require_memory()
+        self._store = Store.of(request.dataset, request.dataset.part(request.split), device)
+        self._ids = torch.from_numpy(request.ids).to(device)
+        self._places = None if request.places is None else torch.from_numpy(request.places).to(device)
+        self._first_clock = clock_of(request.seed, 0, device)
+        self._orders = Ahead(device)
+        self.render(self.order(0), self._first_clock, self.empty(1))  # compile before anybody's clock runs
 
     def epoch(self, k: int) -> Iterator[Batch]:
         """The batches of epoch k, several of a launch as long as they are small."""
@@ -48,17 +44,19 @@ class OnDevice(Renderer):
 
     def order(self, epoch: int) -> Tensor:
         """`Request.order` on the device."""
-        whole = self._shuffled(epoch) if self._request.shuffles else self._ids
+        whole = self._orders.of(epoch, self._shuffled) if self._request.shuffles else self._ids
         return whole if self._places is None else whole[self._places]
 
     def _shuffled(self, epoch: int) -> Tensor:
-        high, low, _, _ = rounds((self._ids, epoch, int(Stream.ORDER), 0), key_of(self._request.seed))
-        # as an unsigned number of 64 bits would be sorted
-        return self._ids[torch.argsort(((high - (1 << 31)) << 32) | low, stable=True)]
+        """Three launches, a radix sort counted as one."""
+        keys = gpu.order_keys(self._ids, self.clock(epoch))
+        return self._ids[torch.sort(keys, stable=True).indices]
 
     def clock(self, epoch: int) -> Tensor:
-        """The request's clock when ``epoch`` begins."""
-        return clock_of(self._request.seed, epoch, self._request.device)
+        """The request's clock when ``epoch`` begins; made on the device, so that nothing waits for the host."""
+        clock = self._first_clock.clone()
+        clock[EPOCH].fill_(epoch)
+        return clock
 
     def empty(self, n: int) -> Batch:
         """A batch of n samples, not initialised."""
@@ -69,20 +67,49 @@ class OnDevice(Renderer):
 
     def render(self, order: Tensor, clock: Tensor, out: Batch) -> None:
         """Write batch number clock[BATCH] of the order; nothing but launches."""
-        gpu.render(self._images, self._labels, order, clock, self._request.augment, out.images, out.labels, out.ids)
+        gpu.render(self._store.images, self._store.labels, order, clock, self._request.augment, out.images, out.labels, out.ids)
 
-    def _require_memory(self, samples: Samples) -> None:
+    def _require_memory(self) -> None:
         request = self._request
         if request.device.type != "cuda":
             return
-        ids = len(request.ids)
-        needed = samples.images.nbytes + samples.labels.nbytes + ids * 8 * ORDER_WORDS
-        needed += request.batch_size * 3 * request.augment.out_size**2 * request.dtype.itemsize
+        part, ids = request.dataset.part(request.split), len(request.ids)
+        needed = ids * 8 * ORDER_WORDS + request.batch_size * 3 * request.augment.out_size**2 * request.dtype.itemsize
+        what = "the order of an epoch"
+        if not Store.is_kept(request.dataset, part, request.device):
+            images = request.dataset.images(part)
+            needed, what = needed + images.nbytes + 8 * len(images), "the dataset, its order"
         free, total = torch.cuda.mem_get_info(request.device)
         free += torch.cuda.memory_reserved(request.device) - torch.cuda.memory_allocated(request.device)
         if needed > free:
-            raise UsageError(
-                f"the dataset, its order and a batch of {request.batch_size} take {needed / 2**20:,.0f} MiB, but "
+            raise DoesNotFit(
+                f"{what} and a batch of {request.batch_size} take {needed / 2**20:,.0f} MiB, but "
                 f"{request.device} has {free / 2**20:,.0f} of its {total / 2**20:,.0f} MiB free; choose a smaller "
                 "batch, another device, or a pipeline that reads from the disk"
             )
+
+
+class Ahead:
+    """Orders of epochs, each made on a stream of its own while the device works on the epoch before."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Without CUDA there are no streams, and nothing is made ahead."""
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._next: tuple[int, Tensor] | None = None
+
+    def of(self, epoch: int, make: Callable[[int], Tensor]) -> Tensor:
+        """That of an epoch; the one after it is begun. make: an epoch's order, by launches alone."""
+        if self._stream is None:
+            return make(epoch)
+        now = torch.cuda.current_stream(self._device)
+        if self._next is not None and self._next[0] == epoch:
+            order = self._next[1]
+            now.wait_stream(self._stream)
+            order.record_stream(now)  # its memory is the other stream's, and may be given away when that is done
+        else:
+            order = make(epoch)
+        self._stream.wait_stream(now)
+        with torch.cuda.stream(self._stream):
+            self._next = epoch + 1, make(epoch + 1)
+        return order

@@ -9,10 +9,10 @@ from threading import Lock
 import numpy as np
 import torch
 from fastcifar.kernels import cpu
+from fastcifar.pipelines.resident.store import Store
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastcifar.formats.samples import Samples
 from fastcifar.pipeline import Batch, Request
 
 AHEAD = 3  # batches made before they are asked for; more only costs cache
@@ -25,9 +25,7 @@ class OnHost:
     def __init__(self, request: Request, workers: int | None = None) -> None:
         """workers: threads, default torch.get_num_threads()."""
         self._request = request
-        samples = Samples(request.dataset, request.dataset.part(request.split))
-        # a copy: torch takes no tensor from memory that must not be written to
-        self._images, self._labels = torch.from_numpy(samples.images.copy()), torch.from_numpy(samples.labels)
+        self._store = Store.of(request.dataset, request.dataset.part(request.split), request.device)
         self._buffers = Buffers()
         self._make(request.ids[:1], 0)  # compile, or load what was compiled, before anybody's clock runs
         self._pool = ThreadPoolExecutor(workers or torch.get_num_threads(), "fastcifar-resident")
@@ -60,9 +58,9 @@ class OnHost:
         request = self._request
         draws = cpu.draw(request.augment, request.seed, epoch, ids)
         images = self._buffers.images(len(ids), request.augment.out_size, request.dtype)
-        cpu.apply_rows(self._images, ids, draws, request.augment, request.dtype, images, threads=1)
+        cpu.apply_rows(self._store.images, ids, draws, request.augment, request.dtype, images, threads=1)
         rows = torch.from_numpy(ids)
-        return Batch(images, self._labels[rows], rows)
+        return Batch(images, self._store.labels[rows], rows)
 
 
 class Buffers:

@@ -1,0 +1,58 @@
+"""Numbers of many samples, a thread a sample: the draws as a table, for `pixels.augment`, and the keys of an order."""
+
+import triton
+import triton.language as tl
+from fastcifar.kernels.gpu import dice
+
+from fastcifar.philox import Stream
+
+COLUMNS = tl.constexpr(16)  # of the table: the fields of Draws in their order, ``order`` as four, floats as their bits
+SAMPLES = 128  # of a program of four warps
+COMPILE = {"num_warps": 4, "enable_fp_fusion": False}
+_ORDER = tl.constexpr(int(Stream.ORDER))
+
+
+@triton.jit(do_not_specialize=["batch"], do_not_specialize_on_alignment=["order", "clock"])
+def write_draws(order, clock, bounds, orders, table, batch, SAMPLES: tl.constexpr):
+    """Program i writes the draws of samples [i * SAMPLES, (i + 1) * SAMPLES) of a batch.
+
+    order, clock, bounds, orders: as `pixels.augment`'s; table: (batch, COLUMNS) int32.
+    """
+    n = tl.program_id(0) * SAMPLES + tl.arange(0, SAMPLES)
+    here = n < batch
+    seed, epoch = tl.load(clock), tl.load(clock + 1)
+    sample = tl.load(order + tl.load(clock + 2) * batch + n, here, 0)
+    row = table + n * COLUMNS
+    flip, order_number, angle, cos, sin, erases = dice.gates(seed, sample, epoch, bounds)
+    tl.store(row, flip.to(tl.int32), here)
+    for step in tl.static_range(4):
+        tl.store(row + 1 + step, tl.load(orders + order_number * 4 + step).to(tl.int32), here)
+    brightness, contrast, saturation, hue = dice.factors(seed, sample, epoch, bounds)
+    tl.store(row + 5, brightness.to(tl.int32, bitcast=True), here)
+    tl.store(row + 6, contrast.to(tl.int32, bitcast=True), here)
+    tl.store(row + 7, saturation.to(tl.int32, bitcast=True), here)
+    tl.store(row + 8, hue.to(tl.int32, bitcast=True), here)
+    tl.store(row + 9, angle.to(tl.int32), here)
+    tl.store(row + 10, cos.to(tl.int32), here)
+    tl.store(row + 11, sin.to(tl.int32), here)
+    top, left, height, width = dice.rectangle(seed, sample, epoch, bounds, erases & here, True)
+    tl.store(row + 12, top, here)
+    tl.store(row + 13, left, here)
+    tl.store(row + 14, height, here)
+    tl.store(row + 15, width, here)
+
+
+@triton.jit(do_not_specialize=["count"], do_not_specialize_on_alignment=["ids", "clock"])
+def write_keys(ids, clock, keys, count, SAMPLES: tl.constexpr):
+    """Program i writes the keys of ids [i * SAMPLES, (i + 1) * SAMPLES): sorted by them, stably, ids are in the order
+    of `philox.shuffled`.
+
+    ids: (count,) int64; clock: int64 seed and epoch; keys: (count,) int64, 64-bit numbers less 2**63, which makes
+    signed numbers sort as unsigned ones would.
+    """
+    n = tl.program_id(0) * SAMPLES + tl.arange(0, SAMPLES)
+    here = n < count
+    sample = tl.load(ids + n, here, 0)
+    high, low, _, _ = dice.words(tl.load(clock), sample, tl.load(clock + 1), _ORDER, 0)
+    key = (high.to(tl.int64) << 32) | low.to(tl.int64)
+    tl.store(keys + n, key ^ (-(1 << 63)), here)
