@@ -27,8 +27,11 @@ CANDIDATES = ["output", "warps an image", "dice", "registers", f"warps, of {WARP
 
 
 def compiled(found: Rows) -> str:
-    """What each kernel that is launched takes of a multiprocessor, and how many instructions of each kind it has."""
-    return under(table(HEADER, lines([row for row in found if row["chosen"]])), found, ("triton",))
+    """What each kernel that is launched takes of a multiprocessor, and how many instructions of each kind it has; then
+    what the others would take that could be launched instead.
+    """
+    chosen = table(HEADER, lines([row for row in found if row["chosen"]]))
+    return under(f"{chosen}\n{table(CANDIDATES, candidates(found))}", found, ("triton",))
 
 
 def compiled_candidates(found: Rows) -> str:

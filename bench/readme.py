@@ -183,7 +183,10 @@ PAGES: dict[Path, dict[str, Callable[[Rows], str]]] = {
         "finetuning-cpu.jsonl": finetuning,
         "transfer-cpu.jsonl": transfer,
     },
-    ROOT / "kernels" / "README.md": {"compiled-sm90.jsonl": gpu_tables.compiled},
+    ROOT / "kernels" / "README.md": {
+        "compiled-sm90-triton36.jsonl": gpu_tables.compiled,
+        "compiled-sm90.jsonl": gpu_tables.compiled_candidates,
+    },
     ROOT / "fastcifar" / "packs" / "README.md": {"arithmetic-h100.jsonl": gpu_tables.arithmetic},
 }
 

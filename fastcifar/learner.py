@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fastcifar import machine
 from fastcifar.devices import exact
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.models import build
+from fastcifar.models import MOST_IMAGES, build, images_at_once
 from fastcifar.models.noise import Noise
 from fastcifar.models.pretrained import Pretrained, preprocessing
 from fastcifar.models.published import Weights, load
@@ -36,7 +36,7 @@ class Learner:
     epoch: int = 0
     network: Callable[..., Any] | None = None
     """what a step runs in place of the model: the model compiled"""
-    micro_batch: int = 1 << 16
+    micro_batch: int = MOST_IMAGES
     """samples that go through the network at once; a step adds up the gradients of as many parts as its batch has"""
     say: Callable[[str], None] = lambda text: None
     """told when the micro-batch had to shrink"""
@@ -64,7 +64,7 @@ class Learner:
         optimizer = adam(model, spec)
         # bfloat16 has float32's range and needs no scaling
         scaler = torch.amp.GradScaler(device.type, enabled=spec.precision == "float16")
-        return cls(spec, model, optimizer, scaler, device)
+        return cls(spec, model, optimizer, scaler, device, micro_batch=images_at_once(model, device))
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """The contest of kernels on a GPU, without one: its contestants' pixels, what is said of wrong ones, its table."""
 
+import os
 import subprocess
 import sys
 import time
@@ -146,3 +147,45 @@ def test_the_table_of_kernels_on_a_gpu():
     assert "NVIDIA X, driver 5. The ceiling: its memory copies 4.10 TB/s" in text
     wrong = kernel_tables.kernels_on_gpu([row("gpu", 2e8, verified=False, reason="wrong"), row("torch compiled", 1e7)])
     assert "| basic, float32 | none |  |  |" in wrong
+
+
+ALIGNED = """
+import sys
+sys.path.insert(0, {root!r})
+import torch
+from bench.compiled import compiled_launches
+from fastcifar.augment import RECIPES
+from fastcifar.kernels import gpu
+from fastcifar.kernels.gpu import dropout
+
+def numbers(n, at):
+    return torch.zeros(n + at, dtype=torch.int64)[at:]  # an odd place begins at no multiple of 16 bytes
+
+with compiled_launches() as made:
+    for at in (0, 1):
+        for launch in (gpu.Launch(4, "inside"), gpu.Launch(4, "before")):
+            spec = RECIPES["erasing"]
+            images, out = torch.zeros(8, 32, 32, 3, dtype=torch.uint8), torch.zeros(4, 3, 32, 32)
+            read, written = (numbers(8, at), numbers(8, at), numbers(3, at)), (numbers(4, at), numbers(4, at))
+            gpu.render(images, *read, spec, out, *written, launch=launch)
+        gpu.order_keys(numbers(5 + at, at), numbers(3, at))
+        for threshold, stream, units in ((5, 1, 1), (1 << 30, 6, 128), (7, 6 + (1 << 16), 16)):
+            dropout.kept(numbers(3, at), numbers(3, at), threshold, 2.0, stream, units)
+half = len(made) // 2
+print(len(made), len(set(map(id, made))), [a is b for a, b in zip(made[:half], made[half:])])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it compiles for a device that is not there")
+def test_kernels_are_compiled_once_wherever_their_tables_begin():
+    pytest.importorskip("triton", reason="Triton is not installed")
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", ALIGNED.format(root=str(ROOT))], env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # two ways to launch (one kernel, two kernels), one for the order, one for dropout whatever its numbers
+    assert done.stdout.split(" ", 2)[:2] == ["14", "5"], done.stdout
+    assert "False" not in done.stdout

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 from test_train import CPU, left_by, spec_of, untimed
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastcifar.errors import DoesNotFit, FastcifarError
 from fastcifar.learner import Learner
+from fastcifar.models import images_at_once
 from fastcifar.models.noise import Dropout, Noise
+from fastcifar.models.vit import ViT
 from fastcifar.packs import ways
 from fastcifar.packs.convolution import WAYS as CONVOLUTIONS
 from fastcifar.packs.feed import Feed
@@ -455,3 +458,30 @@ def test_a_run_that_fails_leaves_the_others_alone(synthetic, tmp_path, monkeypat
         train_pack(specs, synthetic, tmp_path, CPU, way, lambda *_: None, outcomes.__setitem__)
         assert isinstance(outcomes[specs[1]], FastcifarError | OSError)
         assert outcomes[specs[0]]["status"] == outcomes[specs[2]]["status"] == "finished"
+
+
+def test_no_product_has_more_matrices_than_cuda_takes(synthetic, monkeypatch):
+    """22 ViTs that validate on 512 images would have 67,584 in one: so they take fewer images at once, to the same."""
+    assert images_at_once(ViT(10), torch.device("cuda"), 22) * 22 * ViT.products <= 65_535
+    assert images_at_once(ViT(10), CPU, 2) >= 512
+    specs = [spec_of(synthetic, model="vit", dropout=0.5, seed=seed) for seed in range(2)]
+    whole, feed = stacked(specs, synthetic)
+    monkeypatch.setattr("fastcifar.packs.stacked.images_at_once", lambda model, device, runs: 7)
+    parts, _ = stacked(specs, synthetic)
+    products, bmm = [], torch.ops.aten.bmm.default
+
+    class Products(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), named=None):
+            if function is bmm:
+                products.append(len(arguments[0]))
+            return function(*arguments, **(named or {}))
+
+    with feed:
+        batch = next(iter(feed.epoch(1)))
+    masks = whole._masks(feed.clock(1), batch.ids)
+    with torch.no_grad():
+        expected = whole._forward(batch.images, masks)
+        with Products():
+            got = parts._forward(batch.images, masks)
+    torch.testing.assert_close(got, expected)
+    assert max(products) == 2 * 7 * ViT.products

@@ -137,6 +137,27 @@ def test_the_time_that_pixels_take_is_a_share_of_the_step(on, synthetic):
     assert 0 < trained.waited <= trained.seconds
 
 
+@interpreted
+def test_nothing_is_timed_cold(synthetic, monkeypatch):
+    """A graph's first replay also sends it to the device: what is timed has been replayed once."""
+    ((_, _), (learner, renderer)) = both(synthetic, "cpu", recipe="none")
+    replayed, timed = [], []
+
+    def record(rehearsal, work):
+        rehearsal()
+        return lambda: replayed.append(work.__name__) or work()
+
+    class Noted(steps.Clock):
+        def __enter__(self):
+            timed.append(list(replayed))
+            return super().__enter__()
+
+    monkeypatch.setattr(steps, "Clock", Noted)
+    Captured(learner, renderer, record)
+    assert len(timed) == 2
+    assert set(timed[0]) == {"_step", "_render_often"}
+
+
 @pytest.mark.gpu
 def test_an_epoch_waits_for_the_device_as_often_as_two_steps_do(synthetic):
     """Once to hand over the clock and once for the losses, however many steps are between."""

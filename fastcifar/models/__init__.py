@@ -1,5 +1,6 @@
 """The networks, as plain modules: ``forward(images, noise=None)``, where noise switches dropout on."""
 
+import torch
 from torch import nn
 
 from fastcifar.errors import UsageError
@@ -9,6 +10,10 @@ from fastcifar.models.vit import ViT
 from fastcifar.models.weights import initialise
 
 MLP_HIDDEN = {"mlp_s": (1500, 500, 100), "mlp_l": (2048, 1024, 512, 256, 128, 64, 32, 16)}
+MOST_IMAGES = 1 << 16  # the largest batch that a run may have
+MOST_PRODUCTS = 65_535
+"""of matrices in a batch on CUDA: cuBLAS counts them by the third dimension of a launch's grid, which goes no further
+(CUDA C++ Programming Guide, technical specifications per compute capability)"""
 MODELS = ("mlp_s", "mlp_l", "cnn", "vit", "vit_as_run")
 """those for 32 x 32 pixels; `pretrained` has others"""
 
@@ -60,6 +65,12 @@ def check(name: str, dropout: float) -> None:
         )
     if dropout:
         raise UsageError(f"dropout {dropout}: {name} has dropout of its own; leave it at 0")
+
+
+def images_at_once(model: nn.Module, device: torch.device, runs: int = 1) -> int:
+    """How many images a network, or a stack of ``runs``, takes at once at the most, whatever the memory."""
+    products = getattr(model, "products", 1) * runs
+    return max(1, (MOST_PRODUCTS if device.type == "cuda" else MOST_IMAGES) // products)
 
 
 def count_parameters(model: nn.Module) -> int:

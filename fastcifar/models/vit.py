@@ -20,6 +20,9 @@ class ViT(nn.Module):
     MLP; norm_patches: LayerNorm before and after projection.
     """
 
+    products = HEADS
+    """of an image in a batched product of matrices"""
+
     def __init__(
         self,
         classes: int,

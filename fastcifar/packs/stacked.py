@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from fastcifar.errors import UsageError
 from fastcifar.learner import Learner, mean_loss
-from fastcifar.models import MODELS
+from fastcifar.models import MODELS, images_at_once
 from fastcifar.models.noise import Dropout, Noise
 from fastcifar.packs.casting import casting
 from fastcifar.packs.convolution import WAYS, convolving
@@ -69,6 +69,7 @@ class Stacked:
         }
         self._skeleton = convolving(deepcopy(self._first.model).to("meta"), way)
         self.network: Any = self._skeleton  # not None: its steps want a clock
+        self._at_once = images_at_once(self._skeleton, self.device, len(learners))
         self._dropped = self._probabilities()
         self._units = units_of(self._skeleton)
 
@@ -140,6 +141,15 @@ class Stacked:
 
     def _forward(self, images: Tensor, masks: dict[int, Tensor]) -> Tensor:
         """(R, B, C). images: (1, B, ...) where all runs see the same, else (R, B, ...)."""
+        parts = images.split(self._at_once, 1)
+        if len(parts) == 1:
+            return self._logits(images, masks)
+        by_part = {layer: mask.split(self._at_once, 1) for layer, mask in masks.items()}
+        own = ({layer: split[n] for layer, split in by_part.items()} for n in range(len(parts)))
+        return torch.cat([self._logits(part, some) for part, some in zip(parts, own, strict=True)], 1)
+
+    def _logits(self, images: Tensor, masks: dict[int, Tensor]) -> Tensor:
+        """`_forward` of images that are few enough."""
         one = len(images) == 1
 
         def forward(parameters: dict[str, Tensor], images: Tensor, masks: dict[int, Tensor]) -> Any:

@@ -18,6 +18,7 @@ LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 GATES, JITTER, ERASE = int(Stream.GATES), int(Stream.JITTER), int(Stream.ERASE)
 SINES, COSINES, EXPONENTIALS = (np.array(c, np.int64) for c in (SIN_COEFFICIENTS, COS_COEFFICIENTS, EXP2_COEFFICIENTS))
 FACTOR_UNIT, RECTANGLE_UNIT, ROUND = np.float32(2.0**-23), np.float32(2.0**-40), np.float32(0.5)
+UNIFORM_UNIT = np.float32(2.0**-24)
 
 
 @numba.njit(**_COMPILE)
@@ -103,6 +104,22 @@ def fill(
                 height[i], width[i] = tall, wide
                 top[i], left[i] = _scaled(words[2], size - tall + 1), _scaled(words[3], size - wide + 1)
                 break
+
+
+@numba.njit(**_COMPILE)
+def fill_words(stream, seed, epoch, first, second):
+    """The first two words of ids 0, 1, 2, ...: uint32 arrays of one length."""
+    for i in range(first.shape[0]):
+        words = philox(i, epoch, stream, 0, seed)
+        first[i], second[i] = words[0], words[1]
+
+
+@numba.njit(**_COMPILE)
+def fill_uniform(stream, seed, epoch, width, low, out):
+    """Uniform in [low, low + width) in 2**24 steps, by the first word of ids 0, 1, 2, ...; out, low, width: float32."""
+    for i in range(out.shape[0]):
+        word = philox(i, epoch, stream, 0, seed)[0]
+        out[i] = np.float32(word >> 8) * UNIFORM_UNIT * width + low
 
 
 @numba.njit(**_COMPILE)

@@ -11,7 +11,8 @@ BLOCKS = 32  # of four units a program
 COMPILE = {"num_warps": 1, "enable_fp_fusion": False}
 
 
-@triton.jit
+# Nothing is compiled by itself for a layer's numbers, nor for a row of a table that begins where it may.
+@triton.jit(do_not_specialize=["threshold", "stream", "units"], do_not_specialize_on_alignment=["ids", "clock"])
 def _write_kept(ids, clock, kept, threshold, factor, stream, units, BLOCKS: tl.constexpr):
     """Program (n, part) writes units [4 * BLOCKS * part, 4 * BLOCKS * (part + 1)) of sample n.
 
