@@ -31,6 +31,7 @@ from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.formats.samples import Samples
 from fastcifar.pipeline import Batch, Pipeline, Request
 from fastcifar.progress import track
+from fastcifar.transfer import Transfer
 
 PRELOADED = ["torchvision.transforms.v2.functional"]  # by the fork server, so that each worker need not
 
@@ -63,7 +64,7 @@ class TorchvisionPipeline(Pipeline):
         """how long writing the PNG files took"""
         context = get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
-        self._order = _Order(request)
+        self._order, self._transfer = _Order(request), Transfer(request.device)
         self._loader: DataLoader[Any] | None = DataLoader(
             _Samples(request, self._folder.name if self._folder else None),  # type: ignore[arg-type]
             batch_sampler=self._order,  # type: ignore[arg-type]
@@ -79,13 +80,11 @@ class TorchvisionPipeline(Pipeline):
     def epoch(self, k: int) -> Iterator[Batch]:
         if self._loader is None:
             raise UsageError("this pipeline is closed; open another one")
-        device = self.request.device
         self._order.epoch, self._turn = k, (turn := object())
         try:
             self._batches = iter(self._loader)
             for images, labels, ids in self._batches:
-                images = images.permute(0, 3, 1, 2).to(device, non_blocking=True)
-                yield Batch(images, labels.to(device), ids.to(device))
+                yield self._transfer.send(Batch(images.permute(0, 3, 1, 2), labels, ids)).received()
                 if self._turn is not turn:
                     raise UsageError("this epoch is over, as another was begun or the pipeline closed")
         except (RuntimeError, OSError, EOFError) as error:  # what torch says, or its connection to the worker
@@ -102,6 +101,7 @@ class TorchvisionPipeline(Pipeline):
             # what DataLoader does once nothing refers to its iterator any more, but some traceback may
             self._batches._shutdown_workers()
         self._loader = self._batches = self._turn = None
+        self._transfer.close()
         if self._folder is not None:
             self._folder.cleanup()
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from fastcifar.kernels import cpu, reference
 from fastcifar.pipelines.dali import DaliPipeline
+from pretend_cuda import PretendDevice, Stream
 from torch.utils.dlpack import from_dlpack
 
 from fastcifar.augment import RECIPES, Augment, draw
@@ -289,3 +291,121 @@ def test_the_index_is_gone_once_it_was_read(synthetic, tmp_path, monkeypatch):
 def test_the_manifest_names_what_is_read(synthetic):
     names = json.loads((synthetic.path / "manifest.json").read_text())["files"]
     assert {"dali/train.tfrecord", "dali/train.idx", "dali/test.tfrecord", "dali/test.idx"} <= names.keys()
+
+
+class PretendDali:
+    """A DALI pipeline on a pretended device, fed by the true source, two batches ahead. Its outputs are the CPU's
+    memory under DLPack's name of a GPU; "its kernels" write them when the stream that was given comes to it.
+    """
+
+    def __init__(self, gpu, source):
+        self.gpu, self.source = gpu, source
+        self.ahead = []
+        self.given = []
+        """the stream that each run was given, and that torch named when it took an output"""
+
+    def run(self, stream=None):
+        with suppress(StopIteration):
+            while len(self.ahead) < 2:
+                self.ahead.append(self.source())
+        if not self.ahead:
+            raise StopIteration
+        image, label, id_, *_ = self.ahead.pop(0)
+        self.given.append(stream)
+        if stream is None:
+            self.gpu.waits.append("DALI")
+        return [self.Output(self, values, stream) for values in (image.astype(np.float32), label, id_)]
+
+    def reset(self):
+        pass
+
+    class Output:
+        def __init__(self, dali, values, stream):
+            self.dali, self.memory = dali, torch.full_like(torch.from_numpy(values), -1)
+            if stream is not None:
+                stream.queue.append(lambda: self.memory.copy_(torch.from_numpy(values)))
+
+        def as_tensor(self):
+            return self
+
+        def __dlpack_device__(self):
+            return torch.utils.dlpack.DLDeviceType.kDLCUDA, 0
+
+        def __dlpack__(self, *, stream, **_):
+            self.dali.given.append(stream)
+            return torch.utils.dlpack.to_dlpack(self.memory)
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """The device, and the pipelines that DALI was asked to build for it."""
+    gpu, built = PretendDevice().installed(monkeypatch), []
+
+    def build(spec, source, names, **options):
+        assert options["device_id"] == 0
+        built.append(PretendDali(gpu, source))
+        return built[-1]
+
+    monkeypatch.setattr(operators, "build", build)
+    return gpu, built
+
+
+@every_form
+def test_dali_runs_on_the_stream_of_the_caller_who_waits_for_nothing(form, synthetic, pretended):
+    gpu, built = pretended
+    aside, seen, labels = Stream(gpu), [], synthetic.labels("train")
+    with DaliPipeline(Request(synthetic, batch_size=32, device=gpu.device), form) as pipeline, gpu.on(aside):
+        for batch in pipeline.epoch(0):
+            gpu.read(batch, seen)
+    assert gpu.waits == []
+    assert [dali.given for dali in built] == [3 * [aside, *3 * [aside.cuda_stream]]]
+    assert seen == []
+    aside.run()
+    assert [len(ids) for _, _, ids in seen] == [32, 32, 16]
+    for images, got, ids in seen:
+        assert images.permute(0, 2, 3, 1).tolist() == synthetic.images("train")[ids.numpy()].tolist()
+        assert got.tolist() == labels[ids.numpy()].tolist()
+    assert gpu.copied_on == []  # DALI copies all that the device needs
+
+
+def test_an_epoch_on_a_device_that_is_left_early_is_finished_before_the_next(synthetic, pretended):
+    gpu, built = pretended
+    with DaliPipeline(Request(synthetic, batch_size=16, device=gpu.device)) as pipeline:
+        for k in range(3):
+            assert next(pipeline.epoch(k)).ids.device.type == "cpu"  # as pretended
+            assert gpu.waits == (k + 1) * ["DALI"]  # for the one batch that it had been fed already
+        assert [len(dali.ahead) for dali in built] == [0]
+
+
+@pytest.mark.parametrize("device", [None, 0])
+def test_all_of_a_batch_comes_out_where_the_operators_run(device, monkeypatch):
+    outputs = []
+    monkeypatch.setattr(graph.Pipeline, "set_outputs", lambda _, *nodes: outputs.extend(nodes))
+    monkeypatch.setattr(graph.Pipeline, "build", lambda _: None)  # it would look for the GPU
+    spec = RECIPES["erasing"]
+    names = ["image", "label", "id", *graph.arguments(spec, draw(spec, 0, 0, np.arange(2)))]
+    graph.build(spec, lambda: [], names, batch_size=2, num_threads=1, device_id=device)
+    assert [node.device for node in outputs] == 3 * ["cpu" if device is None else "gpu"]
+
+
+@pytest.mark.gpu
+@every_form
+@pytest.mark.parametrize(
+    ("recipe", "dtype"), [("none", torch.float32), ("erasing", torch.bfloat16), ("imagenet256", torch.float16)]
+)
+def test_on_a_device_every_batch_is_as_on_the_cpu(recipe, dtype, form, synthetic):
+    """While the device is busy, so that no batch is there when it is asked for."""
+    asked = {"augment": RECIPES[recipe], "batch_size": 32, "seed": 9, "dtype": dtype}
+    with (
+        DaliPipeline(Request(synthetic, **asked), form) as here,
+        DaliPipeline(Request(synthetic, device=torch.device("cuda"), **asked), form) as there,
+    ):
+        for k in range(2):
+            torch.cuda._sleep(50_000_000)
+            seen = [[part.clone() for part in batch] for batch in there.epoch(k)]
+            assert {part.device.type for parts in seen for part in parts} == {"cuda"}
+            for (images, *numbers), batch in zip(seen, here.epoch(k), strict=True):
+                assert [part.tolist() for part in numbers] == [batch.labels.tolist(), batch.ids.tolist()]
+                bound = 2e-5 + torch.finfo(dtype).eps * batch.images.float().abs()
+                off = (images.cpu().float() - batch.images.float()).abs() > bound
+                assert off.float().mean() <= 1e-4  # rotation may choose a neighbour

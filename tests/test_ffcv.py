@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fastcifar.pipelines.ffcv import FfcvPipeline
+from pretend_cuda import PretendDevice, same
 
 from fastcifar.augment import RECIPES, Augment
 from fastcifar.convert import convert
@@ -190,3 +191,60 @@ def test_a_library_that_does_not_load_is_said(monkeypatch):
     assert importlib.util.find_spec("ffcv")
     monkeypatch.setattr("fastcifar.pipelines.ffcv.CDLL", broken)
     assert "libopencv_core" in FfcvPipeline.missing("")
+
+
+def still(form):
+    """A recipe in which the form has nothing to draw by dice that are not ours."""
+    return Augment(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)) if form == "stock" else RECIPES["erasing"]
+
+
+@needs_ffcv
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("form", FfcvPipeline.forms)
+def test_batches_go_to_a_device_that_comes_after_without_anybody_waiting(form, dtype, synthetic, monkeypatch):
+    asked = {"augment": still(form), "batch_size": 4, "dtype": dtype}
+    with FfcvPipeline(request(synthetic, **asked), form, 2) as here:
+        expected = [list(here.epoch(k)) for k in range(2)]
+    gpu = PretendDevice().installed(monkeypatch)
+    with FfcvPipeline(request(synthetic, device=gpu.device, **asked), form, 2) as there:
+        for k in range(2):
+            seen = []
+            for batch in there.epoch(k):
+                gpu.read(batch, seen)
+            assert seen == []
+            assert gpu.waits == []  # neither the caller nor FFCV's thread
+            gpu.main.run()
+            assert same(seen, expected[k])
+    assert gpu.copied_on
+    assert gpu.main not in gpu.copied_on
+    # pixels are made in pinned memory, but for those that FFCV's Convert makes
+    pixels_pinned_late = any(len(shape) == 4 for shape in gpu.pinned_late)
+    assert pixels_pinned_late == (form == "stock" and dtype == torch.bfloat16)
+
+
+@needs_ffcv
+@pytest.mark.parametrize("form", FfcvPipeline.forms)
+def test_an_epoch_for_a_device_that_is_left_early_leaves_nothing(form, synthetic, monkeypatch):
+    gpu = PretendDevice().installed(monkeypatch)
+    with FfcvPipeline(request(synthetic, still(form), device=gpu.device), form, 2) as pipeline:
+        for k in range(5):
+            next(pipeline.epoch(k))
+            assert gpu.waits == []
+        assert gpu.pinned_arrays > 0
+    assert gpu.pinned_arrays == 0
+
+
+@needs_ffcv
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("form", FfcvPipeline.forms)
+def test_on_a_device_every_batch_is_as_on_the_cpu(form, dtype, synthetic):
+    asked = {"augment": still(form), "dtype": dtype}
+    with (
+        FfcvPipeline(request(synthetic, **asked), form) as here,
+        FfcvPipeline(request(synthetic, device=torch.device("cuda"), **asked), form) as there,
+    ):
+        for k in range(3):
+            batches = list(there.epoch(k))
+            assert {part.device.type for batch in batches for part in batch} == {"cuda"}
+            assert same(batches, here.epoch(k))

@@ -14,6 +14,7 @@ import torch
 from fastcifar.kernels import torchvision as per_sample
 from fastcifar.pipelines.torchvision import TorchvisionPipeline
 from PIL import Image
+from pretend_cuda import PretendDevice, same
 
 from fastcifar.augment import RECIPES, draw
 from fastcifar.errors import FastcifarError, UsageError
@@ -132,3 +133,35 @@ def test_torchs_generator_is_left_alone(synthetic):
 def test_without_workers_is_refused(synthetic):
     with pytest.raises(UsageError, match="0 workers"):
         opened(synthetic, workers=0)
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")  # DataLoader sees through the pretence
+def test_batches_go_to_a_device_that_comes_after_without_anybody_waiting(synthetic, monkeypatch):
+    with opened(synthetic) as here:
+        expected = list(here.epoch(0))
+    gpu, seen = PretendDevice().installed(monkeypatch), []
+    with opened(synthetic, device=gpu.device) as there:
+        for batch in there.epoch(0):
+            gpu.read(batch, seen)
+        assert seen == []
+        assert gpu.waits == []
+        gpu.main.run()
+        next(there.epoch(1))  # and is left
+        assert gpu.pinned_arrays > 0
+    assert gpu.pinned_arrays == 0
+    assert gpu.main not in gpu.copied_on
+    assert same(seen, expected)
+
+
+@pytest.mark.gpu
+@every_form
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_device_every_batch_is_as_on_the_cpu(form, dtype, synthetic):
+    with (
+        opened(synthetic, form, dtype=dtype) as here,
+        opened(synthetic, form, dtype=dtype, device=torch.device("cuda")) as there,
+    ):
+        batches = list(there.epoch(2))
+        assert {part.device.type for batch in batches for part in batch} == {"cuda"}
+        assert all(batch.images.is_contiguous(memory_format=torch.channels_last) for batch in batches)
+        assert same(batches, here.epoch(2))

@@ -121,8 +121,7 @@ class DaliPipeline(Pipeline):
     def _batch(self, left: int) -> Batch:
         """DALI's next batch, without what fills it up when fewer than its size are ``left``."""
         images, labels, ids = (values[:left] for values in self._operators.batch())
-        images, device = self._cast(images.permute(0, 3, 1, 2)), self.request.device
-        return Batch(images, labels[:, 0].to(device), ids[:, 0].to(device))
+        return Batch(self._cast(images.permute(0, 3, 1, 2)), labels[:, 0], ids[:, 0])
 
     def _cast(self, images: Tensor) -> Tensor:
         """What DALI did not cast, on the CPU into memory that is used again: fresh pages cost more than the cast."""

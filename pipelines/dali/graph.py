@@ -34,20 +34,21 @@ def build(
     """A DALI pipeline, built, that asks ``source`` for a batch of each of ``names`` until that raises StopIteration.
 
     names: image, label, id and those of `arguments`. stock: colour by DALI's own operator. half: float16 pixels, else
-    float32. options: of DALI's Pipeline. Its outputs: images (S, S, 3); labels and ids, as they were given.
+    float32. options: of DALI's Pipeline. Its outputs: images (S, S, 3); labels and ids, as they were given. All of them
+    are where the operators run.
     """
 
     @pipeline_def(enable_conditionals=True, **options)
     def graph() -> tuple[Node, ...]:
         nodes = fn.external_source(source, num_outputs=len(names))
         fed = {name: nodes[n] for n, name in enumerate(names)}
-        image = fn.reshape(fed["image"], layout="HWC")
+        image, label, id_ = fn.reshape(fed["image"], layout="HWC"), fed["label"], fed["id"]
         if options["device_id"] is not None:
-            image = image.gpu()
+            image, label, id_ = image.gpu(), label.gpu(), id_.gpu()  # DALI pins what it copies so
         image = augmented(image, fed, spec, stock)
         if half:
             image = fn.cast(image, dtype=types.FLOAT16)
-        return image, fed["label"], fed["id"]
+        return image, label, id_
 
     pipeline = graph()
     pipeline.build()

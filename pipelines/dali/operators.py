@@ -41,12 +41,17 @@ class Operators:
         self._coming = self._told(order, samples, k)
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The next images (B, S, S, 3), labels (B, 1) and ids (B, 1). Their memory is the caller's.
+        """The next images (B, S, S, 3), labels (B, 1) and ids (B, 1), on the request's device, for work on the current
+        stream. Their memory is the caller's: DALI takes it back when they are dropped, but on a GPU only once all is
+        done that the device had been given by then (its DLTensorGraveyard).
 
         Raises FastcifarError where DALI fails, and what the epoch's samples raise.
         """
+        device = self._request.device
+        # told of no stream, DALI lets the host wait for its operators
+        stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
         try:
-            images, labels, ids = (from_dlpack(output.as_tensor()) for output in self._dali.run())
+            images, labels, ids = (from_dlpack(output.as_tensor()) for output in self._dali.run(stream))
         except RuntimeError as error:
             self._dali = None  # it is of no use any more
             raise FastcifarError(f"DALI failed: {_reason(error)}") from error

@@ -1,7 +1,7 @@
 """FFCV: its reader on the dataset's ``.beton`` files, by our kernel or by its own operations.
 
-The plain form hands what FFCV has read, in our order, to our kernel as one of FFCV's operations. The form ``stock``
-augments by those that FFCV brings.
+The plain form hands what FFCV has read, in our order, to our kernel. The form ``stock`` augments by the operations that
+FFCV brings.
 """
 
 import time
@@ -77,13 +77,10 @@ class FfcvPipeline(Pipeline):
     def epoch(self, k: int) -> Iterator[Batch]:
         if self._reader is None:
             raise UsageError("this pipeline is closed; open another one")
-        size, device = self.request.batch_size, self.request.device
-        order = self.request.order(k)[: len(self) * size]
-        reading: Any = self._reader.read(order, k)
+        reading: Any = self._reader.read(self.request.order(k)[: len(self) * self.request.batch_size], k)
         try:
-            for start, (images, labels) in zip(range(0, len(order), size), reading, strict=True):
-                ids = torch.from_numpy(order[start : start + size])
-                yield Batch(images.to(device), labels.to(device), ids.to(device))
+            for batch in reading:
+                yield batch
                 if self._reader is None or self._reader.reading is not reading:
                     raise UsageError("this epoch is over, as another was begun or the pipeline closed")
         finally:

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from queue import Empty
-from threading import Lock, current_thread
+from threading import Lock
 from typing import Any
 
 import numba
@@ -17,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastcifar.formats.ffcv import threads_kept  # before FFCV, which it keeps from changing numbers of threads
-from fastcifar.pipeline import Request
+from fastcifar.pipeline import Batch, Request
+from fastcifar.transfer import Sent, Transfer, pinned_images
 
 # isort: split
 from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
 from ffcv.loader import Loader, OrderOption
 from ffcv.loader.epoch_iterator import EpochIterator
-from ffcv.pipeline.operation import Operation
 from ffcv.transforms import (
     Convert,
     NormalizeImage,
@@ -38,7 +37,7 @@ from ffcv.transforms import (
 AHEAD = 3  # batches FFCV reads before they are asked for
 
 _compiled: dict[Any, Any] = {}
-"""For the stock operations of a recipe, and for ours: FFCV's graph and code. They depend on neither the file nor the
+"""For the stock operations of a recipe, and for none: FFCV's graph and code. They depend on neither the file nor the
 batch, and compiling takes a second or more and megabytes that numba never gives back."""
 
 _parallel = Lock()
@@ -62,15 +61,16 @@ class Reader:
                 indices=request.ids,
                 batches_ahead=AHEAD,
                 pipelines={
-                    "image": [SimpleRGBImageDecoder(), *(_stock(request) if stock else []), Finish()],
+                    "image": [SimpleRGBImageDecoder(), *(_stock(request) if stock else [])],
                     "label": [IntDecoder()],
                     "id": None,
                 },
             )
         operations = (request.augment, request.dtype, loader.num_workers) if stock else None
         loader.graph, loader.code = _compiled.setdefault(operations, (loader.graph, loader.code))
-        self._request, self._buffers = request, Buffers()
-        self._finish = self._keep if stock else self._render
+        self._request, self._transfer = request, Transfer(request.device)
+        self._memory = pinned_images if request.device.type == "cuda" else Buffers().images
+        self._make = self._keep if stock else self._render
         self._pool = ThreadPoolExecutor(workers, "fastcifar-ffcv")
         self.reading: Reading | None = None
         """the last one begun"""
@@ -83,34 +83,47 @@ class Reader:
         return self.reading
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads and the copies."""
         if self.reading is not None:
             self.reading.stop()
             self.reading = None
         self._pool.shutdown(cancel_futures=True)
+        self._transfer.close()
+
+    def _finish(self, epoch: int, images: Any, labels: NDArray[np.int64], ids: NDArray[np.int64]) -> Sent:
+        """In a thread of ours: a batch that FFCV has made ready, in memory that FFCV does not use, sent to the device.
+
+        So it is sent as long ahead as FFCV reads, as it would be by FFCV's own ToDevice in the thread that reads.
+        """
+        pixels = self._make(epoch, images, ids)
+        return self._transfer.send(Batch(pixels, torch.from_numpy(labels.copy()), torch.from_numpy(ids)))
 
     def _render(self, epoch: int, images: NDArray[np.uint8], ids: NDArray[np.int64]) -> Tensor:
         spec, dtype = self._request.augment, self._request.dtype
         draws = cpu.draw(spec, self._request.seed, epoch, ids)
-        out = self._buffers.images(len(ids), spec.out_size, dtype)
+        out = self._memory(len(ids), spec.out_size, dtype)
         return cpu.apply_rows(torch.from_numpy(images), np.arange(len(ids)), draws, spec, dtype, out, threads=1)
 
     def _keep(self, _: int, images: Tensor, ids: NDArray[np.int64]) -> Tensor:
         if images.dtype == torch.bfloat16:
             return images  # Convert made it anew
-        out = self._buffers.images(len(ids), images.shape[-1], images.dtype)
+        out = self._memory(len(ids), images.shape[-1], images.dtype)
         np.copyto(out.numpy(), images.numpy())  # torch's own copy waits for threads that FFCV's keep from running
         return out
 
 
 class Reading(EpochIterator):
-    """FFCV's thread that reads ahead, and the iterator over its batches: images and labels, the caller's to keep.
+    """FFCV's thread that reads ahead, and the iterator over its batches, which are the caller's to keep.
 
     The thread's loop is ours. In FFCV's, an error ends the thread while the caller waits for ever, and the numbers of
     threads that torch and numba use are set for the whole process.
+
+    FFCV reads the next batch while our threads finish one. It writes into the same memory again AHEAD + 2 batches
+    later, and begins that batch only after the caller, who waits until this one is finished, has come for the next.
     """
 
-    def __init__(self, loader: Any, order: NDArray[np.int64], finish: Callable[..., Future[Tensor]]) -> None:
+    def __init__(self, loader: Any, order: NDArray[np.int64], finish: Callable[..., Future[Sent]]) -> None:
+        """finish: begins to make a batch of its images, as FFCV's last operation left them, its labels and its ids."""
         self.finish = finish
         super().__init__(loader, order)
 
@@ -120,22 +133,22 @@ class Reading(EpochIterator):
         try:
             for number, ids in enumerate(self.iter_ixes):
                 with _parallel if self.loader.num_workers > 1 else nullcontext():
-                    made = self.run_pipeline(number, ids, number % slots, None)
-                self.output_queue.put(made)
+                    images, labels = self.run_pipeline(number, ids, number % slots, None)
+                self.output_queue.put(self.finish(images, labels[:, 0], ids))
                 if self.terminate_event.is_set():
                     return
             self.output_queue.put(None)
         except BaseException as error:
             self.output_queue.put(error)
 
-    def __next__(self) -> tuple[Tensor, Tensor]:
+    def __next__(self) -> Batch:
         made = self.output_queue.get()
         if made is None:
             raise StopIteration
         if isinstance(made, BaseException):
             raise made
-        images, labels = made
-        return images.result(), torch.from_numpy(labels[:, 0].copy())  # FFCV writes a later batch's where these are
+        sent: Sent = made.result()
+        return sent.received()
 
     def stop(self) -> None:
         """End the thread."""
@@ -144,27 +157,6 @@ class Reading(EpochIterator):
             with suppress(Empty):
                 self.output_queue.get_nowait()  # it may be waiting for room
             self.join(0.001)
-
-
-class Finish(Operation):
-    """The last operation, ours: it turns what FFCV made of the images, and their ids, into the caller's batch.
-
-    FFCV need not compile it: the plain form's kernel is compiled. What it returns is a Future, so that FFCV reads the
-    next batch while our threads work. FFCV writes into the same memory again AHEAD + 2 batches later, and begins that
-    batch only after the caller, who waits for the Future, has come for the one after this.
-    """
-
-    def declare_state_and_memory(self, previous_state: Any) -> tuple[Any, None]:
-        return replace(previous_state, jit_mode=False), None
-
-    def generate_code(self) -> Callable[..., Future[Tensor]]:
-        def finish(images: Any, _: None, ids: NDArray[np.int64]) -> Future[Tensor]:
-            reading = current_thread()  # many may share this operation
-            assert isinstance(reading, Reading)
-            return reading.finish(images, ids)
-
-        finish.with_indices = True  # type: ignore[attr-defined]
-        return finish
 
 
 def _stock(request: Request) -> list[Any]:
