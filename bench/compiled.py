@@ -120,21 +120,21 @@ def collected(recipes: list[str], batch: int) -> list[dict[str, Any]]:
             raise UsageError(f"recipe {recipe!r} does not exist; there are {', '.join(RECIPES)}")
     if batch < 1:
         raise UsageError(f"--batch {batch}: needs an image at least")
-    from fastcifar.kernels.gpu import CANDIDATES, LAUNCHES
+    from fastcifar.kernels.gpu import CANDIDATES, chosen
 
     around = environment()
     found = []
-    asked = [(recipe, dtype, LAUNCHES[dtype]) for recipe in recipes for dtype in DTYPES]
+    asked = [(recipe, dtype, chosen(RECIPES[recipe], dtype)) for recipe in recipes for dtype in DTYPES]
     asked += [
         (CANDIDATES_FOR, dtype, launch)
         for dtype in DTYPES
         for launch in CANDIDATES
-        if CANDIDATES_FOR in recipes and launch != LAUNCHES[dtype]
+        if CANDIDATES_FOR in recipes and launch != chosen(RECIPES[CANDIDATES_FOR], dtype)
     ]
     for recipe, dtype, launch in track(asked, "compiling"):
         about = {
             "recipe": recipe, "dtype": str(dtype).removeprefix("torch."), "batch_size": batch,
-            "arch": f"sm_{CAPABILITY}", "launch": launch._asdict(), "chosen": launch == LAUNCHES[dtype],
+            "arch": f"sm_{CAPABILITY}", "launch": launch._asdict(), "chosen": launch == chosen(RECIPES[recipe], dtype),
         }  # fmt: skip
         kernels = launched(RECIPES[recipe], dtype, batch, launch)
         found += [{**about, **row_of(kernel, cuobjdump), "environment": around} for kernel in kernels]

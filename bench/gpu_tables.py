@@ -47,7 +47,11 @@ def candidates(found: Rows) -> list[list[str]]:
         if row["recipe"] not in recipes or row["kernel"] != "augment":
             continue
         before = next(
-            (r for r in found if r["kernel"] == "write_draws" and (r["dtype"], r["launch"]) == (row["dtype"], row["launch"])),
+            (
+                r
+                for r in found
+                if r["kernel"] == "write_draws" and (r["dtype"], r["launch"]) == (row["dtype"], row["launch"])
+            ),
             None,
         )
         body.append([

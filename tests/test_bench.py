@@ -174,7 +174,12 @@ def test_no_kernel_spills_when_compiled_for_sm_90(tmp_path):
     pytest.importorskip("triton", reason="Triton is not installed")
     out = tmp_path / "rows.jsonl"
     run("compiled.py", "--recipes", "imagenet256,erasing", "--out", str(out), TRITON_CACHE_DIR=str(tmp_path / "cache"))
-    found = rows.read(out)
+    every = rows.read(out)
+    ways = {(row["dtype"], *row["launch"].values(), row["chosen"]) for row in every if row["recipe"] == "erasing"}
+    assert len(ways) == 2 * 6  # of a type of pixels: 4, 8 or 16 warps an image, dice thrown inside or before
+    assert sum(chosen for *_, chosen in ways) == 2
+    assert {row["launch"]["dice"] for row in every if row["kernel"] == "write_draws"} == {"before"}
+    found = [row for row in every if row["chosen"]]
     launches = {(row["recipe"], row["kernel"], row["dtype"]) for row in found}
     assert {(recipe, kernel) for recipe, kernel, _ in launches} == {
         ("erasing", "augment"), ("imagenet256", "augment"), ("imagenet256", "enlarge")

@@ -60,9 +60,8 @@ def trained(runs, batch, shared=False):
     """Forward and backward of so many runs: the operations that were dispatched, and the gradients."""
     torch.manual_seed(0)
     one = network()
-    stacks = {
-        name: torch.randn(runs, *value.shape, dtype=torch.float64).requires_grad_() for name, value in one.named_parameters()
-    }  # fmt: skip
+    shapes = {name: (runs, *value.shape) for name, value in one.named_parameters()}
+    stacks = {name: torch.randn(shape, dtype=torch.float64).requires_grad_() for name, shape in shapes.items()}
     images = torch.randn((batch, 3, 16, 16) if shared else (runs, batch, 3, 16, 16), dtype=torch.float64)
     with Dispatched() as counted:
         out = vmap(lambda own, x: functional_call(one, own, (x,)), in_dims=(0, None if shared else 0))(stacks, images)

@@ -26,7 +26,7 @@ ROUNDS = 5  # of each way, alternated
 HOPELESS = 0.6  # of the fastest's speed: a way that is slower in its first round gets no other
 PAYS = 1.05  # times serial's speed in the same round: what another way must reach in the median to be chosen
 STACKED_ON_CPU = 4  # runs of a stack in a trial there: more take longer and are no faster
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)

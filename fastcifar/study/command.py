@@ -33,8 +33,8 @@ def report(
     fastcifar report --bench throughput-cuda.jsonl --out throughput
     """
     from fastcifar.dataset import Dataset
-    from fastcifar.errors import UsageError
     from fastcifar.devices import device_of
+    from fastcifar.errors import UsageError
 
     if bench:
         from fastcifar.study.throughput import build as build_throughput

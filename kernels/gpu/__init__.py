@@ -61,7 +61,7 @@ class Tables(NamedTuple):
 
 @lru_cache(maxsize=64)
 def tables(spec: Augment, device: torch.device) -> Tables:
-    """A spec's tables, kept: a captured launch goes on reading them."""
+    """A spec's tables, made once. Whoever records a launch keeps them for as long as it is replayed."""
     first, weight = resize_taps(*spec.size) if spec.size else (np.zeros(1, np.int64), np.zeros(1, np.float32))
     arrays = (
         np.array(spec.bounds(), np.int64),
@@ -72,6 +72,11 @@ def tables(spec: Augment, device: torch.device) -> Tables:
         np.searchsorted(first, np.arange(IMAGE_SIZE)).astype(np.int32),
     )
     return Tables(*(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays))
+
+
+def chosen(spec: Augment, out_dtype: torch.dtype) -> Launch:
+    """That of LAUNCHES for what `pixels.augment` writes: float32 where an enlargement follows, else the output."""
+    return LAUNCHES[torch.float32 if spec.size else out_dtype]
 
 
 def launches(spec: Augment, launch: Launch) -> int:
@@ -95,13 +100,12 @@ def render(
 
     images: (N, 32, 32, 3) uint8, contiguous; labels: (N,) int64; order: (M,) int64 ids in [0, N), M at least what is
     read of it; clock: `clock_of`. out: (B, 3, S, S), channels_last, float32, float16 or bfloat16; out_labels, out_ids:
-    (B,) int64. given: (B, 16) int32, draws to use instead of one's own (`packed`). launch: by default that of LAUNCHES
-    for the type that `pixels.augment` writes: float32 where an enlargement follows, else out's.
+    (B,) int64. given: (B, 16) int32, draws to use instead of one's own (`packed`). launch: by default `chosen`'s.
     """
     known, batch, device = tables(spec, images.device), len(out), images.device
     if not batch:
         return
-    warps, where = launch or LAUNCHES[torch.float32 if spec.size else out.dtype]
+    warps, where = launch or chosen(spec, out.dtype)
     with on(device):
         if given is None and where == BEFORE and spec.random:
             given = _written(order, clock, spec, batch)

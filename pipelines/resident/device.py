@@ -26,6 +26,7 @@ class OnDevice(Renderer):
         self._ids = torch.from_numpy(request.ids).to(device)
         self._places = None if request.places is None else torch.from_numpy(request.places).to(device)
         self._first_clock = clock_of(request.seed, 0, device)
+        self._tables = gpu.tables(request.augment, self._ids.device)  # kept for as long as a recorded launch reads them
         self._orders = Ahead(device)
         self.render(self.order(0), self._first_clock, self.empty(1))  # compile before anybody's clock runs
 
@@ -67,7 +68,8 @@ class OnDevice(Renderer):
 
     def render(self, order: Tensor, clock: Tensor, out: Batch) -> None:
         """Write batch number clock[BATCH] of the order; nothing but launches."""
-        gpu.render(self._store.images, self._store.labels, order, clock, self._request.augment, out.images, out.labels, out.ids)
+        held, spec = self._store, self._request.augment
+        gpu.render(held.images, held.labels, order, clock, spec, out.images, out.labels, out.ids)
 
     def _require_memory(self) -> None:
         request = self._request
