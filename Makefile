@@ -32,8 +32,8 @@ tests: $(INSTALLED) ## pytest, warnings as errors
 gallery: $(INSTALLED) ## days, in the background: train the gallery's runs on DATA and keep their records
 	$(BIN)/python tools/gallery.py --data $(DATA)
 
-gpu-check: ## on a CUDA device, minutes: its tests and short benchmarks, into OUT; as it is, nothing is installed
-	$(PYTHON) tools/gpu_check.py --out $(OUT)
+gpu-check: ## on a CUDA device, five minutes a call: what only it can show, into OUT; nothing is installed
+	$(PYTHON) tools/gpu_check.py --out $(OUT) $(if $(RESUME),--resume $(RESUME)) $(if $(COMMIT),--commit $(COMMIT)) $(ARGS)
 
 install: ## install into .venv, trying again what was left out before
 	$(PYTHON) tools/install.py

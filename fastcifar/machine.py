@@ -2,17 +2,21 @@
 
 import os
 import platform
+import re
 import subprocess
 from contextlib import suppress
 from ctypes import CDLL
 from importlib import metadata
 from pathlib import Path
 
+from fastcifar.errors import UsageError
+
 # of malloc.h, in bytes: M_TRIM_THRESHOLD, free memory at the heap's end that is given back; M_MMAP_THRESHOLD, the size
 # of an allocation that is a mapping of its own, given back at once. Both are more than a step of training needs.
 GLIBC_THRESHOLDS = {-1: 2**31 - 1, -3: 2**30}
 CHECKOUT = Path(__file__).resolve().parent.parent
 RESULTS = ("bench/results", "docs/gallery/runs")
+TOLD = "FASTCIFAR_COMMIT"  # the variable that says which commit a copy without .git is of
 _most_cores: int | None = None  # of this process, where it was told to keep to so many
 
 
@@ -75,15 +79,26 @@ def commit() -> tuple[str, bool] | tuple[None, None]:
     """The checkout's commit and whether its files differ from it; (None, None) for an installed package.
 
     Files under bench/results and docs/gallery/runs do not count as differing: they are what is being measured, not what
-    is measured with.
+    is measured with. A copy that travelled without its .git is told by the variable FASTCIFAR_COMMIT: `told_commit`.
     """
     # A package installed in somebody else's repository must not report that repository's commit.
     if _output("git", "-C", str(CHECKOUT), "rev-parse", "--show-toplevel") != str(CHECKOUT):
-        return None, None
+        return (None, None) if (CHECKOUT / ".git").exists() else told_commit(os.environ.get(TOLD, ""))
     head = _output("git", "-C", str(CHECKOUT), "rev-parse", "HEAD")
     others = [f":(exclude){folder}" for folder in RESULTS]
     changed = _output("git", "-C", str(CHECKOUT), "status", "--porcelain", "--", ".", *others)
     return (None, None) if head is None else (head, bool(changed))
+
+
+def told_commit(text: str) -> tuple[str, bool] | tuple[None, None]:
+    """A commit as people pass it on: 7 to 64 hexadecimal digits, and a + where files differ from it; (None, None) for
+    an empty text. Raises UsageError for anything else.
+    """
+    if not text:
+        return None, None
+    if not re.fullmatch(r"[0-9a-f]{7,64}\+?", text):
+        raise UsageError(f"{TOLD} {text!r} is no commit: 7 to 64 hexadecimal digits, and a + where files differ")
+    return text.removesuffix("+"), text.endswith("+")
 
 
 def version(*distributions: str) -> str | None:

@@ -1,173 +1,165 @@
-"""What only a CUDA device can show: its tests and short benchmarks, one after another, into one folder.
+"""What only a CUDA device can show, most valuable first, in calls of five minutes that bring their evidence back.
 
     python tools/gpu_check.py --out build/gpu-check
+    python tools/gpu_check.py --resume build/gpu-check      # goes on with what is missing or has changed
 
-Runs in the Python that runs it, from a checkout, and installs nothing. A step that fails or takes too long does not
-keep the others from running. The folder has what the steps print, in tests.log and bench.log, the tests' results in
-junit.xml, the rows of the benchmarks, and summary.json. Exit status: 0 all passed, 1 some step did not, 2 nothing ran.
+Time on a GPU is scarce, and the first call shows faults: so two calls of five minutes, not one of ten. Runs in the
+Python that runs it, from a checkout, and installs nothing. Every step is a process; one that fails or takes too long
+costs the others nothing. The folder is flat and small: rows.jsonl, each row written when it is measured; tests.jsonl,
+each test when it has ended; profile.txt; tests.log and bench.log; summary.json. Exit status: 0 all steps that were
+asked for passed, 1 some did not, 2 nothing ran.
 """
 
 import argparse
 import importlib.util
-import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
-GRACE = 10  # seconds that a step which took too long has to end by itself
-LOG_BYTES = 1 << 20  # kept of what a step prints: its first half and its last
-FILES = ("tests.log", "junit.xml", "bench.log", "kernels-cuda.jsonl", "throughput-cuda.jsonl",
-         "training-cuda.jsonl", "packs-cuda.jsonl", "summary.json")  # fmt: skip
-"""in the folder, at most"""
+sys.path.insert(0, str(ROOT))
+
+from tools import budget, evidence, processes  # noqa: E402
+from tools.budget import Check, Step  # noqa: E402
+
 NEEDED = ("pytest", "torchvision", "triton", "numba", "rich", "typer", "safetensors", "matplotlib")
+WORKERS = 8  # processes that run tests: each holds a CUDA context and compiles kernels
+LINES, WIDTH = 90, 80  # of the table at the end, which is what travels first
+
+DICE = ("fastcifar/augment.py", "fastcifar/clock.py", "fastcifar/fixedpoint.py", "fastcifar/philox.py")
+KERNELS = ("kernels/**/*.py", *DICE, "bench/gpu_steps.py", "bench/gpu_notes.py")
+BITS = (*KERNELS, "bench/gpu_bits.py", "bench/device.py")
+TRAINING = (*BITS, "fastcifar/*.py", "fastcifar/models/*.py", "pipelines/resident/*.py", "bench/gpu_loops.py",
+            "bench/gpu_profile.py")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Step:
-    """A command, Python's arguments, and what holds for it."""
-
-    name: str
-    arguments: tuple[str, ...]
-    limit: float
-    """seconds until it is ended"""
-    log: str = "bench.log"
-    """file of the folder that its output is appended to"""
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a step ended."""
-
-    name: str
-    outcome: str
-    """passed, failed or timed out"""
-    status: int
-    """the exit status, negative where a signal ended it"""
-    seconds: float
-    limit: float
-    arguments: tuple[str, ...]
-
-
-def steps(out: Path) -> list[Step]:
-    """What is run, in this order; 9 minutes at the most."""
-    quick = ("--device", "cuda", "--quick", "--out")
-    racers = ("--devices", "cuda", "--pipelines", "resident,torchvision", "--recipes", "erasing,imagenet256")
-    loops = ("bench/training.py", "--device", "cuda", "--repeats", "3", "--workers", "", "--out")
-    return [
-        Step("tests", ("-m", "pytest", "-v", "-m", "gpu", "--junitxml", f"{out / 'junit.xml'}"), 170, "tests.log"),
-        Step("kernels", ("bench/kernels.py", *quick, f"{out / 'kernels-cuda.jsonl'}"), 150),
-        Step("pipelines", ("bench/throughput.py", "--quick", *racers, "--out", f"{out / 'throughput-cuda.jsonl'}"), 90),
-        Step("training", (*loops, f"{out / 'training-cuda.jsonl'}"), 65),
-        Step("packs", (*loops, f"{out / 'packs-cuda.jsonl'}", "--packs", "--runs", "24"), 60),
-    ]
-
-
-def run(step: Step, out: Path) -> Result:
-    """Run a step in the checkout and append what it printed to its log. A step that is ended takes with it what it
-    started.
+def steps(device: str = "cuda") -> list[Step]:
+    """What is run, in this order: the first three fit one call, the other four another. On the CPU a rehearsal, of
+    next to nothing.
     """
-    started = time.monotonic()
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.getenv("PYTHONPATH"))))}
-    with tempfile.TemporaryFile() as printed:
-        process = subprocess.Popen(
-            [sys.executable, *step.arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=printed,
-            stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        try:
-            status, late = process.wait(step.limit), False
-        except subprocess.TimeoutExpired:
-            status, late = _end(process), True
-        except BaseException:  # Ctrl-C: the step has a session of its own and does not hear of it
-            _end(process)
-            raise
-        seconds = time.monotonic() - started
-        outcome = "timed out" if late else "failed" if status else "passed"
-        with (out / step.log).open("ab") as log:
-            log.write(f"== {step.name}: python {' '.join(step.arguments)}\n".encode())
-            _append(printed, log)
-            log.write(f"== {step.name}: {outcome}, exit status {status}, {seconds:.0f} s\n\n".encode())
-    return Result(step.name, outcome, status, round(seconds, 1), step.limit, step.arguments)
+    tiny = () if device == "cuda" else ("--tiny",)
+
+    def measures(name: str, does: str, limit: float, least: float, depends: tuple[str, ...]) -> Step:
+        files = ("--rows", f"{{out}}/{budget.ROWS}", "--profile", "{out}/profile.txt")
+        return Step(name, does, ("bench/gpu_steps.py", name, "--device", device, *files, *tiny), limit, least, depends)
+
+    return [
+        measures("machine", "bandwidth; bits of our kernels and of dropout; one captured step", 85, 15, TRAINING),
+        measures("kernels", "our kernels alone, erasing and 384: the chosen launch, then each candidate", 95, 20, BITS),
+        measures("cnn", "the CNN as a graph and step by step: epochs, steps, top 25 kernels", 90, 20, TRAINING),
+        measures("packs", "24 runs at once of CNN, MLP and ViT, each way; a small grid of experiment 2", 95, 25,
+                 (*TRAINING, "fastcifar/packs/*.py", "fastcifar/grid/*.py", "bench/gpu_packs.py")),
+        Step("tests", "the tests that are marked gpu, in parallel", tests(device), 65, 20,
+             ("fastcifar/**/*.py", "kernels/**/*.py", "pipelines/**/*.py", "bench/*.py", "tests/**/*.py",
+              "tools/kept_tests.py"), "tests.log"),
+        measures("pipelines", "pipelines against torchvision; kernels against compiled torch and kornia", 80, 20,
+                 (*KERNELS, "fastcifar/throughput/*.py", "pipelines/**/*.py", "bench/gpu_contests.py",
+                  "bench/contestants*.py", "bench/kernels.py", "bench/compiled_reference.py", "bench/device.py")),
+        measures("pretrained", "EfficientNetV2-S at 384: stall, images/s, micro-batch", 40, 15, TRAINING),
+    ]  # fmt: skip
 
 
-def _end(process: "subprocess.Popen[bytes]") -> int:
-    """End a process and its session: asked first, then made to."""
-    for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, None)):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-    return process.wait()
+def tests(device: str) -> tuple[str, ...]:
+    """pytest's arguments: the marked tests in as many processes as make sense, each result kept as it comes."""
+    chosen = ("-m", "gpu", "tests") if device == "cuda" else ("tests/test_philox.py", "tests/test_fixedpoint.py")
+    parallel = ("-p", "xdist", "-n", str(min(WORKERS, os.cpu_count() or 1)), "--dist", "worksteal")
+    return (
+        *("-m", "pytest", "-v", "--continue-on-collection-errors"),
+        *("-p", "kept_tests", "--keep", f"{{out}}/{budget.TESTS}"),
+        *(parallel if importlib.util.find_spec("xdist") else ()),
+        *chosen,
+    )  # fmt: skip
 
 
-def _append(printed: IO[bytes], log: IO[bytes]) -> None:
-    """Copy it, without its middle where it is long."""
-    length = printed.seek(0, os.SEEK_END)
-    printed.seek(0)
-    if length > LOG_BYTES:
-        log.write(printed.read(LOG_BYTES // 2))
-        log.write(f"\n... {length - LOG_BYTES} bytes are left out ...\n".encode())
-        printed.seek(length - LOG_BYTES // 2)
-    shutil.copyfileobj(printed, log)
+def report(check: Check, out: Path) -> None:
+    """What a reader sees first: the table of steps, what was measured, and the files."""
+    rows, kept = evidence.read_rows(out / budget.ROWS), evidence.read_rows(out / budget.TESTS)
+    said = [f"{row.get('step', '')}: {row.get('says', '')}" for row in rows]
+    bad = [test for test in kept if test["outcome"] not in ("passed", "skipped")]
+    said += [f"tests: {test['nodeid']} {test['outcome']}: {test['reason']}" for test in bad]
+    for line in said[:LINES]:
+        print(line if len(line) <= 2 * WIDTH else f"{line[: 2 * WIDTH - 4]} ...")
+    if len(said) > LINES:
+        print(f"... and {len(said) - LINES} more")
+    if kept:
+        counts = Counter(test["outcome"] for test in kept)
+        print(f"tests: {', '.join(f'{count} {outcome}' for outcome, count in sorted(counts.items()))}")
+    print(f"\n{'step':11} {'outcome':10} {'seconds':>7} {'limit':>6} {'rows':>5}  why")
+    for result in check.results.values():
+        numbers = f"{result.seconds:7.1f} {result.limit:6.0f} {result.rows:5}"
+        print(f"{result.name:11} {result.outcome:10} {numbers}  {result.why}"[:WIDTH])
+    sizes = [f"{path.name} {path.stat().st_size:,}" for path in sorted(out.iterdir()) if path.is_file()]
+    print(f"{out}: {', '.join(sizes)} bytes", flush=True)
 
 
-def check(planned: Sequence[Step], out: Path, around: Callable[[], dict[str, Any]] = dict) -> bool:
-    """Run the steps and write summary.json after each; whether all passed. around: the machine's facts."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        (out / name).unlink(missing_ok=True)
-    environment = around()
-    results: list[Result] = []
-    for step in planned:
-        print(f"{step.name}: up to {step.limit:g} s ...", flush=True)
-        results.append(run(step, out))
-        summary = {
-            "passed": len(results) == len(planned) and all(result.outcome == "passed" for result in results),
-            "steps": [asdict(result) for result in results],
-            "environment": environment,
-        }
-        (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    print(f"\n{'step':12} {'outcome':10} {'seconds':>8} {'limit':>6}")
-    for result in results:
-        print(f"{result.name:12} {result.outcome:10} {result.seconds:8.1f} {result.limit:6g}")
-    print(f"logs and rows in {out}")
-    return all(result.outcome == "passed" for result in results)
-
-
-def why_not() -> str:
+def why_not(device: str) -> str:
     """What this Python lacks for the check; empty where it lacks nothing."""
     if importlib.util.find_spec("torch") is None:
         return "torch is not installed in this Python"
-    import torch
+    if device == "cuda":
+        import torch
 
-    if not torch.cuda.is_available():
-        return "torch sees no CUDA device"
+        if not torch.cuda.is_available():
+            return "torch sees no CUDA device"
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     return f"this Python lacks {', '.join(missing)}" if missing else ""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    began = time.monotonic()
+    planned = steps()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu-check", help="folder of logs and rows")
-    out = parser.parse_args().out.absolute()
-    lacking = why_not()
+    parser.add_argument("--out", type=Path, help="folder; default: DIR of --resume, else build/gpu-check")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the steps that are missing there, did "
+                        "not pass or have changed since; with --out, in a copy of it")  # fmt: skip
+    parser.add_argument(
+        "--seconds", type=float, default=budget.FULL, help=f"of this call; {processes.GRACE:g} more at most"
+    )
+    parser.add_argument("--only", action="append", default=[], choices=[step.name for step in planned], metavar="STEP",
+                        help="run this step, though it has passed, and no others; may be repeated")  # fmt: skip
+    parser.add_argument("--commit", help="which commit this is, where .git is not here: its digits, and + if changed")
+    parser.add_argument("--rehearse", action="store_true", help="on the CPU, next to nothing of everything")
+    parser.add_argument("--list", action="store_true", help="show the steps and their limits")
+    asked = parser.parse_args(arguments)
+    if asked.list:
+        for step in planned:
+            print(f"{step.name:11} {step.limit:4g} s  {step.does}")
+        return
+    device = "cpu" if asked.rehearse else "cuda"
+    lacking = why_not(device)
     if lacking:
         print(f"the GPU check cannot run: {lacking} ({sys.executable})", file=sys.stderr)
         sys.exit(2)
-    sys.path.insert(0, str(ROOT))
+    if asked.resume is not None and not (asked.resume / budget.SUMMARY).is_file():
+        parser.error(f"there is no {budget.SUMMARY} in {asked.resume}; leave --resume out")
+    from fastcifar import machine
+    from fastcifar.errors import UsageError
     from fastcifar.measure import environment
 
+    told = asked.commit or os.environ.get(machine.TOLD, "")
+    try:
+        machine.told_commit(told)
+    except UsageError as error:
+        parser.error(str(error))
+    os.environ[machine.TOLD] = told  # for the steps, too
+    around = environment()
+    about = {
+        "commit": f"{around['commit']}{'+' * bool(around['dirty'])}" if around["commit"] else None,
+        "told": told or None,  # the same, unless this copy has a .git of its own
+        "environment": around,
+    }
+    out = (asked.out or asked.resume or ROOT / "build" / "gpu-check").absolute()
+    if asked.resume is not None:
+        budget.copied(asked.resume, out)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the step, too
-    sys.exit(0 if check(steps(out), out, environment) else 1)
+    check = Check(steps(device), out, budget.Budget(asked.seconds, began), about, asked.resume is not None)
+    passed = check.run(asked.only)
+    report(check, out)
+    sys.exit(0 if passed else 1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,77 @@
+"""The files that steps leave: appended to while a step runs, and tidied once it has ended.
+
+Texts have a part for each attempt of a step, which begins with a line ``== STEP: ``; a line of JSON says its step.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+LOG_BYTES = 1 << 20  # kept of what a step prints or profiles: the first half and the last
+TAIL_LINES, TAIL_BYTES = 15, 2000  # of a step that did not pass, in the summary
+PART = ".part"  # of a file that is being replaced
+HEADER = re.compile(rb"^(?=== [a-z]+: )", re.MULTILINE)
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def keep_latest(path: Path, step: str, start: int) -> None:
+    """Drop what a step left in a file before byte ``start``, where it left something since, and the middle of that
+    where it is long. A line of JSON that is not whole is dropped, too.
+    """
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    before, since = list(_parts(path, data[:start])), list(_parts(path, data[start:]))
+    if any(owner == step for owner, _ in since):
+        before = [(owner, part) for owner, part in before if owner != step]
+    new = b"".join(part for _, part in since)
+    kept = b"".join(part for _, part in before) + (new if path.suffix == ".jsonl" else _ends(new))
+    if kept != data:
+        put(path, kept)
+
+
+def _parts(path: Path, data: bytes) -> Iterator[tuple[str, bytes]]:
+    """A file's parts with the names of the steps that they are of."""
+    if path.suffix == ".jsonl":
+        for line in data.splitlines(keepends=True):
+            with suppress(ValueError, AttributeError):
+                yield str(json.loads(line).get("step")), line
+        return
+    for part in HEADER.split(data):
+        yield part[3 : part.find(b":")].decode() if HEADER.match(part) else "", part
+
+
+def _ends(text: bytes) -> bytes:
+    """A text without its middle where it is long."""
+    if len(text) <= LOG_BYTES:
+        return text
+    half = LOG_BYTES // 2
+    return text[:half] + f"\n... {len(text) - 2 * half} bytes are left out ...\n".encode() + text[-half:]
+
+
+def tail(log: Path, step: str) -> list[str]:
+    text = b"".join(part for owner, part in _parts(log, log.read_bytes()) if owner == step)
+    lines = [line for line in text[-TAIL_BYTES:].decode(errors="replace").splitlines() if line.strip()]
+    return lines[-TAIL_LINES:]
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file wholly or not at all."""
+    part = path.with_name(f"{path.name}{PART}")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file of JSON lines; none where there is no file."""
+    rows = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        with suppress(ValueError):  # of a process that was killed while it wrote
+            rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict)]
