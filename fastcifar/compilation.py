@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 
 from fastcifar.dataset import Dataset
-from fastcifar.devices import processes
-from fastcifar.errors import UsageError
+from fastcifar.devices import give_back, processes
+from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.learner import Learner
 from fastcifar.pipeline import Pipeline
 from fastcifar.runs import RunSpec
@@ -60,10 +60,9 @@ def choose(spec: RunSpec, dataset: Dataset, device: torch.device) -> Choice:
             try:
                 seconds[mode] = _seconds(mode, spec, training, len(dataset.classes))
                 return ""
-            except RuntimeError as error:  # memory is short, or, say, torch.compile finds no C++ compiler
+            except (RuntimeError, FastcifarError) as error:  # memory is short, or, say, there is no C++ compiler
                 reason = f"; {mode} fails: {str(error).strip().splitlines()[0]}"
-            if device.type == "cuda":  # once nothing refers to the error's frames, and what these hold
-                torch.cuda.empty_cache()
+            give_back(device)  # here, where nothing refers to the error's frames any more, nor to what these hold
             return reason
 
         if device.type == "cuda" and training.renderer() is not None:

@@ -72,6 +72,19 @@ def torch_defaults() -> Iterator[None]:
         cudnn.allow_tf32, cudnn.deterministic, matmul.allow_tf32 = before
 
 
+def give_back(device: torch.device) -> None:
+    """Give the memory back that torch keeps for what it allocates next; a graph's memory is its own until then."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def forget_peak(device: torch.device) -> None:
+    """Count the most memory that torch holds of a device anew, from what is in use now."""
+    if device.type == "cuda":
+        give_back(device)  # else what is only kept would count
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def processes() -> int:
     """How many torchrun started for this training; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))

@@ -73,7 +73,8 @@ def _address(learner: Learner, dataset: Dataset) -> str:
     spec, model = learner.spec, learner.model
     assert isinstance(model, Pretrained)
     told = (dataset.sha256, spec.model, PROTOCOLS[spec.protocol].recipe(spec.recipe), spec.precision, spec.pipeline)
-    digest = hashlib.sha256(repr((*told, learner.device.type, torch.__version__)).encode())
+    where = "cuda, exact" if learner.device.type == "cuda" else learner.device.type  # those of before were TF32's
+    digest = hashlib.sha256(repr((*told, where, torch.__version__)).encode())
     for name, tensor in sorted(model.backbone.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

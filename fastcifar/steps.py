@@ -100,7 +100,7 @@ class Captured:
             learner.restore(*before)
 
     def epoch(self, k: int, at_most: int | None = None) -> Trained:
-        """Train on the batches of epoch k, or the first ``at_most`` full ones."""
+        """Train on the batches of epoch k, or the first ``at_most`` full ones; where none is full, on the short one."""
         started, order = perf_counter(), self._renderer.order(k)
         start = self._renderer.clock(k)
         self._order.copy_(order)
@@ -109,7 +109,7 @@ class Captured:
         for _ in range(full):
             self._replay()
         losses, sizes = self._losses[:full], [self._size] * full
-        rest = order.shape[-1] - self._full * self._size if at_most is None else 0
+        rest = order.shape[-1] - self._full * self._size if at_most is None or not self._full else 0
         if rest:
             short = self._renderer.empty(rest)
             self._renderer.render(order[..., -rest:], start, short)
@@ -138,9 +138,9 @@ class Captured:
 
     def _share_of_pixels(self, record: Record) -> float:
         """Of a step's time, [0, 1]: that of its pixels when nothing else runs."""
+        self._clock[..., BATCH].zero_()  # a rehearsal renders, too: never a batch beyond the last
         pixels, steps = record(self._render, self._render_often), min(TIMED, self._full)
         device = str(self._learner.device)
-        self._clock[..., BATCH].zero_()
         pixels()  # the first replay of a graph also sends it to the device
         self._replay()
         self._clock[..., BATCH].zero_()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastcifar.compilation import steps_of
 from fastcifar.dataset import Dataset
+from fastcifar.devices import forget_peak
 from fastcifar.distributed import Team
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
@@ -86,8 +87,7 @@ def _train(
     for line in lines:
         watch(line)
     on_cuda = learner.device.type == "cuda"
-    if on_cuda:
-        torch.cuda.reset_peak_memory_stats(learner.device)
+    forget_peak(learner.device)
     costs = _costs(learner, training)
     team.connect(learner)
     steps = steps_of(mode, learner, training)

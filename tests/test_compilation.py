@@ -1,6 +1,7 @@
 """--compile: what each mode is, what it refuses, and how auto chooses."""
 
 import dataclasses
+import weakref
 
 import pytest
 import torch
@@ -111,13 +112,15 @@ def test_where_nothing_can_be_compiled_the_reason_is_said(synthetic, monkeypatch
 
 def test_a_graph_that_does_not_fit_leaves_the_other_modes(synthetic, monkeypatch):
     """Memory that is short ends the mode whose trial took it, not the choice."""
-    freed = []
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(True))
+    freed, held = [], []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append([each() for each in held]))
     monkeypatch.setattr(
         "fastcifar.train.open_pipelines", lambda *_: [Recordable(training_request(synthetic))] * 2
     )  # fmt: skip
 
     def seconds(mode, *_):
+        learner = Learner.new(spec_of(synthetic), 10, CPU)
+        held.append(weakref.ref(learner))
         if mode == "graph":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n20 GiB")
         return {"none": 2.0, "inductor": 1.0}[mode]
@@ -126,7 +129,7 @@ def test_a_graph_that_does_not_fit_leaves_the_other_modes(synthetic, monkeypatch
     choice = choose(spec_of(synthetic, epochs=100), synthetic, torch.device("cuda"))
     assert choice.mode == "inductor"
     assert choice.why.endswith("a step; graph fails: CUDA out of memory. Tried to allocate")
-    assert freed == [True]
+    assert freed[0] == [None, None]  # what the trial held is gone before memory is given back
 
 
 def test_where_others_train_too_nothing_is_tried(synthetic, monkeypatch):

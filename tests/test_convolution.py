@@ -69,6 +69,11 @@ def trained(runs, batch, shared=False):
     return counted, stacks, images
 
 
+def test_a_kernel_larger_than_the_image_is_refused():
+    with pytest.raises(ValueError, match="larger than images of"):
+        Im2Col(nn.Conv2d(1, 1, 5))(torch.zeros(1, 1, 3, 3))
+
+
 @pytest.mark.parametrize("shared", [False, True], ids=["images of their own", "the same images"])
 def test_launches_do_not_grow_with_the_batch_or_the_runs(shared):
     few, *_ = trained(2, 4, shared)
@@ -94,6 +99,6 @@ def test_gradients_of_bfloat16_are_added_in_float32():
     nn.init.ones_(ours.weight)
     x = torch.zeros(1, 1, 3, 3, dtype=torch.bfloat16, requires_grad=True)
     upstream = torch.full((1, 1, 3, 3), 1.0, dtype=torch.bfloat16)
-    upstream[0, 0, 0, 0] = 256.0  # in bfloat16, 256 + 1 is 256
+    upstream[0, 0, 2, 2] = 256.0  # the first that is added: in bfloat16, 256 + 1 is 256
     ours(x).backward(upstream)
     assert float(x.grad[0, 0, 1, 1]) == 264.0

@@ -1,15 +1,20 @@
 """Which device --device means; that whatever launches on a device does so while it is the current one; exactness."""
 
 import importlib
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from written_runs import spec_of
 
 from fastcifar import cli, devices
 from fastcifar.augment import RECIPES
+from fastcifar.distributed import Team
 from fastcifar.errors import UsageError
+from fastcifar.grid.events import Job
 from fastcifar.grid.worker import Worker
 from fastcifar.learner import Learner
 from fastcifar.steps import Captured
@@ -118,6 +123,7 @@ def test_kernels_are_launched_on_the_device_of_their_tensors(machine, kernels):
     for spec in (RECIPES["erasing"], RECIPES["imagenet256"]):
         for launch in gpu.CANDIDATES:
             gpu.render(*here[:4], spec, *here[4:], launch=launch)
+    gpu._written(here[2], here[3], RECIPES["erasing"], 4)
     gpu.order_keys(here[0], here[1])
     dropout.kept(here[0], here[1], 1, 1.0, 1, 8)
     assert machine.current == 0
@@ -191,13 +197,25 @@ def test_every_way_to_a_device_makes_it_current(machine, synthetic, tmp_path, mo
         Racer(who)
     assert machine.current == 1
     machine.current = 0
-    Worker(synthetic, tmp_path, "cuda:1")
+    worker = Worker(synthetic, tmp_path, "cuda:1")
     assert machine.current == 1
+    machine.current = 0  # as in another thread than that which opened it
+    worker.train(Job(1, (spec_of(),), 1), lambda event: None)
+    assert machine.current == 1
+    machine.current = 0
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: False)
+    monkeypatch.setattr("torch.distributed.init_process_group", reached)
+    with pytest.raises(Reached):
+        Team.joined(SECOND)
+    assert machine.current == 1
+    monkeypatch.delenv("WORLD_SIZE")
     for command, at in (
         (["train", "--exp", "2"], "fastcifar.session.weights_for"),
         (["grid", "--exp", "2"], "fastcifar.grid.plan.runs_of"),
         (["predict", str(tmp_path)], "fastcifar.session.precision_of"),
         (["diagnose", "bn"], "fastcifar.session.weights_for"),
+        (["report", "--runs", str(tmp_path)], "fastcifar.study.build.build"),
     ):
         machine.current = 0
         monkeypatch.setattr(at, reached)
@@ -240,6 +258,27 @@ def test_who_brings_a_device_of_its_own_gets_exact_arithmetic(module, call, mach
     monkeypatch.setattr(f"fastcifar.{module}.exact", exact)
     with pytest.raises(Exact):
         call()
+
+
+def test_the_plain_loop_computes_as_torch_does_when_nothing_is_set(machine):
+    """A contestant that is not ours, in the same process as ours."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from bench.plain import PlainLoop
+
+    seen = []
+
+    class Loader:
+        def __iter__(self):
+            seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic))
+            return iter(())
+
+    loop = object.__new__(PlainLoop)
+    loop.model, loop.loader = torch.nn.Identity(), Loader()
+    devices.exact()
+    loop.epoch()
+    loop.epoch()
+    assert seen == [(True, False)] * 2
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic) == (False, True)
 
 
 @pytest.mark.gpu

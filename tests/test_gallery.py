@@ -1,6 +1,7 @@
 """The gallery's runs: which there are, in which order, and that each is trained once and leaves its record."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -62,6 +63,41 @@ def test_what_was_finished_before_it_was_recorded_is_recorded(gallery, digits, t
     write_run(out, spec, [0.5], right=np.ones(10, bool))
     assert gallery.train(digits, out, records, [spec])
     assert RunDirectory.of(spec, records).summary()["val_accuracy"] == 0.5
+
+
+def test_a_damaged_run_gets_no_record(gallery, digits, tmp_path, capfd):
+    records, out = tmp_path / "records", tmp_path / "out"
+    specs = [spec_of(seed=seed) for seed in range(5)]
+    for spec in specs:
+        write_run(out, spec, [0.5], right=np.ones(10, bool))
+    damage = [
+        ("predictions.safetensors", b"x"), ("metrics.jsonl", b"\xff\n"), ("run.json", b""), ("summary.json", b"{}"),
+        ("metrics.jsonl", b""),
+    ]  # fmt: skip
+    for spec, (name, content) in zip(specs, damage, strict=True):
+        (RunDirectory.of(spec, out).path / name).write_bytes(content)
+        with pytest.raises(FastcifarError):
+            gallery.keep(spec, out, records, digits)
+    assert not list(records.glob("exp*/*"))
+
+
+def test_a_run_that_another_process_trains_and_records_is_done(gallery, digits, tmp_path, monkeypatch):
+    records, out = tmp_path / "records", tmp_path / "out"
+    recorded, finished = spec_of(), spec_of(seed=1)
+
+    class Elsewhere:
+        def __init__(self, *_, **__):
+            pass
+
+        def run(self):
+            write_run(records, recorded, [0.5], right=np.ones(10, bool))
+            write_run(out, finished, [0.5], right=np.ones(10, bool))
+
+    monkeypatch.setattr("fastcifar.grid.local.Local", lambda *_, **__: nullcontext())
+    monkeypatch.setattr("fastcifar.grid.scheduler.Scheduler", Elsewhere)
+    out.mkdir()
+    assert gallery.train(digits, out, records, [recorded, finished])
+    assert RunDirectory.of(finished, records).summary() is not None
 
 
 def test_other_images_are_refused(gallery, digits, tmp_path):

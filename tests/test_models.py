@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from fastcifar.errors import UsageError
-from fastcifar.models import MODELS, build, count_parameters
+from fastcifar.learner import Learner
+from fastcifar.models import MODELS, MOST_IMAGES, build, count_parameters, images_at_once
 from fastcifar.models.noise import Dropout, Noise
+from fastcifar.runs import RunSpec
 
 built = cache(build)  # where the model is only looked at
 
@@ -284,6 +286,24 @@ def test_initial_weights_take_little_time(monkeypatch):
         build("mlp_s", 10, 0.0, seed)
         seconds.append(time.process_time() - before)
     assert min(seconds) < 0.3
+
+
+def test_a_learner_on_cuda_takes_no_more_images_at_once_than_a_product_may_have(monkeypatch):
+    told = []
+    monkeypatch.setattr("fastcifar.learner.images_at_once", lambda model, device: told.append(device) or 77)
+    spec = RunSpec(
+        experiment=3, protocol="sound", model="vit", batch_size=128, lr=1e-3, l2=0.0, dropout=0.0, recipe="none",
+        seed=0, dataset="", precision="float32",
+    )  # fmt: skip
+    assert Learner.new(spec, 10, torch.device("cpu")).micro_batch == 77
+    assert told == [torch.device("cpu")]
+
+
+def test_only_products_of_an_image_limit_the_images_at_once():
+    cuda = torch.device("cuda")
+    assert images_at_once(build("vit", 10, 0.0, 0), cuda) == 65_535 // 6
+    for name in ("mlp_s", "cnn"):
+        assert images_at_once(build(name, 10, 0.0, 0), cuda, 24) == MOST_IMAGES
 
 
 @pytest.mark.parametrize("seed", [-1, 1 << 64])

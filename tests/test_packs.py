@@ -301,6 +301,12 @@ def test_a_stack_is_gone_before_a_smaller_one_is_made(synthetic, tmp_path, monke
     """With their graphs, whose memory is their own, both might not fit."""
     specs = [spec_of(synthetic, lr=1e-3, seed=seed, epochs=1 + seed) for seed in range(3)]
     made, alive, init = [], [], Stacked.__init__
+    given = []
+
+    def give_back(device):
+        given.append([stack() for stack in made if stack() is not None])
+
+    monkeypatch.setattr("fastcifar.packs.training.give_back", give_back)
 
     def noted(self, *arguments, **options):
         alive.append([stack().shape for stack in made if stack() is not None])
@@ -314,16 +320,25 @@ def test_a_stack_is_gone_before_a_smaller_one_is_made(synthetic, tmp_path, monke
     finally:
         gc.enable()
     assert alive == [[], [], []]
+    assert given == [[], [], []]  # a graph's memory is given back once nothing refers to it
 
 
-def test_each_pack_has_a_peak_of_its_own(synthetic, tmp_path, monkeypatch):
-    """The peak of the device's memory is forgotten when a pack begins."""
+def test_each_stack_has_a_peak_of_its_own(synthetic, tmp_path, monkeypatch):
+    """The peak of the device's memory, and what is only kept of it, are forgotten when a stack or a half begins."""
     told = []
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", told.append)
-    monkeypatch.setattr("fastcifar.packs.training._within_memory", lambda *_, **__: told.append("trains"))
-    cuda, specs = torch.device("cuda:1"), [spec_of(synthetic)]
+
+    def trains(runs, packing, say_earlier):
+        told.append(len(runs))
+        if len(runs) > 1:
+            raise DoesNotFit("too much")
+
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: told.append(str(device)))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: told.append("kept"))
+    monkeypatch.setattr("fastcifar.packs.training._train", trains)
+    cuda, specs = torch.device("cuda:1"), [spec_of(synthetic, seed=seed) for seed in range(2)]
     train_stacked(specs, synthetic, tmp_path, cuda, "grouped", lambda *_: None, lambda *_: None)
-    assert told == [cuda, "trains"]
+    again = ["kept", "cuda:1"]
+    assert told == [*again, 2, "kept", *again, 1, *again, 1]
 
 
 @pytest.mark.gpu

@@ -15,7 +15,7 @@ from syncs import watched_syncs
 
 from fastcifar.augment import RECIPES
 from fastcifar.clock import clock_of
-from fastcifar.errors import UsageError
+from fastcifar.errors import DoesNotFit
 from fastcifar.pipeline import Request, open_pipeline
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -109,7 +109,12 @@ def test_a_dataset_that_does_not_fit_is_refused_with_the_sizes(synthetic, monkey
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (300 << 10, 80 << 20))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 5 << 20)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 5 << 20)
-    with pytest.raises(UsageError, match="batch of 8 take 0 MiB, but cuda has 0 of its 80 MiB free; choose"):
+    free = "batch of 8 take 0 MiB, but cuda has 0 of its 80 MiB free; choose"
+    with pytest.raises(DoesNotFit, match=f"the dataset, its order and a {free}"):  # which halves a pack
+        ResidentPipeline(request(synthetic, "cuda"))
+    monkeypatch.setattr(device.Store, "is_kept", lambda *_: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1 << 10, 80 << 20))
+    with pytest.raises(DoesNotFit, match=f"the order of an epoch and a {free}"):
         ResidentPipeline(request(synthetic, "cuda"))
 
 

@@ -35,11 +35,3 @@ def test_the_mode_is_reset_after_an_error(modes):
     with pytest.raises(RuntimeError, match="a wait"), watched_syncs("error"):
         raise RuntimeError("a wait")
     assert modes[-2:] == ["error", "default"]
-
-
-def test_torch_still_warns_of_it_once():
-    """What this guards against, as torch does it: the call needs no device."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        torch._C._cuda_set_sync_debug_mode(0)
-    assert all(str(warning.message).startswith(ONCE[:30]) for warning in caught)

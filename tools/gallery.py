@@ -74,26 +74,36 @@ def require_same_images(dataset: Any, records: Path) -> None:
         )
 
 
-def keep(spec: Any, out: Path, records: Path, dataset: Any) -> list[str]:
-    """Copy what a finished run says into its record, predictions included; what could not be predicted, and why."""
+def keep(spec: Any, out: Path, records: Path, dataset: Any) -> str:
+    """Copy what a finished run says into its record, predictions included; returns its result in words.
+
+    Raises FastcifarError, and records nothing, where a file is damaged or the weights cannot be asked.
+    """
     import torch
 
+    from fastcifar.errors import FastcifarError
+    from fastcifar.printing import counted
+    from fastcifar.report.rows import row
     from fastcifar.runs import RunDirectory
-    from fastcifar.study.predictions import predict
+    from fastcifar.study.predictions import Predictions, predict
 
     directory = RunDirectory.of(spec, out)
-    summary = directory.summary() or {}
-    asked = [] if summary.get("val_accuracy") is None else [directory.path]
-    notes = predict(asked, dataset, torch.device("cpu"))
+    said, epochs = row(directory), len(directory.metrics())
+    accuracy = said["val_accuracy"]
+    notes = predict([] if accuracy is None else [directory.path], dataset, torch.device("cpu"))
+    if notes or epochs != said["epochs"]:
+        raise FastcifarError(notes[0] if notes else f"{directory.path} has metrics of {epochs} of its epochs")
+    Predictions.read(directory)
     files = (directory.path / name for name in KEPT)
     RunDirectory.of(spec, records).receive({file.name: file.read_bytes() for file in files if file.exists()})
-    return notes
+    return f"{'diverged' if accuracy is None else f'{100 * accuracy:.2f} %'} after {counted(epochs, 'epoch')}"
 
 
 def train(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) -> bool:
     """Train the runs that have no record yet, in their order; whether each of them has one now."""
     import torch
 
+    from fastcifar.errors import FastcifarError
     from fastcifar.grid.events import Ended, Event
     from fastcifar.grid.leases import Leases
     from fastcifar.grid.local import Local
@@ -104,20 +114,21 @@ def train(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) -> bool:
     from fastcifar.printing import counted, say
     from fastcifar.runs import RunDirectory
 
+    by_id = {spec.run_id: spec for spec in specs}
     waiting = {spec.run_id: spec for spec in unfinished(specs, records)}
 
     def record(spec: Any) -> None:
-        del waiting[spec.run_id]
-        for note in keep(spec, out, records, dataset):
-            say(note, stderr=True)
-        summary = RunDirectory.of(spec, records).summary() or {}
-        accuracy, epochs = summary["val_accuracy"], counted(summary["epochs"], "epoch")
-        result = "diverged" if accuracy is None else f"{100 * accuracy:.2f} %"
-        say(f"{len(specs) - len(waiting)} of {len(specs)}: {spec.run_id}, {result} after {epochs}", stderr=True)
+        try:
+            result = keep(spec, out, records, dataset)
+        except (FastcifarError, OSError) as error:
+            say(f"{spec.run_id} has no record: {error}", stderr=True)
+            return
+        waiting.pop(spec.run_id, None)
+        say(f"{len(specs) - len(waiting)} of {len(specs)}: {spec.run_id}, {result}", stderr=True)
 
     def record_finished() -> None:
         for spec in unfinished(specs, records):
-            if RunDirectory.of(spec, out).summary() is not None:
+            if (RunDirectory.of(spec, out).path / "summary.json").exists():
                 record(spec)
 
     record_finished()  # the command may have been stopped between a run's end and its record
@@ -135,12 +146,12 @@ def train(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) -> bool:
         def watch(worker: str, event: Event) -> None:
             progress(worker, event)
             if isinstance(event, Ended) and event.summary is not None:
-                record(waiting[event.run_id])
+                record(by_id[event.run_id])
 
         # one pack, whatever the runs are: side by side, a run is begun as soon as a core is free
         Scheduler([Pack(tuple(todo))], executor, out, leases, watch, most=len(todo)).run()
     record_finished()  # those that another process trained
-    return not waiting
+    return not unfinished(specs, records)
 
 
 def main() -> None:

@@ -69,8 +69,8 @@ def check(name: str, dropout: float) -> None:
 
 def images_at_once(model: nn.Module, device: torch.device, runs: int = 1) -> int:
     """How many images a network, or a stack of ``runs``, takes at once at the most, whatever the memory."""
-    products = getattr(model, "products", 1) * runs
-    return max(1, (MOST_PRODUCTS if device.type == "cuda" else MOST_IMAGES) // products)
+    products = getattr(model, "products", 0) * runs if device.type == "cuda" else 0
+    return max(1, MOST_PRODUCTS // products) if products else MOST_IMAGES
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -14,6 +14,7 @@ import torch
 from fastcifar import machine
 from fastcifar.atomic import whole
 from fastcifar.dataset import Dataset
+from fastcifar.devices import give_back
 from fastcifar.errors import DoesNotFit
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.models import MODELS
@@ -121,6 +122,7 @@ def measure(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) ->
                 rates[way].append(trials[way].rate())
             fastest = max(rate for found in rates.values() for rate in found)
             going = [way for way in going if way == SERIAL or max(rates[way]) > HOPELESS * fastest]
+    give_back(device)  # to whoever trains there next, perhaps another process
     medians = {way: round(statistics.median(found), 1) for way, found in rates.items()}
     return Measured(fastest_of(rates), medians, run_bytes(spec, dataset, device))
 
@@ -133,8 +135,7 @@ def _trial_that_fits(way: str, spec: RunSpec, dataset: Dataset, device: torch.de
         except (RuntimeError, DoesNotFit) as error:
             if way == SERIAL or not is_shortage(error):
                 raise
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_back(device)
         if runs == 1 or way not in STACKED:
             return None
         runs = -(-runs // 2)

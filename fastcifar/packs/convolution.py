@@ -93,6 +93,8 @@ class Columns(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, window: Window) -> Tensor:
         height, width = (side.places(n) for side, n in zip(window, x.shape[2:], strict=True))
+        if min(height, width) < 1:
+            raise ValueError(f"a kernel of {window} is larger than images of {tuple(x.shape[2:])} pixels with padding")
         across, down = window.width.padding, window.height.padding
         padded_BHWC = pad(x.permute(0, 2, 3, 1), (0, 0, across, across, down, down))
         return torch.stack(window.views(padded_BHWC, height, width), 3)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fastcifar.dataset import Dataset
+from fastcifar.devices import forget_peak, give_back
 from fastcifar.errors import DoesNotFit, FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.learner import Learner, mean_loss
@@ -87,13 +88,12 @@ def train_stacked(
             else:
                 ended(spec, summary)
         if unfinished:
-            if device.type == "cuda":  # the peak is this pack's, not that of one before it
-                torch.cuda.reset_peak_memory_stats(device)
             _within_memory(unfinished, packing, say_earlier=True)
 
 
 def _within_memory(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packing, say_earlier: bool) -> None:
     """Train runs as one stack, or as halves of it where that takes too much memory."""
+    forget_peak(packing.device)  # the peak is that of this stack, not of one before it
     try:
         _train(runs, packing, say_earlier)
         return
@@ -101,8 +101,7 @@ def _within_memory(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packin
         if not is_shortage(error):
             raise
         reason = str(error).strip().splitlines()[0]
-    if packing.device.type == "cuda":
-        torch.cuda.empty_cache()
+    give_back(packing.device)
     going = [(spec, directory) for spec, directory in runs if directory.summary() is None]
     if len(going) == 1:
         spec, _ = going[0]
@@ -154,8 +153,7 @@ def _train(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packing, say_e
             training.keep(places)
             validation.keep(places)
             del stack, steps  # a smaller stack and its graph are made next: there may be no room for both
-            if packing.device.type == "cuda":
-                torch.cuda.empty_cache()  # a graph's memory is its own until then
+            give_back(packing.device)
 
 
 def _opened(spec: RunSpec, directory: RunDirectory, packing: Packing, say_earlier: bool) -> Member | None:

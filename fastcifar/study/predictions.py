@@ -50,8 +50,10 @@ class Predictions:
             tensors, note = saved
             values = {name: tensors[name].numpy().astype(np.int64) for name in CLASSES}
             ids = np.flatnonzero(np.unpackbits(tensors["members"].numpy())) if "members" in tensors else tensors["ids"]
+            if {value.shape for value in values.values()} != {ids.shape}:
+                raise ValueError("its arrays are of different lengths")
             return cls(np.asarray(ids, np.int64), **values, epoch=int(note["epoch"]))
-        except (FastcifarError, KeyError, TypeError, ValueError) as error:
+        except (FastcifarError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise FastcifarError(
                 f"{directory.path / NAME}.safetensors is damaged; delete it, and fastcifar report --data makes it anew"
             ) from error

@@ -1,11 +1,11 @@
-"""The GPU kernel: Triton, a program an image, from sample ids to finished batches in few launches (`launches`).
+"""The GPU kernel: Triton, a program an image, from sample ids to finished batches in few launches.
 
 Order, seed and epoch are read from device memory, so a launch can be captured in a CUDA graph and replayed for other
 samples. Under TRITON_INTERPRET=1 everything here runs on the CPU, slowly, for tests.
 """
 
 from dataclasses import fields
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -59,9 +59,9 @@ class Tables(NamedTuple):
     row_starts: Tensor
 
 
-@lru_cache(maxsize=64)
+@cache
 def tables(spec: Augment, device: torch.device) -> Tables:
-    """A spec's tables, made once. Whoever records a launch keeps them for as long as it is replayed."""
+    """A spec's tables, a few thousand bytes, kept for as long as the process lives: recorded launches read them."""
     first, weight = resize_taps(*spec.size) if spec.size else (np.zeros(1, np.int64), np.zeros(1, np.float32))
     arrays = (
         np.array(spec.bounds(), np.int64),
@@ -77,11 +77,6 @@ def tables(spec: Augment, device: torch.device) -> Tables:
 def chosen(spec: Augment, out_dtype: torch.dtype) -> Launch:
     """That of LAUNCHES for what `pixels.augment` writes: float32 where an enlargement follows, else the output."""
     return LAUNCHES[torch.float32 if spec.size else out_dtype]
-
-
-def launches(spec: Augment, launch: Launch) -> int:
-    """How many launches make a batch."""
-    return 1 + (spec.random and launch.dice == BEFORE) + (spec.size is not None)
 
 
 def render(
@@ -131,17 +126,17 @@ def _written(order: Tensor, clock: Tensor, spec: Augment, batch: int) -> Tensor:
     """(batch, 16) int32: the draws of a batch as `render` reads them, by the kernels' own dice."""
     known = tables(spec, order.device)
     table = torch.empty((batch, int(pixels.COLUMNS)), dtype=torch.int32, device=order.device)
-    numbers.write_draws[(triton.cdiv(batch, numbers.SAMPLES),)](
-        order, clock, known.bounds, known.orders, table, batch,
-        SAMPLES=numbers.SAMPLES, **numbers.COMPILE,
-    )  # fmt: skip
+    with on(order.device):
+        numbers.write_draws[(triton.cdiv(batch, numbers.SAMPLES),)](
+            order, clock, known.bounds, known.orders, table, batch, SAMPLES=numbers.SAMPLES, **numbers.COMPILE
+        )
     return table
 
 
 def order_keys(ids: Tensor, clock: Tensor) -> Tensor:
     """(N,) int64 keys of an epoch's order, in one launch: ids sorted by them, stably, are `philox.shuffled`'s.
 
-    ids: (N,) int64 in [0, 2**32); clock: `clock_of`, on the same device.
+    ids: (N,) int64 in [0, 2**32), contiguous; clock: `clock_of`, on the same device.
     """
     keys, count = torch.empty_like(ids), len(ids)
     if count:
@@ -156,8 +151,7 @@ def draw(spec: Augment, seed: int, epoch: int, ids: NDArray[np.int64], device: t
     """`augment.draw` by the kernels' own dice on ``device``: the same bits. ids: (N,) int64 in [0, 2**32)."""
     if not len(ids):
         return Draws.empty(0)
-    with on(device):
-        rows = _written(torch.from_numpy(ids).to(device), clock_of(seed, epoch, device), spec, len(ids))
+    rows = _written(torch.from_numpy(ids).to(device), clock_of(seed, epoch, device), spec, len(ids))
     return _unpacked(rows.cpu().numpy())
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fastcifar.devices import on
 
+HALF = tl.constexpr(1 << 31)
 BLOCKS = 32  # of four units a program
 COMPILE = {"num_warps": 1, "enable_fp_fusion": False}
 
@@ -17,7 +18,7 @@ def _write_kept(ids, clock, kept, threshold, factor, stream, units, BLOCKS: tl.c
     """Program (n, part) writes units [4 * BLOCKS * part, 4 * BLOCKS * (part + 1)) of sample n.
 
     ids: (B,) int64; clock: int64 seed and epoch; kept: (B, units) float32, 0 where a unit's word is below threshold, an
-    integer in [0, 2**32), factor elsewhere.
+    integer in [0, 2**32) that is given less 2**31, factor elsewhere.
     """
     n, blocks = tl.program_id(0), tl.program_id(1) * BLOCKS + tl.arange(0, BLOCKS)
     # of one shape and type, as Philox wants its counter
@@ -29,7 +30,7 @@ def _write_kept(ids, clock, kept, threshold, factor, stream, units, BLOCKS: tl.c
     # joined, the last index is the later operand: a, b, c, d in turn
     words = tl.join(tl.join(a, c), tl.join(b, d)).reshape(4 * BLOCKS)
     unit = tl.program_id(1) * (4 * BLOCKS) + tl.arange(0, 4 * BLOCKS)
-    value = tl.where(words.to(tl.int64) >= threshold, factor, 0.0)
+    value = tl.where(words.to(tl.int64) - HALF >= threshold, factor, 0.0)
     tl.store(kept + n.to(tl.int64) * units + unit, value, unit < units)
 
 
@@ -43,5 +44,7 @@ def kept(ids: Tensor, clock: Tensor, threshold: int, factor: float, stream: int,
     if out.numel():
         grid = (len(ids), triton.cdiv(units, 4 * BLOCKS))
         with on(ids.device):
-            _write_kept[grid](ids, clock, out, threshold, factor, stream, units, BLOCKS=BLOCKS, **COMPILE)
+            # as a number of 32 bits with a sign, whatever it is: Triton compiles for each type
+            shifted = threshold - int(HALF)
+            _write_kept[grid](ids, clock, out, shifted, factor, stream, units, BLOCKS=BLOCKS, **COMPILE)
     return out

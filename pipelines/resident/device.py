@@ -26,7 +26,6 @@ class OnDevice(Renderer):
         self._ids = torch.from_numpy(request.ids).to(device)
         self._places = None if request.places is None else torch.from_numpy(request.places).to(device)
         self._first_clock = clock_of(request.seed, 0, device)
-        self._tables = gpu.tables(request.augment, self._ids.device)  # kept for as long as a recorded launch reads them
         self._orders = Ahead(device)
         self.render(self.order(0), self._first_clock, self.empty(1))  # compile before anybody's clock runs
 
@@ -101,7 +100,7 @@ class Ahead:
         self._next: tuple[int, Tensor] | None = None
 
     def of(self, epoch: int, make: Callable[[int], Tensor]) -> Tensor:
-        """That of an epoch; the one after it is begun. make: an epoch's order, by launches alone."""
+        """The order of an epoch; that of the next epoch is begun. make: makes an epoch's order by launches alone."""
         if self._stream is None:
             return make(epoch)
         now = torch.cuda.current_stream(self._device)

@@ -23,7 +23,8 @@ class Store:
 
     @classmethod
     def of(cls, dataset: Dataset, part: str, device: torch.device) -> "Store":
-        """That of a part, "train" or "test", of a Dataset object; copied to the device unless somebody uses it there.
+        """The store of a part, "train" or "test", of a Dataset object. Images are copied to the device unless somebody
+        uses them there already.
 
         The runs of a pack share their Dataset: 24 of them need its 154 MB once.
         """
