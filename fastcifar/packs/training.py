@@ -123,7 +123,7 @@ def _within_memory(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packin
 
 
 def is_shortage(error: Exception) -> bool:
-    """Whether an error says that memory is short, of which half as many runs take less."""
+    """Whether an error says that memory is short: half as many runs would take less of it."""
     return isinstance(error, torch.OutOfMemoryError | DoesNotFit) or any(text in str(error) for text in NO_MEMORY)
 
 
