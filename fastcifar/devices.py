@@ -35,10 +35,9 @@ def use(device: torch.device) -> torch.device:
 
     Triton launches its kernels on the current device, and CUDA graphs are recorded there, wherever their tensors lie.
     """
-    if device.type == "cuda":
-        exact()
-        if device.index is not None:  # else it is the current one by torch's own definition
-            torch.cuda.set_device(device)
+    exact(device)
+    if device.type == "cuda" and device.index is not None:  # else it is the current one by torch's own definition
+        torch.cuda.set_device(device)
     return device
 
 
@@ -47,17 +46,19 @@ def on(device: torch.device) -> AbstractContextManager[object]:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
-def exact() -> None:
-    """Have CUDA's float32 be float32, and its convolutions the same each time, for as long as this process lives.
+def exact(device: torch.device) -> None:
+    """Have CUDA's float32 be float32, and its convolutions the same each time, for as long as this process lives. Where
+    the device is another one, nothing is set.
 
     By default cuDNN rounds the factors of a float32 convolution to TF32, which has 10 bits of fraction, and chooses
     among algorithms of which some add in an order that changes from run to run (torch's notes on numerical accuracy
     and on reproducibility). Then neither would "equal to float32 rounding" be true, nor would a run that was
     interrupted end with the same metrics.
     """
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.deterministic = True
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
 
 
 @contextmanager

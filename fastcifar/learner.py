@@ -52,8 +52,7 @@ class Learner:
         """
         if device.type == "cpu":
             machine.keep_freed_memory()
-        else:
-            exact()
+        exact(device)
         model = build(spec.model, classes, spec.dropout, spec.seed)
         if tensors:
             assert isinstance(model, Pretrained)  # others have no weights to be given: RunSpec

@@ -21,7 +21,7 @@ from torch import Tensor
 from fastcifar.augment import IMAGE_SIZE
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import MODELS, check
+from fastcifar.models import MODELS, MOST_IMAGES, check
 from fastcifar.philox import key_of
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -58,7 +58,7 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         for name, low, high in (("lr", 1e-9, 10_000), ("l2", 0, 10), ("dropout", 0, 0.99), ("epochs", 1, 100_000),
-                                ("batch_size", 1, 65_536), ("seed", 0, (1 << 64) - 1)):  # fmt: skip
+                                ("batch_size", 1, MOST_IMAGES), ("seed", 0, (1 << 64) - 1)):  # fmt: skip
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name} {getattr(self, name)} is outside [{low:g}, {high:g}]")
         for name, known in (("precision", PRECISIONS), ("protocol", PROTOCOLS)):

@@ -98,8 +98,7 @@ class TrainedRun:
         Raises FastcifarError where the weights are not of this network.
         """
         spec = self.spec
-        if device.type == "cuda":
-            exact()
+        exact(device)
         model = build(spec.model, self.outputs, spec.dropout, spec.seed)
         saved = self.directory.load_tensors("model", CPU)
         try:

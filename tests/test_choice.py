@@ -1,6 +1,7 @@
 """The choice between ways to train a pack: by measurement, which is kept, and never slower than serial."""
 
 import json
+import weakref
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -68,6 +69,24 @@ def test_a_way_is_tried_with_as_many_runs_as_fit_and_without_any_left_out(synthe
     monkeypatch.setattr(choice, "trial_of", lambda *_: (_ for _ in ()).throw(DoesNotFit("too much")))
     with pytest.raises(DoesNotFit):  # not even a run alone: there is no way
         choice.measure(spec_of(synthetic), synthetic, CPU, 12)
+
+
+def test_memory_is_given_back_when_nothing_refers_to_the_trials(synthetic, monkeypatch):
+    trials, alive = [], []
+
+    class Tried:
+        def rate(self):
+            return 100.0
+
+    def trial(*_):
+        tried = Tried()
+        trials.append(weakref.ref(tried))
+        return nullcontext(tried)
+
+    monkeypatch.setattr(choice, "trial_of", trial)
+    monkeypatch.setattr(choice, "give_back", lambda device: alive.append([each() for each in trials]))
+    choice.measure(spec_of(synthetic), synthetic, CPU, 12)
+    assert alive == [[None] * len(trials)]
 
 
 def test_a_pack_of_one_is_serial(synthetic, monkeypatch):

@@ -252,7 +252,8 @@ def test_who_brings_a_device_of_its_own_gets_exact_arithmetic(module, call, mach
     class Exact(Exception):
         pass
 
-    def exact():
+    def exact(device):
+        assert device == SECOND
         raise Exact
 
     monkeypatch.setattr(f"fastcifar.{module}.exact", exact)
@@ -274,7 +275,7 @@ def test_the_plain_loop_computes_as_torch_does_when_nothing_is_set(machine):
 
     loop = object.__new__(PlainLoop)
     loop.model, loop.loader = torch.nn.Identity(), Loader()
-    devices.exact()
+    devices.exact(SECOND)
     loop.epoch()
     loop.epoch()
     assert seen == [(True, False)] * 2

@@ -115,7 +115,6 @@ def train(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) -> bool:
     from fastcifar.runs import RunDirectory
 
     by_id = {spec.run_id: spec for spec in specs}
-    waiting = {spec.run_id: spec for spec in unfinished(specs, records)}
 
     def record(spec: Any) -> None:
         try:
@@ -123,8 +122,7 @@ def train(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) -> bool:
         except (FastcifarError, OSError) as error:
             say(f"{spec.run_id} has no record: {error}", stderr=True)
             return
-        waiting.pop(spec.run_id, None)
-        say(f"{len(specs) - len(waiting)} of {len(specs)}: {spec.run_id}, {result}", stderr=True)
+        say(f"{len(specs) - len(unfinished(specs, records))} of {len(specs)}: {spec.run_id}, {result}", stderr=True)
 
     def record_finished() -> None:
         for spec in unfinished(specs, records):
@@ -132,7 +130,7 @@ def train(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) -> bool:
                 record(spec)
 
     record_finished()  # the command may have been stopped between a run's end and its record
-    todo = list(waiting.values())
+    todo = unfinished(specs, records)
     say(f"{len(specs) - len(todo)} of {counted(len(specs), 'run')} recorded in {records}", stderr=True)
     if not todo:
         return True

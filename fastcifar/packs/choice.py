@@ -108,6 +108,15 @@ def measure(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) ->
     """Try the ways that are possible, for seconds each, in turns."""
     if spec.model not in MODELS:  # as expensive as hundreds of the others: a few images must do
         spec = replace(spec, batch_size=min(4, spec.batch_size), weights="none")
+    rates = _rates(spec, dataset, device, most)
+    medians = {way: round(statistics.median(found), 1) for way, found in rates.items()}
+    measured = Measured(fastest_of(rates), medians, run_bytes(spec, dataset, device))
+    give_back(device)  # to whoever trains there next, perhaps another process: nothing refers to the trials any more
+    return measured
+
+
+def _rates(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) -> dict[str, list[float]]:
+    """images/s of each way in each of its rounds; what the trials hold is free once this returns."""
     runs = most if device.type == "cuda" else min(most, STACKED_ON_CPU)
     with ExitStack() as opened:
         trials: dict[str, Trial] = {}
@@ -122,9 +131,7 @@ def measure(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) ->
                 rates[way].append(trials[way].rate())
             fastest = max(rate for found in rates.values() for rate in found)
             going = [way for way in going if way == SERIAL or max(rates[way]) > HOPELESS * fastest]
-    give_back(device)  # to whoever trains there next, perhaps another process
-    medians = {way: round(statistics.median(found), 1) for way, found in rates.items()}
-    return Measured(fastest_of(rates), medians, run_bytes(spec, dataset, device))
+    return rates
 
 
 def _trial_that_fits(way: str, spec: RunSpec, dataset: Dataset, device: torch.device, runs: int) -> Trial | None:

@@ -3,6 +3,7 @@
 import torch
 import triton
 import triton.language as tl
+from fastcifar.kernels.gpu import dice
 from torch import Tensor
 
 from fastcifar.devices import on
@@ -21,12 +22,8 @@ def _write_kept(ids, clock, kept, threshold, factor, stream, units, BLOCKS: tl.c
     integer in [0, 2**32) that is given less 2**31, factor elsewhere.
     """
     n, blocks = tl.program_id(0), tl.program_id(1) * BLOCKS + tl.arange(0, BLOCKS)
-    # of one shape and type, as Philox wants its counter
-    same = tl.zeros((BLOCKS,), tl.int64)
-    sample, epoch, stream = same + tl.load(ids + n), same + tl.load(clock + 1), same + stream
-    a, b, c, d = tl.philox(
-        tl.load(clock), sample.to(tl.uint32), epoch.to(tl.uint32), stream.to(tl.uint32), blocks.to(tl.uint32)
-    )
+    sample = tl.zeros((BLOCKS,), tl.int64) + tl.load(ids + n)
+    a, b, c, d = dice.words(tl.load(clock), sample, tl.load(clock + 1), stream, blocks)
     # joined, the last index is the later operand: a, b, c, d in turn
     words = tl.join(tl.join(a, c), tl.join(b, d)).reshape(4 * BLOCKS)
     unit = tl.program_id(1) * (4 * BLOCKS) + tl.arange(0, 4 * BLOCKS)
