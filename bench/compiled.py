@@ -120,21 +120,21 @@ def collected(recipes: list[str], batch: int) -> list[dict[str, Any]]:
             raise UsageError(f"recipe {recipe!r} does not exist; there are {', '.join(RECIPES)}")
     if batch < 1:
         raise UsageError(f"--batch {batch}: needs an image at least")
-    from fastcifar.kernels.gpu import CANDIDATES, chosen
+    from fastcifar.kernels.gpu import CANDIDATES, CHOSEN
 
     around = environment()
     found = []
-    asked = [(recipe, dtype, chosen(RECIPES[recipe], dtype)) for recipe in recipes for dtype in DTYPES]
+    asked = [(recipe, dtype, CHOSEN) for recipe in recipes for dtype in DTYPES]
     asked += [
         (CANDIDATES_FOR, dtype, launch)
         for dtype in DTYPES
         for launch in CANDIDATES
-        if CANDIDATES_FOR in recipes and launch != chosen(RECIPES[CANDIDATES_FOR], dtype)
+        if CANDIDATES_FOR in recipes and launch != CHOSEN
     ]
     for recipe, dtype, launch in track(asked, "compiling"):
         about = {
             "recipe": recipe, "dtype": str(dtype).removeprefix("torch."), "batch_size": batch,
-            "arch": f"sm_{CAPABILITY}", "launch": launch._asdict(), "chosen": launch == chosen(RECIPES[recipe], dtype),
+            "arch": f"sm_{CAPABILITY}", "launch": launch._asdict(), "chosen": launch == CHOSEN,
         }  # fmt: skip
         kernels = launched(RECIPES[recipe], dtype, batch, launch)
         found += [{**about, **row_of(kernel, cuobjdump), "environment": around} for kernel in kernels]

@@ -171,7 +171,7 @@ def kernels(notes: Notes) -> None:
         spec = RECIPES[recipe]
         about = f"{recipe} {name_of(dtype)}"
         with notes.trying("kernel", about):
-            chosen = gpu.chosen(spec, dtype)
+            chosen = gpu.CHOSEN
             # without dice to throw, where they are thrown makes no difference
             others = [one for one in gpu.CANDIDATES if one != chosen and (spec.random or one.dice == chosen.dice)]
             batch = (TINY if notes.tiny else BATCHES)[spec.out_size]

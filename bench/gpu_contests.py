@@ -33,12 +33,15 @@ def installed() -> list[str]:
 
 
 def pipelines(notes: Notes) -> None:
-    """A contest of pipelines, a row each; then of kernels, recipe by recipe."""
+    """A contest of pipelines, a row each; then of kernels, recipe by recipe, and last against compiled ones: to compile
+    them can take longer than the step has left, and would cost the other rows.
+    """
     with notes.trying("pipeline", f"pipelines, {RECIPES[0]}"):
         race(notes, RECIPES[0])
-    for recipe in RECIPES[:1] if notes.tiny else RECIPES:
-        with notes.trying("contest", f"kernels, {recipe}"):
-            compare(notes, recipe)
+    for others in (("torchvision batch", "kornia"), ("torch compiled",)):
+        for recipe in RECIPES[:1] if notes.tiny else RECIPES:
+            with notes.trying("contest", f"kernels, {recipe}, against {' and '.join(others)}"):
+                compare(notes, recipe, others)
 
 
 def race(notes: Notes, recipe: str) -> None:
@@ -76,14 +79,14 @@ def _pipeline(notes: Notes, row: dict[str, Any], whole: bool) -> None:
     notes.row("pipeline", says, whole=whole, **told)
 
 
-def compare(notes: Notes, recipe: str) -> None:
-    """A contest of kernels, each checked before it is timed; ours is wrong where its pixels are."""
+def compare(notes: Notes, recipe: str, others: tuple[str, ...]) -> None:
+    """A contest of our kernel and others, each checked before it is timed; ours is wrong where its pixels are."""
     from bench.kernels import OnGpu
 
     tiny: dict[str, Any] = {"compiles": False, "sets": 1} if notes.tiny else {}
     held = OnGpu(notes.device, bandwidth(notes.device, *((1 << 20, 1, 2) if notes.tiny else ())))
     dtype, batch = torch.bfloat16, 2 if notes.tiny else held.batch(recipe)
-    for row in held.rows(recipe, dtype, batch, 1 if notes.tiny else REPEATS, **tiny):
+    for row in held.rows(recipe, dtype, batch, 1 if notes.tiny else REPEATS, ("gpu", *others), **tiny):
         speed = f"{row['images_per_s']:,.0f} images/s" if row["images_per_s"] else "no speed"
         remark = f" ({row['reason']})" if row["reason"] else ""
         if row["kernel"] != "gpu":

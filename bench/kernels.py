@@ -12,6 +12,7 @@ recorded as a CUDA graph and replayed, so that Python's launches do not count.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,19 @@ class OnGpu:
 
         return BATCHES[RECIPES[recipe].out_size]
 
-    def rows(self, recipe: str, dtype: torch.dtype, batch: int, repeats: int, **how: Any) -> list[dict[str, Any]]:
-        """how: further arguments of `contestants_gpu.contestants`."""
+    def rows(
+        self, recipe: str, dtype: torch.dtype, batch: int, repeats: int, names: Sequence[str] = (), **how: Any
+    ) -> list[dict[str, Any]]:
+        """A row for each contestant.
+
+        names: the contestants that take part, all where it is empty. how: further arguments of
+        `contestants_gpu.contestants`.
+        """
         from bench.contestants_gpu import contestants
 
         entered, left_out = contestants(recipe, batch, dtype, self.device, **how)
+        if names:
+            entered, left_out = ({name: one[name] for name in names if name in one} for one in (entered, left_out))
         timed = race(entered, repeats, self.device)
         timed += [{"kernel": name, **absent(reason)} for name, reason in left_out.items()]
         moved = SOURCE_BYTES + result_bytes(recipe, dtype)

@@ -1,6 +1,7 @@
 """Runs that train together: each as if it were alone, whoever trains beside it."""
 
 import gc
+import math
 import weakref
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import torch
 from test_train import CPU, left_by, spec_of, untimed
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fastcifar import devices
 from fastcifar.errors import DoesNotFit, FastcifarError
 from fastcifar.learner import Learner
 from fastcifar.models import images_at_once
@@ -49,16 +51,16 @@ def some_specs(dataset, model, number, count=4):
     ]
 
 
-def stacked(specs, dataset, way="grouped"):
+def stacked(specs, dataset, way="grouped", device=CPU):
     """(stack, feed) of new learners."""
-    learners = [Learner.new(spec, len(dataset.classes), CPU) for spec in specs]
-    feed = Feed.open("resident", dataset, [requests(spec, CPU)[0] for spec in specs], [0] * len(specs))
+    learners = [Learner.new(spec, len(dataset.classes), device) for spec in specs]
+    feed = Feed.open("resident", dataset, [requests(spec, device)[0] for spec in specs], [0] * len(specs))
     return Stacked(learners, feed.which, way), feed
 
 
-def solo(spec, dataset):
-    learner = Learner.new(spec, len(dataset.classes), CPU)
-    training, validation = open_pipelines(spec, dataset, CPU)
+def solo(spec, dataset, device=CPU):
+    learner = Learner.new(spec, len(dataset.classes), device)
+    training, validation = open_pipelines(spec, dataset, device)
     validation.close()
     return learner, training
 
@@ -101,17 +103,19 @@ CASES = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize(("model", "way", "number"), CASES)
-def test_losses_are_the_solo_runs_to_rounding(synthetic, model, way, number, record_property):
-    specs = some_specs(synthetic, model, number, 3)
-    stack, feed = stacked(specs, synthetic, way)
+def test_losses_are_the_solo_runs_to_rounding(synthetic, model, way, number, device):
+    """Step by step, over few steps: later on Adam makes of a rounding a difference of some percent."""
+    specs, device = some_specs(synthetic, model, number, 3), devices.device_of(device)
+    stack, feed = stacked(specs, synthetic, way, device)
     with feed:
-        together = losses(Eager(stack, feed))
+        together = losses((Captured if device.type == "cuda" else Eager)(stack, feed)).cpu()
     alone = []
     for spec in specs:
-        learner, training = solo(spec, synthetic)
+        learner, training = solo(spec, synthetic, device)
         with training:
-            alone.append(losses(Eager(learner, training)))
+            alone.append(losses(Eager(learner, training)).cpu())
     relative = ((together - torch.stack(alone, 1)) / torch.stack(alone, 1)).abs()
     print(f"{model} {way}: first {relative[0].max():.1e}, of {STEPS} {relative.max():.1e}")
     assert relative[0].max() <= FIRST
@@ -344,17 +348,19 @@ def test_each_stack_has_a_peak_of_its_own(synthetic, tmp_path, monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.parametrize(("model", "way"), [("cnn", "grouped"), ("cnn", "im2col"), ("mlp_s", "grouped"),
                                             ("vit", "grouped")])  # fmt: skip
-def test_on_cuda_four_runs_of_a_pack_are_solo_runs_to_rounding(digits, tmp_path, model, way):
+def test_on_cuda_four_runs_of_a_pack_end_near_solo_runs(digits, tmp_path, model, way):
+    """Some percent apart after 38 steps, as on a CPU: what rounds otherwise at the first step grows."""
     specs = [
         spec_of(digits, model=model, batch_size=64, lr=1e-3, seed=seed, epochs=2, dropout=0.3, recipe=recipe)
         for seed, recipe in enumerate(("none", "basic", "erasing", "erasing"))
     ]
-    cuda, outcomes = torch.device("cuda"), {}
+    cuda, outcomes = devices.device_of("cuda"), {}
     train_pack(specs, digits, tmp_path / "pack", cuda, way, lambda *_: None, outcomes.__setitem__)
     for spec in specs:
         alone = train(spec, digits, tmp_path / "alone", cuda)
         assert not isinstance(outcomes[spec], Exception), outcomes[spec]
-        assert outcomes[spec]["val_loss"] == pytest.approx(alone["val_loss"], rel=TWENTY)
+        assert outcomes[spec]["val_loss"] == pytest.approx(alone["val_loss"], rel=0.15)
+        assert outcomes[spec]["val_loss"] < math.log(10) * 0.9  # of a network that has learnt nothing
 
 
 def test_a_directory_in_use_or_damaged_is_that_runs_alone(synthetic, tmp_path):

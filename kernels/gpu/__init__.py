@@ -37,15 +37,10 @@ class Launch(NamedTuple):
 
 
 INSIDE, BEFORE = "inside", "before"
-CANDIDATES = tuple(Launch(warps, where) for where in (INSIDE, BEFORE) for warps in (4, 8, 16))
-"""What is to be timed on a GPU: make gpu-check"""
-LAUNCHES = {
-    torch.float32: Launch(8, INSIDE),
-    torch.bfloat16: Launch(4, INSIDE),
-    torch.float16: Launch(4, INSIDE),
-}
-"""Chosen by the registers that the compiler takes, which allow so many warps in flight, and by the instructions that
-more warps repeat (kernels/README.md); not timed yet"""
+CANDIDATES = tuple(Launch(warps, where) for where in (INSIDE, BEFORE) for warps in (2, 4, 8, 16))
+"""the launches that `make gpu-check` times on a GPU"""
+CHOSEN = Launch(4, BEFORE)
+"""the fastest of them for every type of pixels on an H100 (bench/results/gpu-check.jsonl)"""
 
 
 class Tables(NamedTuple):
@@ -74,11 +69,6 @@ def tables(spec: Augment, device: torch.device) -> Tables:
     return Tables(*(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays))
 
 
-def chosen(spec: Augment, out_dtype: torch.dtype) -> Launch:
-    """That of LAUNCHES for what `pixels.augment` writes: float32 where an enlargement follows, else the output."""
-    return LAUNCHES[torch.float32 if spec.size else out_dtype]
-
-
 def render(
     images: Tensor,
     labels: Tensor,
@@ -95,12 +85,12 @@ def render(
 
     images: (N, 32, 32, 3) uint8, contiguous; labels: (N,) int64; order: (M,) int64 ids in [0, N), M at least what is
     read of it; clock: `clock_of`. out: (B, 3, S, S), channels_last, float32, float16 or bfloat16; out_labels, out_ids:
-    (B,) int64. given: (B, 16) int32, draws to use instead of one's own (`packed`). launch: by default `chosen`'s.
+    (B,) int64. given: (B, 16) int32, draws to use instead of one's own (`packed`). launch: by default CHOSEN.
     """
     known, batch, device = tables(spec, images.device), len(out), images.device
     if not batch:
         return
-    warps, where = launch or chosen(spec, out.dtype)
+    warps, where = launch or CHOSEN
     with on(device):
         if given is None and where == BEFORE and spec.random:
             given = _written(order, clock, spec, batch)
