@@ -40,7 +40,7 @@ def test_a_graph_needs_cuda_and_says_so(synthetic, training):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, which it hides
+@pytest.mark.filterwarnings("default")  # those of torch.compile
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_inductor_computes_the_same_to_rounding_and_compiles_once(synthetic, device):
     spec, device = spec_of(synthetic, lr=1e-3), devices.device_of(device)

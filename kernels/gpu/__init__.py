@@ -40,7 +40,7 @@ INSIDE, BEFORE = "inside", "before"
 CANDIDATES = tuple(Launch(warps, where) for where in (INSIDE, BEFORE) for warps in (2, 4, 8, 16))
 """the launches that `make gpu-check` times on a GPU"""
 CHOSEN = Launch(4, BEFORE)
-"""the fastest of them for every type of pixels on an H100 (bench/results/gpu-check.jsonl)"""
+"""the fastest of them in bfloat16 on an H100, and within 10 % of the fastest in float32 (bench/results/gpu-check-h100.jsonl)"""
 
 
 class Tables(NamedTuple):
