@@ -14,15 +14,22 @@ ROOT = Path(__file__).resolve().parent
 
 PACKAGES = {
     "fastcifar": "fastcifar",
+    "fastcifar.cli": "fastcifar/cli",
+    "fastcifar.data": "fastcifar/data",
+    "fastcifar.data.formats": "fastcifar/data/formats",
+    "fastcifar.data.sources": "fastcifar/data/sources",
     "fastcifar.diagnose": "fastcifar/diagnose",
     "fastcifar.grid": "fastcifar/grid",
     "fastcifar.models": "fastcifar/models",
     "fastcifar.packs": "fastcifar/packs",
+    "fastcifar.predict": "fastcifar/predict",
     "fastcifar.report": "fastcifar/report",
-    "fastcifar.study": "fastcifar/study",
-    "fastcifar.sources": "fastcifar/sources",
-    "fastcifar.formats": "fastcifar/formats",
+    "fastcifar.rng": "fastcifar/rng",
+    "fastcifar.runs": "fastcifar/runs",
+    "fastcifar.show": "fastcifar/show",
+    "fastcifar.system": "fastcifar/system",
     "fastcifar.throughput": "fastcifar/throughput",
+    "fastcifar.training": "fastcifar/training",
     "fastcifar.kernels": "kernels",
     "fastcifar.kernels.cpu": "kernels/cpu",
     "fastcifar.kernels.gpu": "kernels/gpu",
@@ -73,11 +80,11 @@ EXTRAS = {
 
 
 def version() -> str:
-    """``__version__`` as fastcifar/__init__.py states it, read without importing the package."""
-    source = (ROOT / "fastcifar" / "__init__.py").read_text(encoding="utf-8")
+    """``__version__`` as fastcifar/version.py states it, read without importing the package."""
+    source = (ROOT / "fastcifar" / "version.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
     if found is None:
-        raise RuntimeError("fastcifar/__init__.py states no __version__")
+        raise RuntimeError("fastcifar/version.py states no __version__")
     return found.group(1)
 
 
@@ -93,10 +100,10 @@ setup(
     python_requires=">=3.10",
     packages=list(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"fastcifar.study": ["*.html", "*.css", "*.js"]},
+    package_data={f"fastcifar.{name}": ["*.html", "*.css", "*.js"] for name in ("show", "report", "throughput")},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["fastcifar = fastcifar.cli:main"]},
+    entry_points={"console_scripts": ["fastcifar = fastcifar.cli.app:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",

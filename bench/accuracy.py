@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import rows
-from fastcifar.runs import find_runs
+from bench.lib import rows
+from fastcifar.runs.directory import find_runs
 
 
 def main() -> None:

@@ -27,22 +27,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import rows
-from fastcifar.convert import convert
-from fastcifar.dataset import Dataset
+from bench.lib import rows
+from fastcifar.data.convert import convert
+from fastcifar.data.dataset import Dataset
 from fastcifar.experiments import PROTOCOLS, SEEDS, experiment
-from fastcifar.footprint import counter_of_flops, footprint
-from fastcifar.grid.plan import EVALUATION_COST, packs_of, runs_of
-from fastcifar.grid.run import PACK
-from fastcifar.learner import Learner
-from fastcifar.measure import environment
+from fastcifar.grid.packing import EVALUATION_COST, packs_of, runs_of
+from fastcifar.grid.plan import PACK
 from fastcifar.packs.choice import shape_of
 from fastcifar.packs.feed import Feed
 from fastcifar.packs.stacked import Stacked
 from fastcifar.pipeline import Batch
-from fastcifar.progress import track
-from fastcifar.runs import RunSpec
-from fastcifar.train import open_pipelines, requests
+from fastcifar.runs.spec import RunSpec
+from fastcifar.show.progress import track
+from fastcifar.system.measure import environment
+from fastcifar.training.batches import open_pipelines, requests
+from fastcifar.training.footprint import counter_of_flops, footprint
+from fastcifar.training.learner import Learner
 
 PEAK, BANDWIDTH = 989.4e12, 3.35e12  # of an H100 SXM5: dense bfloat16 operations and bytes a second (its data sheet)
 LAUNCH = 2e-6  # seconds, assumed: from one short kernel's start to the next one's, in a recorded graph

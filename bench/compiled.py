@@ -21,11 +21,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench import gpu_tables, rows, sass
+from bench.lib import rows, sass
+from bench.tables import compiled
 from fastcifar.augment import RECIPES, Augment
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.measure import environment
-from fastcifar.progress import track
+from fastcifar.show.progress import track
+from fastcifar.system.measure import environment
 
 if TYPE_CHECKING:
     from fastcifar.kernels.gpu import Launch  # needs Triton
@@ -154,8 +155,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     rows.write(found, asked.out)
     for header, lines in (
-        (gpu_tables.HEADER, gpu_tables.lines([row for row in found if row["chosen"]])),
-        (gpu_tables.CANDIDATES, gpu_tables.candidates(found)),
+        (compiled.HEADER, compiled.lines([row for row in found if row["chosen"]])),
+        (compiled.CANDIDATES, compiled.candidates(found)),
     ):
         table = Table(*header)
         for line in lines:

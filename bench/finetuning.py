@@ -23,18 +23,19 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from bench import rows
-from bench.apart import Apart, in_turns
-from bench.plain import write_pngs
-from fastcifar import machine, session
-from fastcifar.compilation import steps_of
-from fastcifar.convert import convert
-from fastcifar.dataset import Dataset
-from fastcifar.devices import device_of
-from fastcifar.heads import train_heads
-from fastcifar.learner import Learner
-from fastcifar.measure import environment
-from fastcifar.train import open_pipelines
+from bench.lib import rows
+from bench.lib.apart import Apart, in_turns
+from bench.rivals.plain import write_pngs
+from fastcifar.data.convert import convert
+from fastcifar.data.dataset import Dataset
+from fastcifar.runs.plan import headline_runs
+from fastcifar.system import machine
+from fastcifar.system.devices import device_of
+from fastcifar.system.measure import environment
+from fastcifar.training.batches import open_pipelines
+from fastcifar.training.compile import steps_of
+from fastcifar.training.heads import train_heads
+from fastcifar.training.learner import Learner
 
 MODEL = "mobilenet_v3_small"
 SEEDS, EPOCHS = (0, 1, 2), 30  # of the heads
@@ -44,7 +45,9 @@ class Ours:
     """fastcifar's loop in a precision and a way of --compile."""
 
     def __init__(self, dataset: Dataset, batch: int, device: torch.device, precision: str, mode: str) -> None:
-        (spec,) = session.plan(4, dataset, model=MODEL, seeds=[0], precision=precision, overrides={"batch_size": batch})
+        (spec,) = headline_runs(
+            4, dataset, model=MODEL, seeds=[0], precision=precision, overrides={"batch_size": batch}
+        )
         self.learner = Learner.new(spec, len(dataset.classes), device)
         self.training, validation = open_pipelines(spec, dataset, device)
         validation.close()
@@ -85,7 +88,7 @@ class Plain:
 def heads(dataset: Dataset, batch: int, device: torch.device, precision: str) -> dict[str, Any]:
     """What training the heads of all seeds takes with cached features, and the least it takes without."""
     overrides = {"batch_size": batch, "tune": "head", "epochs": EPOCHS}
-    specs = session.plan(
+    specs = headline_runs(
         4, dataset, model=MODEL, seeds=SEEDS, precision=precision, overrides=overrides, weights="bench"
     )
     first = Learner.new(specs[0], len(dataset.classes), device)

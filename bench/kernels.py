@@ -23,11 +23,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench import contestants_cpu, rows
-from bench.contestants import absent, race
-from bench.device import Bandwidth, bandwidth
+from bench.lib import rows
+from bench.lib.device import Bandwidth, bandwidth
+from bench.rivals import cpu
+from bench.rivals.rival import absent, race
 from fastcifar.augment import IMAGE_SIZE, RECIPES
-from fastcifar.measure import environment, memory_bandwidth
+from fastcifar.system.measure import environment, memory_bandwidth
 
 SOURCE_BYTES = 3 * IMAGE_SIZE**2  # read of an image
 QUICK_RECIPES, QUICK_REPEATS = "none,erasing,imagenet256", 5
@@ -50,7 +51,7 @@ class OnCpu:
         return 512
 
     def rows(self, recipe: str, dtype: torch.dtype, batch: int, repeats: int) -> list[dict[str, Any]]:
-        timed = race(contestants_cpu.contestants(recipe, batch, dtype), repeats, torch.device("cpu"))
+        timed = race(cpu.contestants(recipe, batch, dtype), repeats, torch.device("cpu"))
         share = result_bytes(recipe, dtype) / self.write_bandwidth
         return [
             row
@@ -71,7 +72,7 @@ class OnGpu:
     bandwidth: Bandwidth
 
     def batch(self, recipe: str) -> int:
-        from bench.contestants_gpu import BATCHES  # which needs Triton
+        from bench.rivals.gpu import BATCHES  # which needs Triton
 
         return BATCHES[RECIPES[recipe].out_size]
 
@@ -83,7 +84,7 @@ class OnGpu:
         names: the contestants that take part, all where it is empty. how: further arguments of
         `contestants_gpu.contestants`.
         """
-        from bench.contestants_gpu import contestants
+        from bench.rivals.gpu import contestants
 
         entered, left_out = contestants(recipe, batch, dtype, self.device, **how)
         if names:

@@ -18,17 +18,17 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench import rows
-from bench.plain import PlainLoop, write_pngs
-from fastcifar import session
-from fastcifar.dataset import Dataset
+from bench.lib import rows
+from bench.rivals.plain import PlainLoop, write_pngs
+from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.measure import Clock, Timing, alternate, environment
 from fastcifar.packs import choice
 from fastcifar.packs.trial import Trial, trial_of
 from fastcifar.packs.ways import SERIAL, possible
-from fastcifar.runs import RunSpec
+from fastcifar.runs.plan import headline_runs, precision_of
+from fastcifar.runs.spec import RunSpec
+from fastcifar.system.measure import Clock, Timing, alternate, environment
 
 NETWORKS = {"cnn": 2, "mlp_s": 1, "vit": 3}  # with their experiments
 TURN = 2.0  # seconds that a turn of a way is to take
@@ -54,8 +54,8 @@ class Turns:
 def measure(model: str, dataset: Dataset, pngs: Path, device: torch.device, runs: int, repeats: int,
             workers: list[int]) -> list[dict[str, Any]]:  # fmt: skip
     """A row for each way and each plain loop of a network."""
-    precision = session.precision_of("auto", device)
-    spec = session.plan(NETWORKS[model], dataset, seeds=[0], model=model, precision=precision)[0]
+    precision = precision_of("auto", device)
+    spec = headline_runs(NETWORKS[model], dataset, seeds=[0], model=model, precision=precision)[0]
     picked = choice.measure(spec, dataset, device, runs).way
     recipe = PROTOCOLS[spec.protocol].recipe(spec.recipe)
     with ExitStack() as opened:

@@ -17,10 +17,10 @@ import torch
 from fastcifar.kernels import cpu, reference
 from fastcifar.kernels import torchvision as per_sample
 
-from bench import rows
+from bench.lib import rows
 from fastcifar.augment import IMAGE_SIZE, RECIPES, draw
-from fastcifar.measure import environment
-from fastcifar.progress import track
+from fastcifar.show.progress import track
+from fastcifar.system.measure import environment
 
 CHUNK = 100
 

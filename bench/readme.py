@@ -14,10 +14,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import contests, gpu_tables, rows
-from bench.markdown import Rows, table, under
+from bench.lib import rows
 from bench.packs import shares
-from fastcifar.report.table import spread
+from bench.tables import compiled, throughput
+from fastcifar.show.markdown import Rows, table, under
+from fastcifar.show.text import spread
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- rows (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -172,8 +173,8 @@ def finetuning(found: Rows) -> str:
 # page: what renders which file's rows, in the page's order
 PAGES: dict[Path, dict[str, Callable[[Rows], str]]] = {
     ROOT / "README.md": {
-        "throughput-cpu.jsonl": contests.throughput,
-        "feeding-cpu.jsonl": contests.feeding,
+        "throughput-cpu.jsonl": throughput.throughput,
+        "feeding-cpu.jsonl": throughput.feeding,
         "kernels-cpu.jsonl": kernels,
         "parity-cpu.jsonl": parity,
         "training-cpu.jsonl": training,
@@ -184,10 +185,10 @@ PAGES: dict[Path, dict[str, Callable[[Rows], str]]] = {
         "transfer-cpu.jsonl": transfer,
     },
     ROOT / "kernels" / "README.md": {
-        "compiled-sm90-triton36.jsonl": gpu_tables.compiled,
-        "compiled-sm90.jsonl": gpu_tables.compiled_candidates,
+        "compiled-sm90-triton36.jsonl": compiled.compiled,
+        "compiled-sm90.jsonl": compiled.compiled_candidates,
     },
-    ROOT / "fastcifar" / "packs" / "README.md": {"arithmetic-h100.jsonl": gpu_tables.arithmetic},
+    ROOT / "fastcifar" / "packs" / "README.md": {"arithmetic-h100.jsonl": compiled.arithmetic},
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from fastcifar.cli import main
+from fastcifar.cli.app import main
 
 if __name__ == "__main__":
     sys.argv.insert(1, "bench")

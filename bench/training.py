@@ -19,23 +19,25 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench import packs, rows
-from bench.plain import PlainLoop, write_pngs
-from fastcifar import machine, session
-from fastcifar.compilation import MODES, steps_of
-from fastcifar.convert import convert
-from fastcifar.dataset import Dataset
-from fastcifar.devices import device_of
-from fastcifar.learner import Learner
-from fastcifar.measure import alternate, environment
-from fastcifar.train import open_pipelines
+from bench import packs
+from bench.lib import rows
+from bench.rivals.plain import PlainLoop, write_pngs
+from fastcifar.data.convert import convert
+from fastcifar.data.dataset import Dataset
+from fastcifar.runs.plan import headline_runs, precision_of
+from fastcifar.system import machine
+from fastcifar.system.devices import device_of
+from fastcifar.system.measure import alternate, environment
+from fastcifar.training.batches import open_pipelines
+from fastcifar.training.compile import MODES, steps_of
+from fastcifar.training.learner import Learner
 
 
 class FastLoop:
     """fastcifar's own loop, as `fastcifar train --compile MODE` runs it, without validation."""
 
     def __init__(self, dataset: Dataset, device: torch.device, mode: str) -> None:
-        spec = session.plan(2, dataset, seeds=[0], precision=session.precision_of("auto", device))[0]
+        spec = headline_runs(2, dataset, seeds=[0], precision=precision_of("auto", device))[0]
         self.learner = Learner.new(spec, len(dataset.classes), device)
         self.training, validation = open_pipelines(spec, dataset, device)
         validation.close()

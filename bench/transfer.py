@@ -18,14 +18,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench import rows
-from fastcifar import session
-from fastcifar.convert import convert
-from fastcifar.dataset import Dataset
-from fastcifar.measure import environment
+from bench.lib import rows
+from fastcifar.data.convert import convert
+from fastcifar.data.dataset import Dataset
 from fastcifar.models import build
 from fastcifar.models.published import NONE, Weights, read
-from fastcifar.runs import RunDirectory, RunSpec
+from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.plan import headline_runs
+from fastcifar.runs.spec import RunSpec
+from fastcifar.system.measure import environment
+from fastcifar.training import session
 
 LR = {"head": 1e-2, "full": 1e-3}  # a last layer alone takes larger steps
 
@@ -45,7 +47,7 @@ def specs_of(
 ) -> list[RunSpec]:
     """The runs of a way to fine-tune, one a seed."""
     overrides = {"recipe": asked.recipe, "batch_size": 64, "lr": LR[tune], "tune": tune, "epochs": epochs}
-    return session.plan(
+    return headline_runs(
         4, dataset, model=asked.model, seeds=seeds, overrides=overrides, precision="float32", weights=weights
     )
 

@@ -1,6 +1,6 @@
 """``python -m fastcifar``: the command, from an uninstalled checkout too."""
 
-from fastcifar.cli import main
+from fastcifar.cli.app import main
 
 if __name__ == "__main__":
     main()

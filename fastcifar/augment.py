@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastcifar import fixedpoint
 from fastcifar.errors import UsageError
-from fastcifar.philox import Stream, scaled, words
+from fastcifar.rng import fixedpoint
+from fastcifar.rng.philox import Stream, scaled, words
 
 IMAGE_SIZE = 32  # pixels a side: CIFAR's, and the only one the kernels are written for
 ERASE_TRIES = 10  # torchvision's RandomErasing gives up after as many rectangles that do not fit

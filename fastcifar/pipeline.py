@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastcifar.augment import Augment
-from fastcifar.clock import clock_of
-from fastcifar.dataset import Dataset
+from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.kernels.reference import OUT_DTYPES
-from fastcifar.philox import Stream, key_of, shuffled
+from fastcifar.rng.cursor import clock_of
+from fastcifar.rng.philox import Stream, key_of, shuffled
 
 P = TypeVar("P", bound="Pipeline")
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from fastcifar import fixedpoint
 from fastcifar.augment import IMAGE_SIZE, Augment, Draws
+from fastcifar.rng import fixedpoint
 
 
 def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dtype = torch.float32) -> Tensor:

@@ -25,13 +25,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from fastcifar.atomic import writing
 from fastcifar.augment import draw
+from fastcifar.data.formats.samples import Samples
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.formats.samples import Samples
 from fastcifar.pipeline import Batch, Pipeline, Request
-from fastcifar.progress import track
-from fastcifar.transfer import Transfer
+from fastcifar.show.progress import track
+from fastcifar.system.atomic import writing
+from fastcifar.system.transfer import Transfer
 
 PRELOADED = ["torchvision.transforms.v2.functional"]  # by the fork server, so that each worker need not
 

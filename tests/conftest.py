@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastcifar.convert import convert
-from fastcifar.dataset import Dataset
+from fastcifar.data.convert import convert
+from fastcifar.data.dataset import Dataset
+from fastcifar.data.formats import FORMATS, extra_formats
 from fastcifar.errors import UsageError
-from fastcifar.formats import FORMATS, extra_formats
 
 if not torch.cuda.is_available():  # before any kernel is defined
     os.environ["TRITON_INTERPRET"] = "1"
 
 sys.path.append(str(Path(__file__).parent / "stand_ins"))  # last: what is installed wins
 from hypothesis import settings
+from support.command import command as command
 
 # so small, one thread is the fastest; and a subprocess with OMP_NUM_THREADS=1 then adds in the same order
 torch.set_num_threads(1)

@@ -7,24 +7,11 @@ import pytest
 from fastcifar.kernels import cpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.images import specs
 
 from fastcifar.augment import JITTER_ORDERS, RECIPES, Augment, Draws, draw
 from fastcifar.errors import UsageError
 
-shares = st.floats(0, 1)
-specs = st.builds(
-    Augment,
-    flip=shares,
-    brightness=st.floats(0, 3),
-    contrast=shares,
-    saturation=shares,
-    hue=st.floats(0, 0.5),
-    rotate=st.floats(0, 180),
-    erase=shares,
-    erase_area=st.tuples(st.floats(1e-6, 0.5), st.floats(0.5, 1)),
-    erase_aspect=st.tuples(st.floats(0.01, 1), st.floats(1, 100)),
-    size=st.sampled_from([None, (32, 32), (256, 224), (384, 384)]),
-)
 seeds = st.integers(0, 2**64 - 1)
 ids = st.lists(st.integers(0, 2**32 - 1), max_size=40).map(lambda values: np.array(values, np.int64))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fastcifar.augment import RECIPES, Augment
 from fastcifar.errors import UsageError
 from fastcifar.experiments import EXPERIMENTS, PROTOCOLS, SEEDS, Protocol, experiment
-from fastcifar.runs import RunSpec
+from fastcifar.runs.spec import RunSpec
 
 SOUND, REPORT, AS_RUN = (PROTOCOLS[name] for name in ("sound", "report", "as-run"))
 GRID = {"batch_size": (64, 128), "lr": (1e-2, 1e-3, 1e-4)}

@@ -10,10 +10,10 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
 import fastcifar
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKED = (".py", ".html", ".css", ".js")
 FOLDERS = {"fastcifar": "fastcifar", "kernels": "fastcifar/kernels", "pipelines": "fastcifar/pipelines"}
 FILES = ["setup.py", "pyproject.toml", "README.md", "LICENSE"]

@@ -15,7 +15,7 @@ import torch
 from fastcifar.kernels import reference
 
 from fastcifar.augment import RECIPES, Augment, draw
-from fastcifar.dataset import Dataset, split_of
+from fastcifar.data.dataset import Dataset, split_of
 from fastcifar.errors import UsageError
 from fastcifar.pipeline import Batch, Pipeline, Request, available, open_pipeline, pipeline_names
 

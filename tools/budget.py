@@ -94,7 +94,7 @@ class Check:
     """One call: the steps in their order, and the summary, which is rewritten whenever something has changed."""
 
     def __init__(self, planned: Sequence[Step], out: Path, budget: Budget, about: Mapping[str, Any], resume: bool):
-        """about: facts for the summary: commit, and environment as `fastcifar.measure.environment` has it. resume: go
+        """about: facts for the summary: commit, and environment as `measure.environment` has it. resume: go
         on with what is in the folder; else it is removed, and nothing that is not of a check.
         """
         self._planned, self._out, self._budget, self._about = planned, out, budget, about

@@ -39,8 +39,8 @@ def _parts(dataset: Any) -> Iterator[Sequence[Any]]:
     import torch
 
     from fastcifar.experiments import SEEDS
-    from fastcifar.grid.plan import runs_of
-    from fastcifar.study.figures import FIGURES
+    from fastcifar.grid.packing import runs_of
+    from fastcifar.report.figures import FIGURES
 
     def runs(number: int, protocol: str, where: dict[str, Any], seeds: Sequence[int] = SEEDS) -> Sequence[Any]:
         only = {key: [value] for key, value in where.items()}
@@ -82,10 +82,10 @@ def keep(spec: Any, out: Path, records: Path, dataset: Any) -> str:
     import torch
 
     from fastcifar.errors import FastcifarError
-    from fastcifar.printing import counted
-    from fastcifar.report.rows import row
-    from fastcifar.runs import RunDirectory
-    from fastcifar.study.predictions import Predictions, predict
+    from fastcifar.report.predictions import Predictions, predict
+    from fastcifar.runs.directory import RunDirectory
+    from fastcifar.runs.rows import row
+    from fastcifar.show.text import counted
 
     directory = RunDirectory.of(spec, out)
     said, epochs = row(directory), len(directory.metrics())
@@ -104,15 +104,16 @@ def train(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) -> bool:
     import torch
 
     from fastcifar.errors import FastcifarError
-    from fastcifar.grid.events import Ended, Event
     from fastcifar.grid.leases import Leases
     from fastcifar.grid.local import Local
-    from fastcifar.grid.plan import Pack, unfinished
+    from fastcifar.grid.messages import Ended, Event
+    from fastcifar.grid.packing import Pack, unfinished
+    from fastcifar.grid.progress import Progress
     from fastcifar.grid.scheduler import Scheduler
-    from fastcifar.grid.table import Progress
     from fastcifar.packs.ways import SIDE_BY_SIDE
-    from fastcifar.printing import counted, say
-    from fastcifar.runs import RunDirectory
+    from fastcifar.runs.directory import RunDirectory
+    from fastcifar.show.console import say
+    from fastcifar.show.text import counted
 
     by_id = {spec.run_id: spec for spec in specs}
 
@@ -162,7 +163,7 @@ def main() -> None:
     if not sys.stdin.isatty():  # a group of its own, such that a signal reaches the workers too and nothing else
         os.setpgrp()
     sys.path.insert(0, str(ROOT))
-    from fastcifar.dataset import Dataset
+    from fastcifar.data.dataset import Dataset
     from fastcifar.errors import FastcifarError
 
     def stop(*_: object) -> None:

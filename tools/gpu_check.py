@@ -30,11 +30,13 @@ NEEDED = ("pytest", "torchvision", "triton", "numba", "rich", "typer", "safetens
 WORKERS = 8  # processes that run tests: each holds a CUDA context and compiles kernels
 LINES, WIDTH = 90, 80  # of the table at the end, which is what travels first
 
-DICE = ("fastcifar/augment.py", "fastcifar/clock.py", "fastcifar/fixedpoint.py", "fastcifar/philox.py")
-KERNELS = ("kernels/**/*.py", *DICE, "bench/gpu_steps.py", "bench/gpu_notes.py")
-BITS = (*KERNELS, "bench/gpu_bits.py", "bench/device.py")
-TRAINING = (*BITS, "fastcifar/*.py", "fastcifar/models/*.py", "pipelines/resident/*.py", "bench/gpu_loops.py",
-            "bench/gpu_profile.py")  # fmt: skip
+DICE = ("fastcifar/augment.py", "fastcifar/rng/*.py")
+KERNELS = ("kernels/**/*.py", *DICE, "bench/gpu/steps.py", "bench/gpu/notes.py")
+BITS = (*KERNELS, "bench/gpu/bits.py", "bench/lib/device.py")
+TRAINING = (
+    *BITS, "fastcifar/*.py", *(f"fastcifar/{name}/*.py" for name in ("system", "data", "models", "runs", "training")),
+    "pipelines/resident/*.py", "bench/gpu/loops.py", "bench/gpu/device_profile.py",
+)  # fmt: skip
 
 
 def steps(device: str = "cuda") -> list[Step]:
@@ -45,20 +47,20 @@ def steps(device: str = "cuda") -> list[Step]:
 
     def measures(name: str, does: str, limit: float, least: float, depends: tuple[str, ...]) -> Step:
         files = ("--rows", f"{{out}}/{budget.ROWS}", "--profile", "{out}/profile.txt")
-        return Step(name, does, ("bench/gpu_steps.py", name, "--device", device, *files, *tiny), limit, least, depends)
+        return Step(name, does, ("bench/gpu/steps.py", name, "--device", device, *files, *tiny), limit, least, depends)
 
     return [
         measures("machine", "bandwidth; bits of our kernels and of dropout; one captured step", 85, 15, TRAINING),
         measures("kernels", "our kernels alone, erasing and 384: the chosen launch, then each candidate", 95, 20, BITS),
         measures("cnn", "the CNN as a graph and step by step: epochs, steps, top 25 kernels", 90, 20, TRAINING),
         measures("packs", "24 runs at once of CNN, MLP and ViT, each way; a small grid of experiment 2", 95, 25,
-                 (*TRAINING, "fastcifar/packs/*.py", "fastcifar/grid/*.py", "bench/gpu_packs.py")),
+                 (*TRAINING, "fastcifar/packs/*.py", "fastcifar/grid/*.py", "bench/gpu/packs.py")),
         Step("tests", "the tests that are marked gpu, in parallel", tests(device), 65, 20,
-             ("fastcifar/**/*.py", "kernels/**/*.py", "pipelines/**/*.py", "bench/*.py", "tests/**/*.py",
+             ("fastcifar/**/*.py", "kernels/**/*.py", "pipelines/**/*.py", "bench/**/*.py", "tests/**/*.py",
               "tools/kept_tests.py"), "tests.log"),
         measures("pipelines", "pipelines against torchvision; kernels against compiled torch and kornia", 80, 20,
-                 (*KERNELS, "fastcifar/throughput/*.py", "pipelines/**/*.py", "bench/gpu_contests.py",
-                  "bench/contestants*.py", "bench/kernels.py", "bench/compiled_reference.py", "bench/device.py")),
+                 (*KERNELS, "fastcifar/throughput/*.py", "pipelines/**/*.py", "bench/gpu/contests.py",
+                  "bench/rivals/*.py", "bench/kernels.py", "bench/lib/device.py")),
         measures("pretrained", "EfficientNetV2-S at 384: stall, images/s, micro-batch", 40, 15, TRAINING),
     ]  # fmt: skip
 
@@ -136,9 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     if asked.resume is not None and not (asked.resume / budget.SUMMARY).is_file():
         parser.error(f"there is no {budget.SUMMARY} in {asked.resume}; leave --resume out")
-    from fastcifar import machine
     from fastcifar.errors import UsageError
-    from fastcifar.measure import environment
+    from fastcifar.system import machine
+    from fastcifar.system.measure import environment
 
     told = asked.commit or os.environ.get(machine.TOLD, "")
     try:

@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fastcifar.dataset import Dataset
+from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
-from fastcifar.learner import Learner, evaluate
 from fastcifar.models.published import Weights
-from fastcifar.philox import Stream, shuffled
 from fastcifar.pipeline import Pipeline
-from fastcifar.runs import RunSpec
-from fastcifar.train import open_pipelines
+from fastcifar.rng.philox import Stream, shuffled
+from fastcifar.runs.spec import RunSpec
+from fastcifar.training.batches import open_pipelines
+from fastcifar.training.learner import Learner, evaluate
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 

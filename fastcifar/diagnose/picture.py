@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fastcifar.diagnose.batchnorm import Evaluation
-from fastcifar.report.curves import COLOURS
+from fastcifar.show.figures import COLOURS
 
 RESTORED = "the same heads, initial statistics put back"
 

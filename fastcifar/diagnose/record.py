@@ -9,12 +9,12 @@ from typing import Any
 
 from rich.table import Table
 
-from fastcifar.atomic import neighbour, put_in_place, writing
 from fastcifar.diagnose import picture
 from fastcifar.diagnose.batchnorm import Evaluation, Experiment
 from fastcifar.diagnose.verdict import DEFINITION, Finding, sentence
 from fastcifar.errors import UsageError
-from fastcifar.measure import environment
+from fastcifar.system.atomic import neighbour, put_in_place, writing
+from fastcifar.system.measure import environment
 
 FILES = {"evaluations.jsonl", "summary.json", "table.md", "curves.png"}
 HEADER = ("arm", "loss", "restored", "accuracy, %", "jump", "restored", "between epochs", "restored", "moved", "most")

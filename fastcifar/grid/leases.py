@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fastcifar.machine import process_started
+from fastcifar.system.machine import process_started
 
 EXPIRES = 60.0  # seconds without renewal; a holder on this machine that has died is known at once
 RENEWALS = 6  # in that time

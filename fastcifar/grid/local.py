@@ -11,8 +11,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from fastcifar.dataset import Dataset
-from fastcifar.grid.events import Event, Job, Lost, Ready, Said
+from fastcifar.data.dataset import Dataset
+from fastcifar.grid.messages import Event, Job, Lost, Ready, Said
 from fastcifar.grid.worker import Worker
 
 PATIENCE = 10.0  # seconds that a worker has to end by itself

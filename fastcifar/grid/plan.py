@@ -1,149 +1,178 @@
-"""What a grid trains: its runs, their packs, and how long that may take."""
+"""A grid from its options to its results: what is asked, its plan, and carrying it out."""
 
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.table import Table
 
-from fastcifar.dataset import Dataset
-from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.experiments import EXPERIMENTS, PROTOCOLS, SEEDS, experiment
-from fastcifar.packs.choice import Measured, shape_of
-from fastcifar.packs.ways import Shape
-from fastcifar.runs import SETTABLE, RunSpec, require_key
-from fastcifar.session import PRETRAINED, precision_of, weights_for
+from fastcifar.data.dataset import Dataset
+from fastcifar.errors import UsageError
+from fastcifar.grid.leases import Leases
+from fastcifar.grid.local import Local
+from fastcifar.grid.packing import Pack, Runs, packs_of, seconds_of, unfinished
+from fastcifar.grid.progress import Progress, plan_table
+from fastcifar.grid.scheduler import Executor, Results, Scheduler
+from fastcifar.grid.worker import CALIBRATION
+from fastcifar.models import MODELS
+from fastcifar.packs.choice import Calibration, Measured
+from fastcifar.packs.shape import Shape
+from fastcifar.packs.ways import WAYS, possible
+from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.spec import RunSpec
+from fastcifar.runs.tensorboard import log_of
+from fastcifar.show.text import counted, duration
+from fastcifar.system import machine
 
-EVALUATION_COST = 1 / 3  # of an image's training: its forward pass
-CHOOSABLE = {**{key: kind for key, kind in SETTABLE.items() if key != "epochs"}, "model": str}
-"""What --only takes, with its type."""
+EXECUTORS = ("local", "ray")
+PACK = {"cpu": 12, "cuda": 48}  # runs, at most, unless asked for
+MEMORY_SHARE = 0.8  # of the device's, for a pack
 
 
 @dataclass(frozen=True)
-class Pack:
-    """Runs of one shape that train together."""
+class Asked:
+    """What a grid is to be trained with. Raises UsageError for what does not exist."""
 
-    specs: tuple[RunSpec, ...]
+    dataset: Dataset
+    out: Path
+    device: torch.device
+    executor: str = "local"
+    address: str | None = None
+    way: str = "auto"
+    pack: int | None = None
+    weights: str | None = None
+    log: str = "none"
+    every_device: bool = True
+    """where the device is CUDA: on all there are"""
 
-    @cached_property
-    def shape(self) -> Shape:
-        return shape_of(self.specs[0])
+    def __post_init__(self) -> None:
+        if self.executor not in EXECUTORS:
+            raise UsageError(f"--executor {self.executor!r} is not one of {', '.join(EXECUTORS)}")
+        if self.way not in ("auto", *WAYS):
+            raise UsageError(f"--way {self.way!r} is not one of auto, {', '.join(WAYS)}")
+        if self.address is not None and self.executor != "ray":
+            raise UsageError("--address is that of a Ray cluster; give --executor ray too")
+        log_of(self.log)
 
     @property
-    def title(self) -> str:
-        """Readable: of how many runs of what."""
-        first = self.specs[0]
-        return f"exp {first.experiment} {first.model} b{first.batch_size} {first.recipe} x {len(self.specs)}"
+    def devices(self) -> list[str]:
+        """One for each worker of this machine."""
+        if self.device.type == "cuda" and self.every_device:
+            return [f"cuda:{n}" for n in range(torch.cuda.device_count())]
+        return [str(self.device)]
+
+    @property
+    def most(self) -> int:
+        """Runs of a pack, memory apart."""
+        return self.pack or PACK[self.device.type]
 
 
 @dataclass(frozen=True)
-class Runs:
-    """The runs of a grid, and why others of it cannot be trained, by network."""
+class Plan:
+    """What is to be trained: the grid's runs, those not finished in packs, and what was measured of their shapes."""
 
     specs: tuple[RunSpec, ...]
-    left_out: Mapping[str, str]
+    packs: tuple[Pack, ...]
+    measured: Mapping[Shape, Measured]
+    asked: Asked
 
+    @property
+    def todo(self) -> list[RunSpec]:
+        """The runs that are not finished."""
+        return [spec for pack in self.packs for spec in pack.specs]
 
-def runs_of(
-    numbers: Iterable[int],
-    dataset: Dataset,
-    device: torch.device,
-    *,
-    protocols: Sequence[str] = ("sound",),
-    seeds: Sequence[int] = SEEDS,
-    overrides: Mapping[str, Any] | None = None,
-    only: Mapping[str, Sequence[Any]] | None = None,
-    amp: str = "auto",
-    pipeline: str = "resident",
-    weights: str | None = None,
-) -> Runs:
-    """Every seed of every configuration of the experiments under the protocols, each once.
+    def rows(self) -> list[tuple[Pack, int, Measured, tuple[float, float]]]:
+        """For each shape its runs as one pack, the number of its packs, and the seconds that they may take."""
+        devices, rows = len(self.asked.devices), []
+        for shape, measured in self.measured.items():
+            packs = [pack for pack in self.packs if pack.shape == shape]
+            together = Pack(tuple(spec for pack in packs for spec in pack.specs))
+            rows.append((together, len(packs), measured, seconds_of(together, measured, self.asked.dataset, devices)))
+        return rows
 
-    overrides: fields that replace the configurations' own; only: fields and the values that are wanted of each.
-    weights: as `session.weights_for` takes it, for experiment 4. Raises UsageError for what does not exist, is out of
-    range, or where nothing is left.
-    """
-    first: dict[RunSpec, None] = {}
-    left_out: dict[str, str] = {}
-    overrides, only = overrides or {}, only or {}
-    for key in only:
-        require_key(key, CHOOSABLE, "--only")
-    for number in numbers:
-        precision = precision_of(amp, device, number)
-        for protocol in protocols:
-            for point in _points(number, protocol, overrides, only):
-                identity = _identity(number, point["model"], weights, left_out)
-                if identity is not None:
-                    shared = {"precision": precision, "pipeline": pipeline, "weights": identity}
-                    spec = RunSpec(
-                        experiment=number, protocol=protocol, seed=seeds[0], dataset=dataset.sha256, **(shared | point)
-                    )
-                    first.setdefault(spec)
-    if not first and not left_out:
-        raise UsageError(
-            "no configuration fits " + " ".join(f"--only {key}={','.join(map(str, v))}" for key, v in only.items())
+    def seconds(self) -> tuple[float, float]:
+        """Of all, at the least and at most."""
+        spans = [span for *_, span in self.rows()]
+        return sum(low for low, _ in spans), sum(high for _, high in spans)
+
+    def table(self) -> Table:
+        """For people."""
+        return plan_table(self.rows())
+
+    def sentence(self) -> str:
+        """How much is to be done."""
+        finished, (low, high) = len(self.specs) - len(self.todo), self.seconds()
+        already = f", {finished} of them finished already" if finished else ""
+        return (
+            f"{counted(len(self.specs), 'run')}{already}; {counted(len(self.packs), 'pack')} to train on "
+            f"{', '.join(self.asked.devices)}: {duration(low)} if all stop early, {duration(high)} if none does"
         )
-    return Runs(tuple(spec.with_seed(seed) for spec in first for seed in seeds), left_out)
+
+    def plain(self) -> dict[str, Any]:
+        """For scripts."""
+        low, high = self.seconds()
+        packs = [
+            {"runs": [spec.run_id for spec in pack.specs], **pack.shape._asdict(), "way": self.measured[pack.shape].way}
+            for pack in self.packs
+        ]
+        return {"runs": len(self.specs), "unfinished": len(self.todo), "packs": packs, "seconds": [low, high]}
+
+    def summaries(self, out: Path) -> list[tuple[RunSpec, dict[str, Any]]]:
+        """The runs that are finished, with their summaries."""
+        found = [(spec, RunDirectory.of(spec, out).summary()) for spec in self.specs]
+        return [(spec, summary) for spec, summary in found if summary is not None]
 
 
-def _points(
-    number: int, protocol: str, overrides: Mapping[str, Any], only: Mapping[str, Sequence[Any]]
-) -> list[dict[str, Any]]:
-    points = [{**point, **overrides} for point in experiment(number, protocol).configurations()]
-    return [point for point in points if all(point.get(key, _default(key)) in values for key, values in only.items())]
+def plan(asked: Asked, runs: Runs, say: Callable[[str], None] = lambda text: None) -> Plan:
+    """Look what is finished, measure the shapes of the rest where that was not done before, and make packs.
+
+    Raises UsageError where a way is asked for that some runs cannot be trained in.
+    """
+    todo = unfinished(runs.specs, asked.out)
+    calibration, measured = Calibration(asked.out / CALIBRATION), {}
+    for pack in packs_of(todo, lambda shape: len(todo)):
+        found = calibration.of(pack.specs[0], asked.dataset, asked.device, asked.most, say)
+        if asked.way != "auto":
+            if asked.way not in possible(pack.specs[0], asked.device):
+                raise UsageError(f"--way {asked.way}: {pack.shape.model} cannot be trained so on {asked.device}")
+            found = replace(found, way=asked.way)
+        measured[pack.shape] = found
+    packs = packs_of(todo, lambda shape: _most(shape, measured[shape], asked))
+    return Plan(runs.specs, tuple(packs), measured, asked)
 
 
-def _default(key: str) -> Any:
-    return next((field.default for field in dataclasses.fields(RunSpec) if field.name == key), None)
+def _most(shape: Shape, measured: Measured, asked: Asked) -> int:
+    """Runs of a pack: no more than fit into the device's memory."""
+    if shape.model not in MODELS:
+        return asked.most if shape.tune == "head" else 1
+    total = machine.memory_bytes()
+    if asked.device.type == "cuda":
+        total = torch.cuda.get_device_properties(asked.device).total_memory
+    return max(1, min(asked.most, int(MEMORY_SHARE * total / max(1, measured.run_bytes))))
 
 
-def _identity(number: int, model: str, weights: str | None, left_out: dict[str, str]) -> str | None:
-    """Of what a network begins with; None, with the reason in ``left_out``, where that is not to be had."""
-    if number != PRETRAINED:
-        return "none"
-    if model in left_out:
-        return None
-    try:
-        return weights_for(number, model, weights).identity
-    except FastcifarError as error:
-        left_out[model] = str(error)
-        return None
+def train(asked: Asked, plan: Plan, budget: float | None = None) -> Results:
+    """Carry a plan out. budget: seconds after which the runs in work end at their next epoch, to go on another time."""
+    if not plan.packs:
+        return Results()
+    images = len(asked.dataset.ids("training"))
+    with ExitStack() as opened:
+        leases = opened.enter_context(Leases(asked.out))
+        executor: Executor
+        if asked.executor == "ray":
+            from fastcifar.grid.ray import Cluster
 
-
-def packs_of(specs: Iterable[RunSpec], most: Callable[[Shape], int]) -> list[Pack]:
-    """The runs in packs of at most ``most(shape)``: those that share their images are neighbours."""
-    shapes: dict[tuple[Any, ...], Shape] = {}
-    grouped: dict[Shape, list[RunSpec]] = {}
-    for spec in specs:
-        key = (spec.experiment, spec.model, spec.protocol, spec.batch_size, spec.recipe, spec.precision, spec.pipeline,
-               spec.tune, spec.weights)  # fmt: skip
-        shape = shapes.get(key) or shapes.setdefault(key, shape_of(spec))
-        grouped.setdefault(shape, []).append(spec)
-    packs = []
-    for shape, alike in grouped.items():
-        alike.sort(key=lambda spec: (spec.recipe, spec.seed))  # stable: configurations keep their order
-        size = max(1, most(shape))
-        packs += [Pack(tuple(alike[n : n + size])) for n in range(0, len(alike), size)]
-    return packs
-
-
-def unfinished(specs: Iterable[RunSpec], out: Path) -> list[RunSpec]:
-    """Those without a summary below ``out``."""
-    finished = set()
-    for number in EXPERIMENTS:
-        folder = out / f"exp{number}"
-        if folder.is_dir():
-            finished |= {entry.name for entry in folder.iterdir() if (entry / "summary.json").exists()}
-    return [spec for spec in specs if spec.run_id not in finished] if finished else list(specs)
-
-
-def seconds_of(pack: Pack, measured: Measured, dataset: Dataset, devices: int) -> tuple[float, float]:
-    """What a pack takes of a grid's time: if each run ends as early as its protocol lets it, and at the latest."""
-    training, validation = (len(dataset.ids(split)) for split in ("training", "validation"))
-    epoch = (training + EVALUATION_COST * validation) / measured.rate
-    latest = sum(spec.epochs for spec in pack.specs)
-    earliest = sum(min(spec.epochs, PROTOCOLS[spec.protocol].min_epochs) for spec in pack.specs)
-    return epoch * earliest / devices, epoch * latest / devices
+            cuda = asked.device.type == "cuda"
+            executor = opened.enter_context(
+                Cluster(asked.dataset, asked.out, asked.address, cuda=cuda, log=asked.log, way=asked.way)
+            )
+        else:
+            executor = opened.enter_context(Local(asked.dataset, asked.out, asked.devices, asked.log, asked.way))
+        todo = plan.todo
+        progress = opened.enter_context(Progress(todo, len(plan.specs) - len(todo), images))
+        return Scheduler(
+            plan.packs, executor, asked.out, leases, progress, most=asked.most, weights=asked.weights, budget=budget
+        ).run()

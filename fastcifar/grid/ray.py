@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fastcifar.dataset import Dataset
+from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.grid.events import Event, Job, Lost, Ready, Said
+from fastcifar.grid.messages import Event, Job, Lost, Ready, Said
 from fastcifar.grid.remote import Contents, Place, Remote, shipped
-from fastcifar.runs import RunDirectory
+from fastcifar.runs.directory import RunDirectory
 
 LOOK = 5.0  # seconds between looks for nodes that have joined
 PATIENCE = 5.0  # seconds that actors have to clean up

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 
-from fastcifar import machine
-from fastcifar.dataset import MANIFEST, Dataset
+from fastcifar.data.dataset import MANIFEST, Dataset
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.grid.events import Done, Ended, Epoch, Event, Files, Job
+from fastcifar.grid.messages import Done, Ended, Epoch, Event, Files, Job
 from fastcifar.grid.worker import Worker
-from fastcifar.runs import RunDirectory, RunSpec
+from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.spec import RunSpec
+from fastcifar.system import machine
 
 Contents = Mapping[str, bytes]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fastcifar.errors import FastcifarError
-from fastcifar.grid.events import Began, Done, Ended, Epoch, Event, Files, Job, Lost, Ready, Said
 from fastcifar.grid.leases import Leases
-from fastcifar.grid.plan import Pack
-from fastcifar.runs import RunDirectory, RunSpec
+from fastcifar.grid.messages import Began, Done, Ended, Epoch, Event, Files, Job, Lost, Ready, Said
+from fastcifar.grid.packing import Pack
+from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.spec import RunSpec
 
 TICK = 1.0  # seconds between looks at the time, and at what others do, when no worker says anything
 MOST_LOSSES = 3  # of the worker that trains a run by itself, until that run has failed

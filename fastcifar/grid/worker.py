@@ -6,16 +6,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fastcifar.dataset import Dataset
-from fastcifar.devices import device_of, use
+from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError
-from fastcifar.events import Watcher, log_of
-from fastcifar.grid.events import Began, Done, Ended, Epoch, Event, Job, Said
+from fastcifar.grid.messages import Began, Done, Ended, Epoch, Event, Job, Said
 from fastcifar.models import MODELS
 from fastcifar.packs.choice import Calibration
 from fastcifar.packs.ways import Outcome, Stopped, train_pack
-from fastcifar.runs import RunDirectory, RunSpec
-from fastcifar.session import weights_for
+from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.plan import weights_for
+from fastcifar.runs.spec import RunSpec
+from fastcifar.runs.tensorboard import Watcher, log_of
+from fastcifar.system.devices import device_of, use
 
 CALIBRATION = "calibration.json"  # in the output folder
 
@@ -51,7 +52,7 @@ class Worker:
             self._train(job, tell, ended, watchers)
         except Stopped:
             pass
-        except Exception as error:  # a worker outlives whatever befalls a pack
+        except Exception as error:
             with suppress(Stopped):
                 for spec in list(going):
                     ended(spec, error)

@@ -5,9 +5,9 @@ from torch import nn
 
 from fastcifar.errors import UsageError
 from fastcifar.models.cnn import CNN
+from fastcifar.models.initial import initialise
 from fastcifar.models.mlp import MLP
 from fastcifar.models.vit import ViT
-from fastcifar.models.weights import initialise
 
 MLP_HIDDEN = {"mlp_s": (1500, 500, 100), "mlp_l": (2048, 1024, 512, 256, 128, 64, 32, 16)}
 MOST_IMAGES = 1 << 16  # the largest batch that a run may have

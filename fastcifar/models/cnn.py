@@ -5,7 +5,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
-from fastcifar.models.noise import Dropout, Noise
+from fastcifar.models.dropout import Dropout, Noise
 
 
 class CNN(nn.Module):

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from fastcifar.models.noise import Dropout, Noise
+from fastcifar.models.dropout import Dropout, Noise
 
 
 class MLP(nn.Module):

@@ -15,8 +15,8 @@ from torchvision.transforms.v2 import functional
 
 from fastcifar.augment import NORMALISATIONS
 from fastcifar.errors import UsageError
-from fastcifar.models.noise import Dropout, Noise
-from fastcifar.models.weights import initialise
+from fastcifar.models.dropout import Dropout, Noise
+from fastcifar.models.initial import initialise
 
 FEATURED = ("mobilenet_v3_small", "efficientnet_v2_s", "resnet18")
 """experiment 4's networks"""

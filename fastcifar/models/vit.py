@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from fastcifar.models.noise import Dropout, Noise
+from fastcifar.models.dropout import Dropout, Noise
 
 PATCH, PATCHES, DIM, HEADS = 4, 64, 30, 6
 

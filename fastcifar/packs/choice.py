@@ -11,17 +11,18 @@ from typing import Any
 
 import torch
 
-from fastcifar import machine
-from fastcifar.atomic import whole
-from fastcifar.dataset import Dataset
-from fastcifar.devices import give_back
+from fastcifar.data.dataset import Dataset
 from fastcifar.errors import DoesNotFit
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.models import MODELS
+from fastcifar.packs.shape import Shape
 from fastcifar.packs.training import is_shortage
 from fastcifar.packs.trial import Trial, run_bytes, trial_of
-from fastcifar.packs.ways import SERIAL, STACKED, Shape, possible
-from fastcifar.runs import RunSpec
+from fastcifar.packs.ways import SERIAL, STACKED, possible
+from fastcifar.runs.spec import RunSpec
+from fastcifar.system import machine
+from fastcifar.system.atomic import whole
+from fastcifar.system.devices import give_back
 
 ROUNDS = 5  # of each way, alternated
 HOPELESS = 0.6  # of the fastest's speed: a way that is slower in its first round gets no other

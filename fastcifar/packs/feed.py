@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastcifar.dataset import Dataset
+from fastcifar.data.dataset import Dataset
 from fastcifar.pipeline import Batch, Pipeline, Renderer, Request, open_pipeline
 
 

@@ -13,14 +13,14 @@ from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
 from fastcifar.errors import UsageError
-from fastcifar.learner import Learner, mean_loss
 from fastcifar.models import MODELS, images_at_once
-from fastcifar.models.noise import Dropout, Noise
+from fastcifar.models.dropout import Dropout, Noise
 from fastcifar.packs.casting import casting
 from fastcifar.packs.convolution import WAYS, convolving
 from fastcifar.packs.masks import Masks, units_of
 from fastcifar.pipeline import Batch
-from fastcifar.runs import PRECISIONS, RunSpec
+from fastcifar.runs.spec import PRECISIONS, RunSpec
+from fastcifar.training.learner import Learner, mean_loss
 
 
 def can_stack(spec: RunSpec) -> str | None:

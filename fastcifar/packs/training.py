@@ -10,18 +10,20 @@ from typing import Any
 
 import torch
 
-from fastcifar.dataset import Dataset
-from fastcifar.devices import forget_peak, give_back
+from fastcifar.data.dataset import Dataset
 from fastcifar.errors import DoesNotFit, FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.learner import Learner, mean_loss
 from fastcifar.models import count_parameters
-from fastcifar.outcome import Lines, number, over, summary_of
 from fastcifar.packs.feed import Feed
 from fastcifar.packs.stacked import Stacked
-from fastcifar.runs import RunDirectory, RunSpec
-from fastcifar.steps import Captured, Eager
-from fastcifar.train import context, record, requests, resume
+from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.outcome import Lines, number, over, summary_of
+from fastcifar.runs.spec import RunSpec
+from fastcifar.system.devices import forget_peak, give_back
+from fastcifar.training.batches import requests
+from fastcifar.training.learner import Learner, mean_loss
+from fastcifar.training.record import context, record, resume
+from fastcifar.training.steps import Captured, Eager
 
 Watch = Callable[[RunSpec, Mapping[str, Any]], None]
 Told = Callable[[RunSpec, dict[str, Any] | Exception], None]

@@ -7,17 +7,18 @@ from time import perf_counter
 
 import torch
 
-from fastcifar import machine
-from fastcifar.compilation import steps_of
-from fastcifar.dataset import Dataset
-from fastcifar.footprint import footprint
-from fastcifar.learner import Learner
+from fastcifar.data.dataset import Dataset
 from fastcifar.models import count_parameters
 from fastcifar.packs.training import open_stacked
-from fastcifar.packs.ways import SIDE_BY_SIDE, STACKED, a_thread_each, mode_of
-from fastcifar.runs import RunSpec
-from fastcifar.steps import Captured, Eager
-from fastcifar.train import open_pipelines
+from fastcifar.packs.ways import SIDE_BY_SIDE, STACKED, mode_of
+from fastcifar.runs.spec import RunSpec
+from fastcifar.system import machine
+from fastcifar.system.devices import a_thread_each
+from fastcifar.training.batches import open_pipelines
+from fastcifar.training.compile import steps_of
+from fastcifar.training.footprint import footprint
+from fastcifar.training.learner import Learner
+from fastcifar.training.steps import Captured, Eager
 
 SECONDS, MOST_STEPS = 1.0, 100  # of a trial, but one step at least
 STATE_BYTES = 16  # of a weight: itself, its gradient, two moments

@@ -2,22 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fastcifar import machine
-from fastcifar.dataset import Dataset
+from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError
-from fastcifar.heads import can_be_cached, train_heads
 from fastcifar.packs import convolution
 from fastcifar.packs.stacked import can_stack
 from fastcifar.packs.training import train_stacked
-from fastcifar.runs import RunSpec
-from fastcifar.train import train
+from fastcifar.runs.spec import RunSpec
+from fastcifar.system import machine
+from fastcifar.system.devices import a_thread_each
+from fastcifar.training.heads import can_be_cached, train_heads
+from fastcifar.training.loop import train
 
 SERIAL, SIDE_BY_SIDE, STACKED = "serial", "side-by-side", convolution.WAYS
 WAYS = (SERIAL, SIDE_BY_SIDE, *STACKED)
@@ -30,29 +30,6 @@ Outcome = dict[str, Any] | Exception
 
 class Stopped(Exception):
     """Raised by a watch to end the training of its pack; all that was trained is kept."""
-
-
-class Shape(NamedTuple):
-    """What the runs of a pack have in common."""
-
-    experiment: int
-    model: str
-    protocol: str
-    batch_size: int
-    side: int
-    """of the images, pixels"""
-    precision: str
-    pipeline: str
-    tune: str
-    weights: str
-
-    @classmethod
-    def of(cls, spec: RunSpec, side: int) -> "Shape":
-        """That of a run, whose recipe makes images of ``side`` pixels."""
-        return cls(
-            spec.experiment, spec.model, spec.protocol, spec.batch_size, side, spec.precision, spec.pipeline, spec.tune,
-            spec.weights,
-        )  # fmt: skip
 
 
 def possible(spec: RunSpec, device: torch.device) -> list[str]:
@@ -68,17 +45,6 @@ def possible(spec: RunSpec, device: torch.device) -> list[str]:
 def mode_of(spec: RunSpec, device: torch.device) -> str:
     """How the steps of a pack's runs are run: compilation.MODES."""
     return "graph" if device.type == "cuda" and spec.pipeline == "resident" else "none"
-
-
-@contextmanager
-def a_thread_each():  # type: ignore[no-untyped-def]
-    """Have torch's operations keep to one thread, so that each of several runs has a core to itself."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def train_pack(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastcifar.augment import Augment, draw
-from fastcifar.dataset import Dataset
+from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.kernels import reference
 

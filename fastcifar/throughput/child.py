@@ -24,7 +24,7 @@ def main() -> None:
         contestant = Contestant(**json.loads(sys.stdin.readline()))
         hold(contestant.threads)
         go_first()
-        from fastcifar.throughput.racer import Racer  # numpy and torch: their threads must be held as well
+        from fastcifar.throughput.turn import Racer  # numpy and torch: their threads must be held as well
 
         with Racer(contestant) as racer:
             answer(racer.opening)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastcifar.augment import RECIPES
-from fastcifar.measure import environment
+from fastcifar.system.measure import environment
 from fastcifar.throughput import rows
 from fastcifar.throughput.contestant import REPLAY, Contestant
 from fastcifar.throughput.process import ContestantFailed, Process

@@ -8,16 +8,16 @@ from itertools import product
 from pathlib import Path
 
 from fastcifar.augment import IMAGE_SIZE, RECIPES
-from fastcifar.convert import convert
-from fastcifar.dataset import Dataset
-from fastcifar.devices import named
+from fastcifar.data.convert import convert
+from fastcifar.data.dataset import Dataset
+from fastcifar.data.formats import FORMATS, extra_formats
 from fastcifar.errors import UsageError
-from fastcifar.formats import FORMATS, extra_formats
-from fastcifar.machine import usable_cores
 from fastcifar.pipeline import pipeline_names
-from fastcifar.runs import PRECISIONS
+from fastcifar.runs.spec import PRECISIONS
+from fastcifar.system.devices import named
+from fastcifar.system.machine import usable_cores
 from fastcifar.throughput.contestant import REPLAY, Contestant
-from fastcifar.throughput.trainee import NETWORKS
+from fastcifar.throughput.networks import NETWORKS
 
 
 @dataclass(frozen=True)

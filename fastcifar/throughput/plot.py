@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from fastcifar.errors import UsageError
-from fastcifar.report.curves import COLOURS
+from fastcifar.show.figures import COLOURS
 from fastcifar.throughput.contestant import REPLAY
 from fastcifar.throughput.table import heat_name, heat_of
 

@@ -10,11 +10,10 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import fastcifar
 from fastcifar.errors import FastcifarError
+from fastcifar.system import machine
 from fastcifar.throughput.contestant import Contestant
 
 COMMAND = (sys.executable, "-m", "fastcifar.throughput.child")
@@ -110,6 +109,6 @@ class Process:
 
 def _environment(threads: int) -> dict[str, str]:
     """This process's variables, the number of threads, and the path where the child finds this same fastcifar."""
-    path = [str(Path(fastcifar.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    path = [str(machine.PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
     counts = dict.fromkeys(THREAD_VARIABLES, str(threads))
     return {**os.environ, **counts, "PYTHONPATH": os.pathsep.join(filter(None, path))}

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from fastcifar.errors import FastcifarError
-from fastcifar.machine import proc_field
+from fastcifar.system.machine import proc_field
 
 PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 WINDOW, TICK = 0.1, 0.01  # seconds; Linux counts the CPU time of other processes in ticks of 10 ms

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fastcifar.augment import IMAGE_SIZE, Augment, Draws
 from fastcifar.errors import UsageError
-from fastcifar.philox import key_of
+from fastcifar.rng.philox import key_of
 
 _DTYPES = {torch.float32: pixels.FLOAT32, torch.float16: pixels.FLOAT16, torch.bfloat16: pixels.BFLOAT16}
 _NAMES = [field.name for field in fields(Draws)]

@@ -7,8 +7,8 @@ import numba
 import numpy as np
 
 from fastcifar.augment import ERASE_TRIES, JITTER_ORDERS
-from fastcifar.fixedpoint import COS_COEFFICIENTS, EXP2_COEFFICIENTS, SIN_COEFFICIENTS
-from fastcifar.philox import MULTIPLIERS, ROUNDS, WEYL, Stream
+from fastcifar.rng.fixedpoint import COS_COEFFICIENTS, EXP2_COEFFICIENTS, SIN_COEFFICIENTS
+from fastcifar.rng.philox import MULTIPLIERS, ROUNDS, WEYL, Stream
 
 _COMPILE = {"cache": True, "nogil": True, "error_model": "numpy"}
 

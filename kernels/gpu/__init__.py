@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastcifar.augment import IMAGE_SIZE, JITTER_ORDERS, Augment, Draws
-from fastcifar.clock import clock_of
-from fastcifar.devices import on
+from fastcifar.rng.cursor import clock_of
+from fastcifar.system.devices import on
 
 INTERPRETED = not isinstance(pixels.augment, triton.JITFunction)
 """whether the kernels run in Triton's interpreter, which takes tensors in host memory"""
@@ -40,7 +40,8 @@ INSIDE, BEFORE = "inside", "before"
 CANDIDATES = tuple(Launch(warps, where) for where in (INSIDE, BEFORE) for warps in (2, 4, 8, 16))
 """the launches that `make gpu-check` times on a GPU"""
 CHOSEN = Launch(4, BEFORE)
-"""the fastest of them in bfloat16 on an H100, and within 10 % of the fastest in float32 (bench/results/gpu-check-h100.jsonl)"""
+"""the fastest of them in bfloat16 on an H100, and within 11 % of the fastest in float32
+(bench/results/gpu-check-h100.jsonl)"""
 
 
 class Tables(NamedTuple):

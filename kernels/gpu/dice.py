@@ -8,9 +8,9 @@ for by itself.
 import triton
 import triton.language as tl
 
-from fastcifar import fixedpoint
 from fastcifar.augment import ERASE_TRIES, Bounds
-from fastcifar.philox import Stream
+from fastcifar.rng import fixedpoint
+from fastcifar.rng.philox import Stream
 
 _GATES, _JITTER, _ERASE = (tl.constexpr(int(stream)) for stream in (Stream.GATES, Stream.JITTER, Stream.ERASE))
 _TRIES = tl.constexpr(ERASE_TRIES)

@@ -6,7 +6,7 @@ import triton.language as tl
 from fastcifar.kernels.gpu import dice
 from torch import Tensor
 
-from fastcifar.devices import on
+from fastcifar.system.devices import on
 
 HALF = tl.constexpr(1 << 31)
 BLOCKS = 32  # of four units a program

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 from fastcifar.kernels.gpu import dice
 
-from fastcifar.philox import Stream
+from fastcifar.rng.philox import Stream
 
 COLUMNS = tl.constexpr(16)  # of the table: the fields of Draws in their order, ``order`` as four, floats as their bits
 SAMPLES = 128  # of a program of four warps

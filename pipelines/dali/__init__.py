@@ -16,8 +16,8 @@ from fastcifar.pipelines.resident.host import Buffers
 from torch import Tensor
 
 from fastcifar.augment import Augment
+from fastcifar.data.formats.samples import I64
 from fastcifar.errors import UsageError
-from fastcifar.formats.samples import I64
 from fastcifar.pipeline import Batch, Pipeline, Request
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from nvidia.dali.backend import ReleaseUnusedMemory  # type: ignore[attr-defined
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from fastcifar.data.formats.samples import I64
 from fastcifar.errors import FastcifarError
-from fastcifar.formats.samples import I64
 from fastcifar.pipeline import Request
 
 

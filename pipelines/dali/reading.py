@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from nvidia.dali import fn, pipeline_def, tfrecord
 
-from fastcifar.atomic import writing
+from fastcifar.data.formats.samples import I64, U8, Samples
+from fastcifar.data.sources.source import IMAGE_SHAPE
 from fastcifar.errors import FastcifarError
-from fastcifar.formats.samples import I64, U8, Samples
 from fastcifar.pipeline import Request
-from fastcifar.sources.source import IMAGE_SHAPE
+from fastcifar.system.atomic import writing
 
 Read = dict[str, NDArray[Any]]
 """a batch as it was read: image (B, 32, 32, 3) uint8, label and id (B, 1) int64"""

@@ -15,9 +15,9 @@ from fastcifar.pipelines.resident.host import Buffers
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastcifar.formats.ffcv import threads_kept  # before FFCV, which it keeps from changing numbers of threads
+from fastcifar.data.formats.ffcv import threads_kept  # before FFCV, which it keeps from changing numbers of threads
 from fastcifar.pipeline import Batch, Request
-from fastcifar.transfer import Sent, Transfer, pinned_images
+from fastcifar.system.transfer import Sent, Transfer, pinned_images
 
 # isort: split
 from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder

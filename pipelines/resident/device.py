@@ -7,9 +7,9 @@ from fastcifar.kernels import gpu
 from fastcifar.pipelines.resident.store import Store
 from torch import Tensor
 
-from fastcifar.clock import EPOCH, clock_of
 from fastcifar.errors import DoesNotFit
 from fastcifar.pipeline import Batch, Renderer, Request
+from fastcifar.rng.cursor import EPOCH, clock_of
 
 LAUNCH_BYTES = 64 << 20  # of images that one launch makes, cut into batches: so small ones do not wait for launches
 ORDER_WORDS = 10  # int64 a sample that orders hold at their peak: ids, keys, the sort's results and buffers, two orders

@@ -6,8 +6,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import torch
 from torch import Tensor
 
-from fastcifar.dataset import Dataset
-from fastcifar.formats.samples import Samples
+from fastcifar.data.dataset import Dataset
+from fastcifar.data.formats.samples import Samples
 
 Place = tuple[str, torch.device]
 

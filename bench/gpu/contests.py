@@ -1,0 +1,97 @@
+"""Ours against others on a device: pipelines, each in its process, and kernels in this one."""
+
+from contextlib import suppress
+from typing import Any
+
+import torch
+
+from bench.gpu.notes import Notes
+from bench.lib.device import bandwidth
+from fastcifar.errors import UsageError
+from fastcifar.system.measure import write_bandwidth
+from fastcifar.throughput.entrant import Rules
+from fastcifar.throughput.heat import hold
+from fastcifar.throughput.matrix import Matrix, opened
+
+OURS = "resident"
+PIPELINES = (OURS, "torchvision", "dali", "ffcv")
+RECIPES = ("erasing", "imagenet384")  # that with all operations first
+IMAGES, BATCH = 10_000, 512
+REPEATS, SECONDS, TIMEOUT = 5, 0.5, 60.0
+
+
+def installed() -> list[str]:
+    """The pipelines of which there is what they need: the others would be rows that say what is missing."""
+    from fastcifar.data.formats import extra_formats
+
+    there = list(PIPELINES[:2])
+    for name in PIPELINES[2:]:
+        with suppress(UsageError):
+            extra_formats([name])
+            there.append(name)
+    return there
+
+
+def pipelines(notes: Notes) -> None:
+    """A contest of pipelines, a row each; then of kernels, recipe by recipe, and last against compiled ones: to compile
+    them can take longer than the step has left, and would cost the other rows.
+    """
+    with notes.trying("pipeline", f"pipelines, {RECIPES[0]}"):
+        race(notes, RECIPES[0])
+    for others in (("torchvision batch", "kornia"), ("torch compiled",)):
+        for recipe in RECIPES[:1] if notes.tiny else RECIPES:
+            with notes.trying("contest", f"kernels, {recipe}, against {' and '.join(others)}"):
+                compare(notes, recipe, others)
+
+
+def race(notes: Notes, recipe: str) -> None:
+    """A heat. Should it be ended before its last round, its rows say so and have the rounds that there were."""
+    names = list(PIPELINES[:2]) if notes.tiny else installed()
+    device = str(notes.device)
+    with opened(None, 60 if notes.tiny else IMAGES) as dataset:
+        matrix = Matrix(names, [recipe], [24 if notes.tiny else BATCH], [device], dtypes=["bfloat16"])
+        (heat,) = matrix.heats(dataset)
+        rules = Rules(
+            repeats=1 if notes.tiny else REPEATS, seconds=0.01 if notes.tiny else SECONDS, timeout=TIMEOUT,
+            write_bandwidth={} if notes.tiny else {device: write_bandwidth(device, heat[0].threads)},
+        )  # fmt: skip
+        latest: list[dict[str, Any]] = []
+
+        def watch(found: list[dict[str, Any]]) -> None:
+            latest[:] = found
+
+        whole = False
+        try:
+            latest[:] = hold(heat, rules, watch)
+            whole = True
+        finally:
+            for row in latest:
+                _pipeline(notes, row, whole)
+
+
+def _pipeline(notes: Notes, row: dict[str, Any], whole: bool) -> None:
+    speed = f"{row['images_per_s']:,.0f} images/s" if row["images_per_s"] else f"no speed: {row['reason']}"
+    says = f"pipeline {row['pipeline']}, {row['recipe']} {row['dtype']}: {speed}{'' if whole else ', not all rounds'}"
+    if row["pipeline"] != OURS:  # that another one deviates, or cannot run, is nothing wrong with ours
+        row = {**row, "verified_pixels": row["verified"]}
+        del row["verified"]
+    told = {key: value for key, value in row.items() if key not in ("environment", "device")}
+    notes.row("pipeline", says, whole=whole, **told)
+
+
+def compare(notes: Notes, recipe: str, others: tuple[str, ...]) -> None:
+    """A contest of our kernel and others, each checked before it is timed; ours is wrong where its pixels are."""
+    from bench.kernels import OnGpu
+
+    tiny: dict[str, Any] = {"compiles": False, "sets": 1} if notes.tiny else {}
+    held = OnGpu(notes.device, bandwidth(notes.device, *((1 << 20, 1, 2) if notes.tiny else ())))
+    dtype, batch = torch.bfloat16, 2 if notes.tiny else held.batch(recipe)
+    for row in held.rows(recipe, dtype, batch, 1 if notes.tiny else REPEATS, ("gpu", *others), **tiny):
+        speed = f"{row['images_per_s']:,.0f} images/s" if row["images_per_s"] else "no speed"
+        remark = f" ({row['reason']})" if row["reason"] else ""
+        if row["kernel"] != "gpu":
+            row["verified_pixels"] = row.pop("verified")
+        notes.row(
+            "contest", f"kernel {row['kernel']}, {recipe} bfloat16: {speed}{remark}", recipe=recipe, dtype="bfloat16",
+            batch_size=batch, **row,
+        )  # fmt: skip

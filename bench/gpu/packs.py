@@ -1,0 +1,89 @@
+"""Many runs at once on a device: each way to train a pack, and a small grid from the command to its results."""
+
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from bench.gpu.device_profile import profiled
+from bench.gpu.loops import PROFILED, REPEATS, peak, spec_of
+from bench.gpu.notes import Notes
+from bench.lib import rows
+from fastcifar.data.dataset import Dataset
+from fastcifar.packs.trial import Trial, trial_of
+from fastcifar.packs.ways import SIDE_BY_SIDE, possible
+from fastcifar.runs.directory import find_runs
+from fastcifar.runs.spec import RunSpec
+from fastcifar.system.measure import Clock, alternate
+from tools.processes import tied
+
+RUNS = 24  # of a pack
+NETWORKS = {"cnn": 2, "vit": 3, "mlp_s": 1}  # with their experiments, most valuable first
+ROOT = Path(__file__).resolve().parent.parent
+TURN_SECONDS, MOST_STEPS = 0.4, 200  # of a turn, about; an epoch has 312
+GRID = ("--exp", "2", "--only", "batch_size=128", "--only", "lr=0.001", "--only", "l2=0", "--only", "dropout=0.5",
+        "--only", "recipe=basic,erasing", "--seeds", "0-5", "--epochs", "2")  # fmt: skip
+TINY_GRID = ("--exp", "1", "--only", "model=mlp_s", "--seeds", "0", "--epochs", "1", "--way", "serial")
+
+
+def packs(notes: Notes) -> None:
+    """Of every network each way to train RUNS at once, a row and its kernels; then a small grid."""
+    runs = 2 if notes.tiny else RUNS
+    with notes.images(50_000) as dataset:
+        for model, number in NETWORKS.items():
+            spec = spec_of(number, dataset, notes.tiny, model=model)
+            for way in possible(spec, notes.device):
+                about = f"{model} {way}, {runs} runs"
+                with notes.trying("pack", about):
+                    notes.release()
+                    with Clock(str(notes.device)) as opening:
+                        trial = trial_of(way, spec, dataset, notes.device, runs)
+                    with trial:
+                        _pack(notes, about, spec, way, runs, trial, opening.seconds)
+                    del trial
+        notes.release()
+        with notes.trying("grid", "grid"):
+            grid(notes, dataset)
+
+
+def _pack(notes: Notes, about: str, spec: RunSpec, way: str, runs: int, trial: Trial, opening: float) -> None:
+    with Clock(str(notes.device)) as clock:
+        trial.train(2)
+    steps = 1 if notes.tiny else max(1, min(MOST_STEPS, round(2 * TURN_SECONDS / clock.seconds)))
+    images = trial.train(steps)
+    timing = alternate({way: lambda: trial.train(steps)}, 1 if notes.tiny else REPEATS, device=str(notes.device))[way]
+    speed = rows.rates(timing, images)
+    says = f"{about}: {speed['images_per_s']:,.0f} images/s together, {1e6 * timing.median / steps:,.0f} us a step"
+    notes.row(
+        "pack", says, model=spec.model, way=way, runs=runs, dtype=spec.precision, batch_size=spec.batch_size,
+        recipe=spec.recipe, steps=steps, step_seconds=timing.median / steps, opening_seconds=opening,
+        peak_device_bytes=peak(notes.device), **speed,
+    )  # fmt: skip
+    if way != SIDE_BY_SIDE:  # on the CPU alone, in threads that the profiler does not see
+        profiled(notes, about, trial.train, 1 if notes.tiny else PROFILED)
+
+
+def grid(notes: Notes, dataset: Dataset) -> None:
+    """A row: runs a minute of `fastcifar grid`, which plans, packs, trains, validates and writes them."""
+    chosen = TINY_GRID if notes.tiny else GRID
+    with tempfile.TemporaryDirectory(prefix="fastcifar-grid-") as out:
+        where = ("--data", str(dataset.path), "--out", out, "--device", str(notes.device), "--json")
+        started = perf_counter()
+        done = subprocess.run(
+            tied(["-m", "fastcifar", "grid", *chosen, *where]), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+        )
+        seconds = perf_counter() - started
+        told: dict[str, Any] = json.loads(done.stdout)
+        written = sum(directory.summary() is not None for directory in find_runs(Path(out)))
+    count, epochs = len(told["finished"]), sum(run["epochs"] for run in told["finished"])
+    if not count or told["failed"] or told["left"] or written != count:
+        raise RuntimeError(f"{count} runs finished, {written} of them on the disk, {told['failed']}, {told['left']}")
+    says = f"grid: {count} runs of {epochs // count} epochs in {told['seconds']:.1f} s, "
+    says += f"{60 * count / told['seconds']:,.1f} runs a minute; {seconds:.1f} s with its start"
+    notes.row(
+        "grid", says, runs=count, epochs=epochs, seconds=told["seconds"], wall_seconds=seconds,
+        runs_a_minute=60 * count / told["seconds"], scheduler_seconds=told["scheduler_seconds"], options=chosen,
+        ways=sorted({str(run.get("mode")) for run in told["finished"]}),
+    )  # fmt: skip

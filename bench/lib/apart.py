@@ -1,0 +1,72 @@
+"""A contestant in a process of its own, so that none has what another one's tuning does to a process."""
+
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from fastcifar.system.measure import Timing
+
+
+class Apart:
+    """``Apart(factory, ...)`` builds ``factory(...)`` in a fresh process; ``.turn()`` has it run an epoch there."""
+
+    def __init__(self, factory: Callable[..., Any], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._here, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there, factory, arguments), daemon=False)
+        self._process.start()
+        there.close()
+        self._answer()
+
+    def turn(self) -> float:
+        """Seconds that an epoch takes, after one that is not timed: memory of a process that waited for its turn may
+        have been given back. Raises RuntimeError with what went wrong there.
+        """
+        self._here.send(None)
+        return float(self._answer())
+
+    def close(self) -> None:
+        """End the process."""
+        self._here.close()
+        self._process.join()
+
+    def _answer(self) -> Any:
+        try:
+            fine, answer = self._here.recv()
+        except EOFError as error:
+            raise RuntimeError("the contestant's process has ended") from error
+        if not fine:
+            raise RuntimeError(answer)
+        return answer
+
+
+def _serve(there: Any, factory: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        contestant = factory(*arguments)
+        there.send((True, None))
+        while True:
+            there.recv()
+            contestant.epoch()
+            started = time.perf_counter()
+            contestant.epoch()
+            there.send((True, time.perf_counter() - started))
+    except EOFError:  # the end
+        pass
+    except Exception as error:  # whatever it is, it is told
+        there.send((False, f"{type(error).__name__}: {error}"))
+
+
+def in_turns(contestants: Mapping[str, Apart], repeats: int) -> dict[str, Timing]:
+    """Time the contestants' epochs, the order rotated by one each round."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    names = list(contestants)
+    for round_ in range(repeats):
+        first = round_ % len(names)
+        for name in names[first:] + names[:first]:
+            seconds[name].append(contestants[name].turn())
+    return {name: Timing(tuple(taken), ()) for name, taken in seconds.items()}

@@ -1,0 +1,54 @@
+"""The kernels on a CPU: fastcifar's, torchvision's operations sample by sample, a plain numba loop."""
+
+import numpy as np
+import torch
+from fastcifar.kernels import cpu, reference
+from fastcifar.kernels import torchvision as per_sample
+
+from bench.rivals.plain import apply_numba_pixels
+from bench.rivals.rival import Contestant
+from fastcifar.augment import RECIPES
+
+BASE = "torchvision, 1 thread"
+TORCHVISION_IMAGES = 64  # of the batch: it is slow, and its speed does not depend on the batch
+CALLS = 8  # of ours a repeat, over different images, so that results are written to memory and not to cache
+
+
+def contestants(recipe: str, batch: int, dtype: torch.dtype) -> dict[str, Contestant]:
+    """By name; the plain loop knows float32 at 32 × 32 pixels with colours alone."""
+    spec = RECIPES[recipe]
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (CALLS * batch, 32, 32, 3), np.uint8))
+    draws = cpu.draw(spec, 0, 0, np.arange(len(images)))
+    size = spec.out_size
+    outs = [torch.empty((batch, 3, size, size), dtype=dtype, memory_format=torch.channels_last) for _ in range(CALLS)]
+    parts = [np.arange(k * batch, (k + 1) * batch) for k in range(CALLS)]
+    few = draws[:TORCHVISION_IMAGES]
+
+    def ours() -> torch.Tensor:
+        for rows_, out in zip(parts, outs, strict=True):
+            # the dice are part of the work
+            cpu.apply_rows(images, rows_, cpu.draw(spec, 0, 0, rows_), spec, dtype, out)
+        return outs[-1]
+
+    def torchvision_one_thread() -> torch.Tensor:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        result = per_sample.apply(images[:TORCHVISION_IMAGES], few, spec, dtype)
+        torch.set_num_threads(threads)
+        return result
+
+    std = min(spec.std)
+    found = {
+        "cpu": Contestant(len(images), ours, reference.apply(images[-batch:], draws[-batch:], spec, dtype), std),
+        BASE: Contestant(len(few), torchvision_one_thread, reference.apply(images[: len(few)], few, spec, dtype), std),
+    }
+    if spec.size is None and spec.jitters and dtype == torch.float32:
+        plain_out = np.empty((batch, 32, 32, 3), np.float32)
+
+        def plain() -> torch.Tensor:
+            apply_numba_pixels(images[:batch].numpy(), cpu.draw(spec, 0, 0, parts[0]), plain_out)
+            return torch.from_numpy(plain_out).permute(0, 3, 1, 2)
+
+        expected = reference.apply(images[:batch], draws[:batch], spec, dtype)
+        found["plain numba"] = Contestant(batch, plain, expected, std)
+    return found

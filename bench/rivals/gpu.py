@@ -1,0 +1,169 @@
+"""The kernels on a GPU: fastcifar's, torch.compile of the definition, the batch operations of torchvision and kornia.
+
+Each makes whole batches of images that lie on the device, gathered by a random order of sample ids. The work is not
+the same for all:
+
+- ``gpu`` also throws the dice and gathers the labels.
+- ``torch compiled`` is given each sample's draws, already on the device, and makes the same pixels.
+- ``torchvision batch`` draws once a batch: every image of it is flipped, coloured, turned and erased alike, by numbers
+  that the host draws.
+- ``kornia`` draws for each sample, its own draws, and one order of the colour parts for a batch.
+
+So the pixels of the last two are compared where a recipe draws nothing; elsewhere their rows are marked as other work.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from fastcifar.kernels import gpu, reference
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode, v2
+
+from bench.rivals import compiled
+from bench.rivals.rival import Contestant
+from fastcifar.augment import RECIPES, Augment, Draws, draw
+from fastcifar.rng.cursor import clock_of
+
+BASE = "torchvision batch"
+BATCHES = {32: 32768, 224: 1024, 384: 512}  # by the side of the result, 200 MB or more: several times a GPU's cache
+SETS = 4  # batches a call makes in turn, each of its own images, and in ours to its own memory
+COMPARED = 256  # images of a batch: the reference makes them on the CPU
+SEED, EPOCH = 7, 3
+
+BatchOperation = Callable[[Tensor], Tensor]  # (B, 3, 32, 32) float32 in [0, 1] to (B, 3, S, S) float32
+
+
+def contestants(
+    recipe: str, batch: int, dtype: torch.dtype, device: torch.device, compiles: bool = True, sets: int = SETS
+) -> tuple[dict[str, Contestant], dict[str, str]]:
+    """The contestants by name, and why another one is left out, by name.
+
+    compiles: False runs "torch compiled" operation by operation, for a test of its pixels.
+    """
+    spec, rng = RECIPES[recipe], np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (sets * batch, 32, 32, 3), np.uint8))
+    order = rng.permutation(sets * batch)
+    draws = draw(spec, SEED, EPOCH, order)
+    every = -(-batch // COMPARED)
+    last = slice((sets - 1) * batch, None, every)
+    expected = reference.apply(images[order[last]], draws[last], spec, dtype)
+    there, ids = images.to(device), torch.from_numpy(order).to(device)
+
+    ours = _ours(there, ids, spec, sets, dtype)
+    compiled = _compiled(there, ids, draws, spec, sets, dtype, compiles)
+    same_work = partial(Contestant, len(order), expected=expected, std=min(spec.std), every=every)
+    found = {
+        "gpu": same_work(call=ours, recordable=True),
+        "torch compiled": same_work(call=compiled, recordable=True),
+    }
+    for name, operation, differs in (
+        (BASE, torchvision_batch(spec), "draws once a batch: all of its images are changed alike"),
+        ("kornia", kornia_batch(spec), "its own draws; one order of the colour parts a batch"),
+    ):
+        if operation is not None:
+            call = _batchwise(operation, there, ids, sets, dtype)
+            other_work = {"expected": None, "differs": differs} if spec.random else {}
+            found[name] = same_work(call=call, **other_work)
+    return found, {} if "kornia" in found else {"kornia": "kornia is not installed"}
+
+
+def _ours(images: Tensor, ids: Tensor, spec: Augment, sets: int, dtype: torch.dtype) -> Callable[[], Tensor]:
+    batch, size, device = len(ids) // sets, spec.out_size, images.device
+    labels = torch.arange(len(images), device=device) % 10
+    clocks = [clock_of(SEED, EPOCH, device, k) for k in range(sets)]
+    outs = [
+        torch.empty((batch, 3, size, size), dtype=dtype, device=device, memory_format=torch.channels_last)
+        for _ in range(sets)
+    ]
+    out_labels, out_ids = torch.empty((2, batch), dtype=torch.int64, device=device)
+
+    def call() -> Tensor:
+        for clock, out in zip(clocks, outs, strict=True):
+            gpu.render(images, labels, ids, clock, spec, out, out_labels, out_ids)
+        return outs[-1]
+
+    return call
+
+
+def _compiled(
+    images: Tensor, ids: Tensor, draws: Draws, spec: Augment, sets: int, dtype: torch.dtype, compiles: bool
+) -> Callable[[], Tensor]:
+    batch = len(ids) // sets
+    parts = [slice(k * batch, (k + 1) * batch) for k in range(sets)]
+    rows = [ids[part].clone() for part in parts]
+    givens = [compiled.given(draws[part], spec, images.device) for part in parts]
+
+    def one(rows: Tensor, known: compiled.Given) -> Tensor:
+        return compiled.apply(images[rows], known, spec, dtype)
+
+    if compiles:
+        torch.compiler.reset()  # what other recipes compiled counts towards a limit
+        one = torch.compile(one, fullgraph=True, dynamic=False)
+
+    def call() -> Tensor:
+        for row, known in zip(rows, givens, strict=True):
+            result = one(row, known)
+        return result
+
+    return call
+
+
+def _batchwise(
+    operation: BatchOperation, images: Tensor, ids: Tensor, sets: int, dtype: torch.dtype
+) -> Callable[[], Tensor]:
+    rows = ids.chunk(sets)
+
+    def call() -> Tensor:
+        for row in rows:
+            x_BCHW = v2.functional.to_dtype(images[row].permute(0, 3, 1, 2), torch.float32, scale=True)
+            result = operation(x_BCHW).to(dtype, memory_format=torch.channels_last)
+        return result
+
+    return call
+
+
+def torchvision_batch(spec: Augment) -> BatchOperation:
+    """A recipe by torchvision's own transforms, given whole batches."""
+    steps: list[nn.Module] = [nn.Identity()]  # a recipe may need none
+    if spec.flip:
+        steps.append(v2.RandomHorizontalFlip(spec.flip))
+    if spec.jitters:
+        steps.append(v2.ColorJitter(spec.brightness, spec.contrast, spec.saturation, spec.hue))
+    if spec.rotate:
+        steps.append(v2.RandomRotation(spec.rotate, InterpolationMode.NEAREST))
+    if spec.size:
+        steps += [v2.Resize(spec.size[0], antialias=True), v2.CenterCrop(spec.size[1])]
+    if _normalises(spec):
+        steps.append(v2.Normalize(spec.mean, spec.std))
+    if spec.erase:
+        steps.append(v2.RandomErasing(spec.erase, spec.erase_area, spec.erase_aspect))
+    return nn.Sequential(*steps)
+
+
+def kornia_batch(spec: Augment) -> BatchOperation | None:
+    """A recipe by kornia's augmentations, each sample drawn for by itself; None where kornia is not installed."""
+    try:
+        import kornia.augmentation as K
+    except ImportError:
+        return None
+    steps: list[nn.Module] = [nn.Identity()]
+    if spec.flip:
+        steps.append(K.RandomHorizontalFlip(p=spec.flip))
+    if spec.jitters:
+        steps.append(K.ColorJitter(spec.brightness, spec.contrast, spec.saturation, spec.hue, p=1.0))
+    if spec.rotate:
+        steps.append(K.RandomRotation(spec.rotate, resample="nearest", p=1.0))
+    if spec.size:
+        side, crop = ((length, length) for length in spec.size)
+        steps += [K.Resize(side, align_corners=False), K.CenterCrop(crop)]
+    if _normalises(spec):
+        steps.append(K.Normalize(torch.tensor(spec.mean), torch.tensor(spec.std)))
+    if spec.erase:
+        steps.append(K.RandomErasing(spec.erase_area, spec.erase_aspect, p=spec.erase))
+    return nn.Sequential(*steps)
+
+
+def _normalises(spec: Augment) -> bool:
+    return any(spec.mean) or set(spec.std) != {1.0}

@@ -1,0 +1,110 @@
+"""The tables that are about GPUs: what the compiler makes of the kernels, what arithmetic says of packs."""
+
+from typing import Any
+
+from bench import arithmetic as estimates
+from bench.lib.sass import WARPS
+from fastcifar.show.markdown import Rows, table, under
+
+HEADER = [
+    "kernel: recipes (output)",
+    "registers",
+    "shared bytes",
+    f"warps, of {WARPS}",
+    "instructions",
+    "loads×bits",
+    "stores×bits",
+    "shared loads, stores",
+    "shuffles",
+    "barriers",
+    "float64",
+    "MUFU",
+    "calls",
+    "spills",
+]
+
+CANDIDATES = ["output", "warps an image", "dice", "registers", f"warps, of {WARPS}", "instructions", "spills", "draws"]
+
+
+def compiled(found: Rows) -> str:
+    """What each kernel that is launched takes of a multiprocessor, and how many instructions of each kind it has; then
+    what the others would take that could be launched instead.
+    """
+    chosen = table(HEADER, lines([row for row in found if row["chosen"]]))
+    return under(f"{chosen}\n{table(CANDIDATES, candidates(found))}", found, ("triton",))
+
+
+def compiled_candidates(found: Rows) -> str:
+    """What `pixels.augment` takes in each way to launch it."""
+    return under(table(CANDIDATES, candidates(found)), found, ("triton",))
+
+
+def candidates(found: Rows) -> list[list[str]]:
+    """A line for each way of launching the recipe that all of them were compiled for; the chosen one is marked."""
+    recipes = {row["recipe"] for row in found if not row["chosen"]}
+    body = []
+    for row in sorted(found, key=lambda row: (row["dtype"], row["launch"]["dice"] != "inside", row["warps"])):
+        if row["recipe"] not in recipes or row["kernel"] != "augment":
+            continue
+        before = next(
+            (
+                r
+                for r in found
+                if r["kernel"] == "write_draws" and (r["dtype"], r["launch"]) == (row["dtype"], row["launch"])
+            ),
+            None,
+        )
+        body.append([
+            row["dtype"], f"{row['warps']}{' (chosen)' if row['chosen'] else ''}", row["launch"]["dice"],
+            str(row["registers"]), f"{row['resident_warps']} ({row['resident_limit']})", f"{row['instructions']:,}",
+            str(row["local_loads"] + row["local_stores"]),
+            "" if before is None else f"{before['registers']} registers, {before['instructions']:,} instructions",
+        ])  # fmt: skip
+    return body
+
+
+def lines(found: Rows) -> list[list[str]]:
+    """The table's body: launches whose kernels came out the same share a line."""
+    alike: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for row in found:
+        recipes = alike.setdefault((row["kernel"], *_cells(row)), {})
+        recipes.setdefault(row["dtype"], []).append(row["recipe"])
+    return [
+        [f"{kernel}: " + "; ".join(f"{', '.join(names)} ({dtype})" for dtype, names in recipes.items()), *cells]
+        for (kernel, *cells), recipes in alike.items()
+    ]
+
+
+def arithmetic(found: Rows) -> str:
+    """Estimates for an H100: a step of each network by the runs of a pack, then the report's grid."""
+    steps = [row for row in found if row["bench"] == "arithmetic of a step"]
+    wholes = [row for row in found if row not in steps]
+    header = ["network, batch", "runs", "launches", "GFLOP", "MB", "µs a step", "a run, of alone", "measured"]
+    body = [[*estimates.cells(row, steps), ""] for row in steps]
+    lines = []
+    for number in dict.fromkeys(row["experiment"] for row in wholes):
+        rows = [row for row in wholes if row["experiment"] == number]
+        early, late = (sum(row["grid_seconds"][end] for row in rows) / 60 for end in range(2))
+        counts = [str(sum(row[key] for row in rows)) for key in ("grid_runs", "packs")]
+        lines.append([str(number), *counts, f"{early:.1f} to {late:.1f}", ""])
+    grid = table(["experiment", "runs", "packs", "minutes, if all stop early to if none does", "measured"], lines)
+    return under(f"{table(header, body)}\n{grid}", found, ("torch",))
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    """What stands under HEADER, but for the first column."""
+    return [
+        str(row["registers"]),
+        f"{row['dynamic_shared_bytes']:,}",
+        f"{row['resident_warps']} ({row['resident_limit']})",
+        f"{row['instructions']:,}",
+        _widths(row["global_loads"]),
+        _widths(row["global_stores"]),
+        f"{row['shared_loads']}, {row['shared_stores']}",
+        *(str(row[name]) for name in ("shuffles", "barriers", "double", "special", "calls")),
+        str(row["local_loads"] + row["local_stores"]),
+    ]
+
+
+def _widths(by_width: dict[str, int]) -> str:
+    return ", ".join(f"{count}×{bits}" for bits, count in by_width.items())

@@ -1,0 +1,58 @@
+"""The README's table of kernels on a GPU."""
+
+from typing import Any
+
+from fastcifar.show.markdown import Rows, table, under
+
+OURS, PACKAGES = "gpu", ("torch", "torchvision", "triton")
+
+
+def kernels_on_gpu(found: Rows) -> str:
+    """images/s of ours by recipe, its share of the ceiling, how many times faster it is than each of the others.
+
+    Below the table: the machine, what does other work than ours, and what has no speed or is wrong, with the reason.
+    """
+    speed = {(row["recipe"], row["dtype"], row["kernel"]): row for row in found}
+    others = [name for name in dict.fromkeys(row["kernel"] for row in found) if name != OURS]
+    body = []
+    for recipe, dtype in dict.fromkeys((row["recipe"], row["dtype"]) for row in found):
+        ours = speed[recipe, dtype, OURS]
+        versus = [_faster(ours, speed.get((recipe, dtype, name))) for name in others]
+        body.append([f"{recipe}, {dtype}", *_own(ours), *versus])
+    header = ["recipe, output", "images/s: median (range)", "of the ceiling"]
+    header += [f"faster than {name}" for name in others]
+    return under(table(header, body) + _remarks(found) + _ceiling(found[0]), found, PACKAGES)
+
+
+def _own(row: dict[str, Any]) -> list[str]:
+    if not (row["images_per_s"] and row["verified"]):
+        return ["none", ""]
+    spread = f"{row['images_per_s_min']:,.0f}-{row['images_per_s_max']:,.0f}"
+    return [f"{row['images_per_s']:,.0f} ({spread})", f"{100 * row['ceiling_share']:.0f} %"]
+
+
+def _faster(ours: dict[str, Any], other: dict[str, Any] | None) -> str:
+    """How many times; in brackets where the other does other work."""
+    if other is None or not (ours["images_per_s"] and ours["verified"] and other["images_per_s"]):
+        return ""
+    times = f"{ours['images_per_s'] / other['images_per_s']:.3g}×"
+    return times if other["verified"] else f"({times})"
+
+
+def _ceiling(row: dict[str, Any]) -> str:
+    copy, fill = (row[f"{name}_bandwidth"] / 1e12 for name in ("copy", "fill"))
+    gpus = ", ".join(f"{gpu['name']}, driver {gpu['driver']}" for gpu in row["environment"]["gpus"])
+    return (
+        f"\n{gpus}. The ceiling: its memory copies {copy:.2f} TB/s (bytes read and written) and fills {fill:.2f}; an "
+        "image is 3,072 bytes and its result.\n"
+    )
+
+
+def _remarks(found: Rows) -> str:
+    """A line for each reason: a contestant's, and the recipes it holds for."""
+    reasons: dict[str, dict[str, None]] = {}
+    for row in found:
+        if row["reason"]:
+            reasons.setdefault(f"{row['kernel']}: {row['reason']}", {})[f"{row['recipe']}, {row['dtype']}"] = None
+    lines = "".join(f"\n- {reason} ({'; '.join(where)})" for reason, where in reasons.items())
+    return f"\nIn brackets, or without a speed, and why:\n{lines}\n" if lines else ""

@@ -1,0 +1,76 @@
+"""The ``fastcifar`` command: its sub-commands, its exit codes and how an error is shown.
+
+Each command has a file of its own beside this one: its options and what it prints. The work is done elsewhere and
+imported when a command runs, so that ``--help`` and shell completion answer at once.
+"""
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fastcifar.cli.bench import bench
+from fastcifar.cli.convert import convert, verify
+from fastcifar.cli.demo import demo
+from fastcifar.cli.diagnose import diagnose
+from fastcifar.cli.doctor import doctor
+from fastcifar.cli.grid import grid
+from fastcifar.cli.list import list_
+from fastcifar.cli.predict import predict
+from fastcifar.cli.preview import preview
+from fastcifar.cli.report import report
+from fastcifar.cli.runs import runs
+from fastcifar.cli.train import train
+from fastcifar.errors import FastcifarError
+from fastcifar.version import __version__
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
+_debug = False
+
+
+def main() -> None:
+    """Run the command line. Exit code 2 for misuse, 1 for failure, 130 for Ctrl-C, 143 for SIGTERM; tracebacks only
+    with --debug.
+    """
+    # unwinds as Ctrl-C does, so that half-written files are removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        app(prog_name="fastcifar")  # by python -m too: completion goes by this name
+    except (FastcifarError, OSError) as error:
+        if _debug:
+            raise
+        text = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            text = f"{error.filename}: {error.strerror}"
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(text)}")
+        sys.exit(error.exit_code if isinstance(error, FastcifarError) else 1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"fastcifar {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Convert CIFAR-10 once, train the report's experiments on it, and trust the numbers.
+
+    Example: fastcifar convert cifar-10.zip data/cifar10 && fastcifar train --exp 2 --data data/cifar10
+    """
+    global _debug
+    _debug = debug
+
+
+for command in (convert, verify, train, grid, predict, runs, report, list_, preview, bench, doctor, demo):
+    app.command(command.__name__.rstrip("_"))(command)
+app.add_typer(diagnose, name="diagnose")
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,157 @@
+"""The command: ``fastcifar bench``, and ``python bench/throughput.py`` in a checkout. Options and printing; the work is
+elsewhere, imported when it is needed.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.console import Console
+
+
+class Extent(NamedTuple):
+    """What is timed unless asked otherwise."""
+
+    recipes: str
+    batch_sizes: str
+    images: int
+    seconds: float
+
+
+FULL = Extent("none,basic,erasing,imagenet256,imagenet384", "512", 50_000, 2.0)
+QUICK = Extent("erasing", "512", 10_000, 0.5)
+TRAINING = Extent("basic", "128", 50_000, 5.0)
+QUICK_TRAINING = Extent("basic", "128", 10_000, 1.0)
+
+
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="One recipe, fewer images, shorter turns: minutes.")] = False,
+    pipelines: Annotated[str, typer.Option(help="Comma-separated; by default all there are.")] = "",
+    recipes: Annotated[
+        str,
+        typer.Option(
+            help=f"Comma-separated; by default {FULL.recipes}; {QUICK.recipes} when quick, {TRAINING.recipes} in "
+            "training."
+        ),
+    ] = "",
+    batch_sizes: Annotated[
+        str,
+        typer.Option(help=f"Comma-separated; by default {FULL.batch_sizes}, in training {TRAINING.batch_sizes}."),
+    ] = "",
+    devices: Annotated[str, typer.Option(help="Comma-separated, of auto, cpu, cuda, cuda:N.")] = "auto",
+    dtypes: Annotated[str, typer.Option(help="Comma-separated, of float32, bfloat16, float16.")] = "float32",
+    threads: Annotated[int | None, typer.Option(help="CPU cores for each; by default all that are usable.")] = None,
+    models: Annotated[str, typer.Option(help="Train these on the batches: cnn, resnet18. By default none.")] = "",
+    data: Annotated[Path | None, typer.Option(help="Dataset directory; by default synthetic images.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed turns of each; a claim needs at least 5.")] = 5,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            help=f"The least a turn takes; by default {FULL.seconds:g}, {QUICK.seconds:g} when quick, "
+            f"{TRAINING.seconds:g} in training."
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds after which a pipeline that does not answer is out.")] = 300,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Also time what could not be verified, and mark it.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="The JSON lines to write.")] = Path("throughput.jsonl"),
+    plot: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="ROWS PNG", help="Only draw the rows of a file.")
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="OLD NEW", help="Only compare the rows of two files.")
+    ] = None,
+) -> None:
+    """Time the pipelines: the same images, recipe and cores for each, a fresh process for each, turn by turn; what they
+    give is compared with the reference in the same run. No pipeline gets a speed for pixels that are not right.
+
+    Example: fastcifar bench --quick && fastcifar bench --plot throughput.jsonl throughput.png
+    """
+    if plot or compare:
+        _show(plot, compare)
+        return
+    _require_positive(seconds=seconds, timeout=timeout)
+    from fastcifar.throughput.matrix import Matrix
+
+    extent = (QUICK_TRAINING if quick else TRAINING) if models else (QUICK if quick else FULL)
+    matrix = Matrix(
+        pipelines=_names(pipelines),
+        recipes=_names(recipes or extent.recipes),
+        batch_sizes=_sizes(batch_sizes or extent.batch_sizes),
+        devices=_names(devices),
+        models=_names(models),
+        dtypes=_names(dtypes),
+        threads=threads,
+    )
+    rules = {"repeats": repeats, "seconds": seconds or extent.seconds, "timeout": timeout, "unverified": unverified}
+    _run(matrix, rules, data, extent.images, out)
+
+
+def _run(matrix: Any, rules: dict[str, Any], data: Path | None, images: int, out: Path) -> None:
+    """Hold the heats, with the table so far where a person is looking; write the rows after each heat."""
+    from rich.live import Live
+
+    from fastcifar.system.measure import write_bandwidth
+    from fastcifar.throughput import rows, table
+    from fastcifar.throughput.entrant import Rules
+    from fastcifar.throughput.heat import hold
+    from fastcifar.throughput.matrix import opened
+
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    collected: list[dict[str, Any]] = []
+    with opened(data, images) as dataset:
+        heats = matrix.heats(dataset)
+        threads = heats[0][0].threads
+        ceilings = {device: write_bandwidth(device, threads) for device in {heat[0].device for heat in heats}}
+        held_by = Rules(**rules, write_bandwidth=ceilings)
+        # no thread of its own refreshes the table: nothing may run beside what is timed
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+
+            def watch(found: list[dict[str, Any]]) -> None:
+                if console.is_terminal:
+                    live.update(table.results(collected + found), refresh=True)
+
+            for heat in heats:
+                collected += hold(heat, held_by, watch)
+                rows.write(collected, out)
+    console.print(table.results(collected))
+    console.print(f"{dataset.name}; rows in {out}", highlight=False, soft_wrap=True)
+
+
+def _show(plot: tuple[Path, Path] | None, compare: tuple[Path, Path] | None) -> None:
+    from fastcifar.throughput import rows
+
+    if plot:
+        from fastcifar.throughput.plot import plot as draw
+
+        draw(rows.read(plot[0]), plot[1])
+        print(f"picture: {plot[1]}")
+    if compare:
+        from fastcifar.throughput.compare import changes, comparison, widest
+
+        found = changes(*map(rows.read, compare))
+        (Console() if sys.stdout.isatty() else Console(width=160)).print(comparison(found))
+        print(f"the ratio of two contestants of a heat changed by at most {widest(found):.1%}")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _sizes(text: str) -> list[int]:
+    from fastcifar.errors import UsageError
+
+    sizes = [int(name) for name in _names(text) if name.isdigit()]
+    if len(sizes) != len(_names(text)) or not all(sizes):
+        raise UsageError(f"--batch-sizes {text!r} is not a list of positive integers such as 64,512")
+    return sizes
+
+
+def _require_positive(**values: float | None) -> None:
+    from fastcifar.errors import UsageError
+
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise UsageError(f"--{name} {value:g} must be more than 0 seconds")

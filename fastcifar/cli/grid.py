@@ -1,0 +1,163 @@
+"""The command ``fastcifar grid``: options and printing; the work is elsewhere, imported when it is needed."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.show.console import console, say
+from fastcifar.show.text import counted
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def grid(
+    exp: Annotated[str, typer.Option(help="Experiments, comma-separated: 1 MLP, 2 CNN, 3 ViT, 4 pretrained; or all.")],
+    data: Annotated[Path, typer.Option(help="Dataset directory, made by `fastcifar convert`.")] = Path("data/cifar10"),
+    protocol: Annotated[str, typer.Option(help="sound, report, as-run; comma-separated, or all.")] = "sound",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, in every configuration. May be repeated.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="key=value or key=value,value: configurations that have it."),
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Comma-separated, or FIRST-LAST.")] = "0,1,2",
+    epochs: Annotated[int | None, typer.Option(help="At most so many (early stopping may end a run before).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and train nothing.")] = False,
+    budget: Annotated[
+        str | None, typer.Option(help="Time to spend, as 90s, 45m, 2h or 1h30m: what is not done then waits.")
+    ] = None,
+    executor: Annotated[str, typer.Option(help="local (every GPU of this machine) or ray.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; default: Ray's own choice.")] = None,
+    device: Annotated[str, typer.Option(help="auto (every GPU, else the CPU), cpu, cuda or cuda:N.")] = "auto",
+    amp: Annotated[str, typer.Option(help="auto, off, bfloat16 or float16.")] = "auto",
+    way: Annotated[
+        str, typer.Option(help="How packs train: auto (by measurement), serial, side-by-side, grouped or im2col.")
+    ] = "auto",
+    pack: Annotated[int | None, typer.Option(min=1, help="Runs of a pack, at most; default: by the device.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="For experiment 4: none, or a file; default: ImageNet's, cached or downloaded.")
+    ] = None,
+    pipeline: Annotated[str, typer.Option(help="Where batches come from; `fastcifar list pipelines`.")] = "resident",
+    log: Annotated[str, typer.Option(help="none, or tensorboard.")] = "none",
+    out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")] = False,
+) -> None:
+    """Train a whole grid of configurations and seeds, many runs at a time, each as if it were alone.
+
+    The plan is shown first. Stop it whenever you like, or lose the machine: the same command skips what is finished,
+    goes on with what was begun and tries again what failed. Start it twice, and two processes share the work.
+
+    Examples: fastcifar grid --exp 2 --only batch_size=128 --only recipe=basic,erasing
+
+    fastcifar grid --exp all --budget 2h
+
+    fastcifar grid --exp 2 --executor ray --address auto
+    """
+    from fastcifar.data.dataset import Dataset
+    from fastcifar.experiments import EXPERIMENTS, PROTOCOLS
+    from fastcifar.grid import plan as running
+    from fastcifar.grid.packing import CHOOSABLE, runs_of
+    from fastcifar.runs.settings import SETTABLE, parse_choices, parse_overrides
+    from fastcifar.system.devices import device_of
+
+    dataset, on = Dataset.open(data), device_of(device)
+    limit = None if budget is None else seconds_of(budget)
+    overrides = parse_overrides(settings or [], SETTABLE) | ({} if epochs is None else {"epochs": epochs})
+    runs = runs_of(
+        list(EXPERIMENTS) if exp == "all" else [_number(part) for part in _parts(exp)],
+        dataset,
+        on,
+        protocols=list(PROTOCOLS) if protocol == "all" else _parts(protocol),
+        seeds=_seeds(seeds),
+        overrides=overrides,
+        only=parse_choices(only or [], CHOOSABLE, "--only"),
+        amp=amp,
+        pipeline=pipeline,
+        weights=weights,
+    )
+    asked = running.Asked(
+        dataset, out, on, executor=executor, address=address, way=way, pack=pack, weights=weights, log=log,
+        every_device=device in ("auto", "cuda"),
+    )  # fmt: skip
+    plan = running.plan(asked, runs, lambda text: say(text, stderr=True))
+    if as_json and dry_run:
+        print(json.dumps(plan.plain()))
+        return
+    if not as_json:
+        console().print(plan.table())
+        say(plan.sentence())
+    for model, why in runs.left_out.items():
+        say(f"left out: {model}: {why}", stderr=True)
+    if dry_run:
+        return
+    try:
+        results = running.train(asked, plan, limit)
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from the last whole epochs", stderr=True)
+        sys.exit(130)
+    _finish(plan, results, out, as_json)
+    if results.failed or runs.left_out:
+        raise FastcifarError(
+            " and ".join(
+                [f"{counted(len(results.failed), 'run')} failed; the same command tries again"] * bool(results.failed)
+                + [f"{', '.join(runs.left_out)} left out, see above"] * bool(runs.left_out)
+            )
+        )
+
+
+def _finish(plan: Any, results: Any, out: Path, as_json: bool) -> None:
+    summaries = plan.summaries(out)
+    if as_json:
+        rows = [{"run_id": spec.run_id, **summary} for spec, summary in summaries]
+        left = [spec.run_id for spec in results.left]
+        clocks = {"seconds": results.seconds, "scheduler_seconds": results.own_seconds}
+        print(json.dumps({"finished": rows, "failed": results.failed, "left": left, **clocks}))
+        return
+    from fastcifar.show.results import results_table
+    from fastcifar.show.text import duration
+
+    grouped: dict[str, list[Any]] = {}
+    for spec, summary in summaries:
+        grouped.setdefault(spec.label, []).append(summary)
+    if grouped:
+        console().print(results_table(grouped))
+    rest = f"; {counted(len(results.left), 'run')} left for another time" if results.left else ""
+    finished = f"{len(summaries)} of {counted(len(plan.specs), 'run')} finished{rest}"
+    if results.seconds:
+        spent, share = duration(results.seconds), results.own_seconds / results.seconds
+        say(f"{spent}, of which {100 * share:.2f} % for leases, files and the table")
+    say(f"{finished}; look at them: fastcifar runs --out {out}")
+
+
+def seconds_of(budget: str) -> float:
+    """1h30m as seconds. Raises UsageError for anything else."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", budget)
+    if not parts or "".join(number + unit for number, unit in parts) != budget:
+        raise UsageError(f"--budget {budget!r} is no time such as 90s, 45m, 2h or 1h30m")
+    return sum(float(number) * UNITS[unit] for number, unit in parts)
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _number(text: str) -> int:
+    if not text.isdigit():
+        raise UsageError(f"--exp {text!r} is no experiment's number; 1, 2, 3, 4 or all")
+    return int(text)
+
+
+def _seeds(text: str) -> list[int]:
+    spans = [re.fullmatch(r"(\d+)(?:-(\d+))?", part) for part in _parts(text)]
+    if not spans or None in spans:
+        raise UsageError(f"--seeds {text!r} is neither a list such as 0,1,2 nor a span such as 0-9")
+    numbers = [seed for span in spans if span is not None for seed in range(int(span[1]), int(span[2] or span[1]) + 1)]
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise UsageError(f"--seeds {text!r} names a seed twice, or none")
+    return numbers

@@ -1,0 +1,29 @@
+"""The command ``fastcifar list``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastcifar.cli.options import Json
+from fastcifar.show.console import console
+
+
+def list_(
+    what: Annotated[str, typer.Argument(help="experiments, recipes, pipelines, runs or all.")] = "all",
+    out: Annotated[Path, typer.Option(help="Where run directories are.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Show experiments with their models, recipes, pipelines (with what is missing and why), and runs.
+
+    Example: fastcifar list pipelines
+    """
+    from fastcifar.cli.listing import sections, tables
+
+    found = sections(what, out)
+    if as_json:
+        print(json.dumps(found))
+        return
+    for table in tables(found):
+        console().print(table)

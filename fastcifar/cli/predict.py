@@ -1,0 +1,95 @@
+"""The command ``fastcifar predict``: options and printing; the work is elsewhere, imported when it is needed."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fastcifar.show.console import console, say
+from fastcifar.show.text import counted
+from fastcifar.system.atomic import require_writable
+
+
+def predict(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="Run directories; of several, the mean of their probabilities."),
+    ],
+    data: Annotated[Path, typer.Option(help="Dataset directory, made by `fastcifar convert`.")] = Path("data/cifar10"),
+    split: Annotated[str, typer.Option(help="test, val, training or labelled (training and val).")] = "test",
+    out: Annotated[Path | None, typer.Option(help="The CSV to write: id,label, as Kaggle wants it.")] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="The PNG of confusion and calibration, where there are labels; by default beside --out."),
+    ] = None,
+    tta: Annotated[str, typer.Option(help="none, or flip: the mean with the mirrored images.")] = "none",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    amp: Annotated[str, typer.Option(help="auto (as each run was trained), off, bfloat16 or float16.")] = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images at a time; by default each run's, at most 512.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")] = False,
+) -> None:
+    """Predict classes with finished runs: a submission for Kaggle, and where labels are known, how good it is.
+
+    Examples: fastcifar predict runs/exp2/RUN-ID --data data/cifar10 --out submission.csv
+
+    fastcifar predict runs/exp2/*/ --data data/cifar10 --split val --tta flip
+    """
+    require_writable(out, ".csv", "a submission is a CSV file")
+    require_writable(picture, ".png", "the picture is a PNG file")
+    from fastcifar.data.dataset import Dataset
+    from fastcifar.errors import UsageError
+    from fastcifar.predict.ensemble import ensemble, rows_of
+    from fastcifar.predict.kaggle import kaggle_ids, write_submission
+    from fastcifar.runs.plan import precision_of
+    from fastcifar.runs.trained import open_runs
+    from fastcifar.system.devices import device_of
+
+    dataset, on = Dataset.open(data), device_of(device)
+    precision = None if amp == "auto" else precision_of(amp, on)
+    split = {"val": "validation"}.get(split, split)
+    members = open_runs(runs, dataset)
+    rows = rows_of(members, dataset, split)
+    labels = dataset.labels(dataset.part(split))
+    if labels is None and (out is None or picture is not None):
+        raise UsageError(
+            f"{data} has no labels of its {len(rows):,} {split} images, so there is nothing to say of accuracy; "
+            + ("leave out --picture" if picture else "give --out submission.csv, or --split val")
+        )
+    for note in (note for member in members for note in member.notes(dataset)):
+        say(note, stderr=True)
+    probabilities = ensemble(members, dataset, split, device=on, precision=precision, tta=tta, batch_size=batch_size)
+    answer: dict[str, Any] = {"runs": [str(member) for member in members], "split": split, "tta": tta}
+    if out is not None:
+        ids = kaggle_ids(dataset, split, rows)
+        write_submission(out, ids, probabilities.argmax(1), dataset.classes)
+        answer |= {"out": str(out), "rows": len(rows)}
+    if labels is not None:
+        picture = picture or (out and out.with_suffix(".png"))
+        title = f"{dataset.name}, {split}: {counted(len(members), 'run')}, tta {tta}"
+        answer |= _assess(probabilities, labels[rows], dataset.classes, title, picture, as_json)
+    if as_json:
+        print(json.dumps(answer))
+    elif out is not None:
+        say(f"{out}: {counted(len(rows), 'row')} by {counted(len(members), 'run')}, tta {tta}")
+
+
+def _assess(
+    probabilities: Any, labels: Any, classes: tuple[str, ...], title: str, picture: Path | None, quiet: bool
+) -> dict[str, Any]:
+    """Print (unless quiet) and draw how good the probabilities are; the same for JSON."""
+    from fastcifar.predict import scores
+
+    result = scores.Classification.of(probabilities, labels, classes)
+    if not quiet:
+        say(title)
+        for table in scores.tables(result):
+            console().print(table)
+    if picture is None:
+        return result.plain()
+    scores.draw(result, picture, title)
+    if not quiet:
+        say(f"picture: {picture}")
+    return result.plain() | {"picture": str(picture)}

@@ -1,0 +1,89 @@
+"""The command ``fastcifar train``."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastcifar.cli.options import DATA, Data, Device, Json, integers
+from fastcifar.cli.results import show_results
+from fastcifar.show.console import note
+
+
+def train(
+    exp: Annotated[int, typer.Option(help="Experiment: 1 MLP, 2 CNN, 3 ViT, 4 pretrained networks.")],
+    data: Data = DATA,
+    model: Annotated[
+        str | None,
+        typer.Option(help="One of the experiment's, see `fastcifar list`; for 4 any of torchvision's, or timm:NAME."),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="For 4: a .pth or .safetensors file, or none; default: ImageNet's, cached or downloaded."),
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0,1,2",
+    protocol: Annotated[str, typer.Option(help="sound, report or as-run.")] = "sound",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="key=value: batch_size, lr, l2, dropout, recipe, tune (full, head, as-run). May be repeated."
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many (early stopping may end a run before).")] = None,
+    device: Device = "auto",
+    amp: Annotated[str, typer.Option(help="auto, off, bfloat16 or float16.")] = "auto",
+    compile_: Annotated[
+        str, typer.Option("--compile", help="auto (the fastest by measurement), graph, inductor or none.")
+    ] = "auto",
+    pipeline: Annotated[str, typer.Option(help="Where batches come from; `fastcifar list pipelines`.")] = "resident",
+    log: Annotated[str, typer.Option(help="none, or tensorboard: events in each run's folder.")] = "none",
+    out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Train an experiment's headline configuration with three seeds, and tabulate it.
+
+    Interrupt it whenever you like: the same command goes on where it was, with the same metrics.
+
+    Examples: fastcifar train --exp 2 --data data/cifar10 --set recipe=erasing --seeds 0,1,2
+
+    fastcifar train --exp 4 --model efficientnet_v2_s --data data/cifar10
+
+    torchrun --nproc-per-node=gpu -m fastcifar train --exp 4 --data data/cifar10
+    """
+    from fastcifar.data.dataset import Dataset
+    from fastcifar.runs.plan import headline_runs, precision_of, weights_for
+    from fastcifar.runs.settings import SETTABLE, parse_overrides
+    from fastcifar.runs.tensorboard import log_of
+    from fastcifar.system.devices import device_of, leads
+    from fastcifar.training import session
+
+    events = log_of(log)
+    dataset, on = Dataset.open(data), device_of(device)
+    initial = weights_for(exp, model, weights)
+    overrides = parse_overrides(settings or [], SETTABLE) | ({} if epochs is None else {"epochs": epochs})
+    specs = headline_runs(
+        exp,
+        dataset,
+        model=model,
+        protocol=protocol,
+        seeds=integers(seeds),
+        overrides=overrides,
+        precision=precision_of(amp, on, exp),
+        pipeline=pipeline,
+        weights=initial.identity,
+    )
+    say = note if leads() else lambda text: None
+    say(f"{dataset.name} on {on}, {specs[0].precision}, {len(specs)} runs into {out}/exp{exp}")
+    try:
+        done = session.run(specs, dataset, out, on, compile_, say, initial.tensors, events)
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from the last whole epoch")
+        sys.exit(130)
+    if not leads():
+        return
+    if as_json:
+        print(json.dumps([{"run_id": spec.run_id, **summary} for spec, summary in zip(specs, done.summaries)]))  # noqa: B905
+        return
+    show_results(done, out / f"exp{exp}" / f"{specs[0].label}.png")

@@ -1,0 +1,27 @@
+"""Other forms of a dataset's arrays, for pipelines that read files of their own; each is read back and compared."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+from fastcifar.errors import UsageError
+
+FORMATS = ("raw", "ffcv", "dali")  # each but raw is the module of that name here, with write(dataset) and tool()
+
+
+def extra_formats(formats: Sequence[str]) -> dict[str, ModuleType]:
+    """The modules of the formats besides raw, each once. Raises UsageError for an unknown name or a missing library."""
+    for name in formats:
+        if name not in FORMATS:
+            raise UsageError(f"unknown format {name!r}; there are {', '.join(FORMATS)}")
+    return {name: _imported(name) for name in FORMATS if name in formats and name != "raw"}
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return import_module(f"fastcifar.data.formats.{name}")
+    except ImportError as error:
+        raise UsageError(
+            f"the format {name!r} cannot be written, as its library does not load ({error}): "
+            f"pip install 'fastcifar[{name}]', or leave it out of --formats"
+        ) from error

@@ -1,0 +1,48 @@
+"""What each format stores of a part, and the comparison of what was read back with it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcifar.data.dataset import Dataset
+from fastcifar.errors import FastcifarError
+from fastcifar.show.progress import track
+
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+
+
+class Samples:
+    """The images of a part with their labels (-1 where there are none) and ids (their rows), for FFCV's writer too."""
+
+    def __init__(self, dataset: Dataset, part: str) -> None:
+        self.images = dataset.images(part)
+        labels = dataset.labels(part)
+        self.labels: I64 = np.full(len(self.images), -1) if labels is None else labels.astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, row: int) -> tuple[U8, int, int]:
+        return self.images[row], int(self.labels[row]), int(row)
+
+    def compare(self, path: Path, rows: I64, batches: Iterable[tuple[U8, I64, I64]]) -> None:
+        """Check (images, labels, ids) read back in batches from ``path`` against ``rows``, in that order.
+
+        images: (n, 32, 32, 3) uint8; labels, ids: (n,) int64. Raises FastcifarError naming the first that differs.
+        """
+        done = 0
+        for images, labels, ids in track(batches, f"reading back {path.name}"):
+            wanted = rows[done : done + len(ids)]
+            if len(wanted) < len(ids):
+                raise FastcifarError(f"{path} reads back with more than its {len(rows):,} images")
+            same = (
+                (ids == wanted) & (labels == self.labels[wanted]) & (images == self.images[wanted]).all(axis=(1, 2, 3))
+            )
+            if not same.all():
+                raise FastcifarError(f"{path} reads back with image {wanted[np.argmin(same)]} changed; try again")
+            done += len(ids)
+        if done != len(rows):
+            raise FastcifarError(f"{path} reads back with {done:,} of its {len(rows):,} images")

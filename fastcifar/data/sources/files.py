@@ -1,0 +1,153 @@
+"""The files of a folder, listed and read; and what archives, which look the same, share with it.
+
+Nothing is ever extracted to disk, so no archive can write outside its target. Names that try are refused all the same,
+and so are links, devices and duplicates: an archive that holds one is not what it claims to be.
+"""
+
+import hashlib
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from fastcifar.errors import FastcifarError
+from fastcifar.show.progress import track
+
+BLOCK = 1 << 20  # bytes read at a time
+JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}  # left by desktops in folders and archives; skipped like hidden files
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn whatever a library raises over damaged bytes into a FastcifarError naming ``what``."""
+    try:
+        yield
+    except FastcifarError:
+        raise
+    except Exception as error:  # hostile bytes can raise anything: zlib.error, struct.error, EOFError, IndexError...
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
+            raise FastcifarError(
+                f"cannot read {what}: {str(error) or 'out of memory'}"
+            ) from error  # no fault of its content
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FastcifarError(
+            f"cannot read {what}: {detail}; it is damaged or incomplete: fetch or copy it again"
+        ) from error
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with reading(str(path)), open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        digest = hashlib.sha256()
+        for block in track(iter(lambda: file.read(BLOCK), b""), f"hashing {path.name}", total=size, size=len):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class Files(ABC):
+    """The regular files of a folder or archive, hidden ones left out.
+
+    name: the folder's or archive's, for messages. names: safe relative names with "/" between parts, each once, in the
+    order ``stream`` gives them.
+    """
+
+    name: str
+    names: tuple[str, ...]
+
+    @abstractmethod
+    def stream(self, wanted: Collection[str], limit: int) -> Iterator[tuple[str, bytes]]:
+        """(name, content) of each wanted file, in the archive's own order. More than ``limit`` bytes are an error."""
+
+    @abstractmethod
+    def open(self, name: str) -> IO[bytes]:
+        """A seekable view of one file, for an archive in the archive."""
+
+    @abstractmethod
+    def sha256(self) -> str:
+        """The hash of the archive file; of a folder, that of its sorted names, sizes and contents."""
+
+    def close(self) -> None:  # noqa: B027 - most sources hold nothing
+        """Let go of the file."""
+
+    @property
+    def title(self) -> str:
+        """The last part of the name: what the manifest says of where the images are from."""
+        return Path(self.name).resolve().name
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The content of one file."""
+        ((_, content),) = self.stream({name}, limit)
+        return content
+
+    def _check_size(self, name: str, size: int, limit: int) -> None:
+        if size > limit:
+            raise FastcifarError(f"{name!r} in {self.name} has {size:,} bytes; at most {limit:,} are expected of it")
+
+
+class Listing:
+    """Collects the names of one folder or archive, refusing what has no business in it."""
+
+    def __init__(self, archive: str) -> None:
+        self.archive = archive
+        self.names: dict[str, str] = {}  # safe name: the name as stored
+
+    def add(self, stored: str, regular: bool = True) -> None:
+        """Take a file's name as stored; skip a hidden one. Raises FastcifarError for links, escapes, duplicates."""
+        parts = [part for part in stored.split("/") if part not in ("", ".")]
+        if ".." in parts or stored.startswith("/") or re.match(r"[A-Za-z]:|.*[\\\0]", stored, re.DOTALL):
+            raise FastcifarError(
+                f"{self.archive} holds {stored!r}, a path that leads outside it; it is not to be trusted"
+            )
+        if any(part.startswith(".") or part in JUNK for part in parts):
+            return
+        if not regular:
+            raise FastcifarError(
+                f"{self.archive} holds {stored!r}, a link or device; only plain files are expected in it"
+            )
+        name = "/".join(parts)
+        if name in self.names:
+            raise FastcifarError(f"{self.archive} holds {name!r} twice; which of the two is meant cannot be told")
+        self.names[name] = stored
+
+
+class Folder(Files):
+    """A directory tree. Links are followed: it is the user's own, and data sets are often linked into place."""
+
+    def __init__(self, path: Path) -> None:
+        self.name, self.path = str(path), path
+        listing, visited = Listing(self.name), set()
+        for folder, folders, files in os.walk(path, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in visited:
+                raise FastcifarError(f"{folder} is reached twice through a link; remove the link")
+            visited.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in JUNK)
+            for file in sorted(files):
+                place = Path(folder, file)
+                listing.add(place.relative_to(path).as_posix(), place.is_file())
+        self.names = tuple(listing.names)
+
+    def stream(self, wanted: Collection[str], limit: int) -> Iterator[tuple[str, bytes]]:
+        for name in self.names:
+            if name in wanted:
+                with reading(str(self.path / name)), open(self.path / name, "rb") as file:
+                    self._check_size(name, os.fstat(file.fileno()).st_size, limit)
+                    content = file.read(limit)
+                yield name, content
+
+    def open(self, name: str) -> IO[bytes]:
+        with reading(str(self.path / name)):
+            return open(self.path / name, "rb")
+
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        for name in track(sorted(self.names), f"hashing {self.path.name}"):
+            with reading(str(self.path / name)), open(self.path / name, "rb") as file:
+                digest.update(f"{name}\0{os.fstat(file.fileno()).st_size}\0".encode("utf-8", "surrogateescape"))
+                for block in iter(lambda: file.read(BLOCK), b""):
+                    digest.update(block)
+        return digest.hexdigest()

@@ -1,0 +1,164 @@
+"""Kaggle's CIFAR-10: trainLabels.csv and ``<id>.png`` in train and test folders or 7z archives, in a zip or not."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from fastcifar.data.sources.archives import open_7z
+from fastcifar.data.sources.files import Files
+from fastcifar.data.sources.images import IMAGE_LIMIT, decode_chunks
+from fastcifar.data.sources.source import CIFAR10, I64, U8, Chunk, Source
+from fastcifar.errors import FastcifarError
+
+LABELS, SUBMISSION = "trainLabels.csv", "sampleSubmission.csv"
+CSV_LIMIT = 64 << 20  # bytes; 300,000 lines take 5 MB
+CURE = "download the competition's files again"
+
+
+def looks_like_kaggle(names: Sequence[str]) -> bool:
+    """Whether these file names are of a Kaggle download, complete or not."""
+    return any(re.fullmatch(rf"([^/]+/)?({LABELS}|{SUBMISSION}|train\.7z|test\.7z)", name) for name in names)
+
+
+class Kaggle(Source):
+    """Row i of train is Kaggle's id i + 1; the rows of test are in the order of Kaggle's ids, which are ``test_ids``.
+
+    trainLabels.csv says which train images there must be, sampleSubmission.csv which test images; without the latter
+    there may be no test images, or their ids are 1, 2, 3, ... An unpacked folder is preferred to its 7z archive.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self._outer = files
+        self._nested: list[Files] = []
+        self.name = f"Kaggle's files in {files.title}"
+        self.classes = CIFAR10
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        files = self._outer
+        labels = [name for name in files.names if name.rpartition("/")[2] == LABELS]
+        if len(labels) != 1:
+            raise FastcifarError(f"{files.name} has {len(labels)} files called {LABELS}; one is needed: {CURE}")
+        self._base = labels[0][: -len(LABELS)]
+        self._labels = self._read_labels()
+        self._ids = {"train": np.arange(1, len(self._labels) + 1)}
+        self._members = {"train": self._find("train")}
+        self._check_ids("train", f"of {LABELS}")
+        listed = self._base + SUBMISSION in files.names
+        if listed or self._has("test"):
+            self._members["test"] = self._find("test")
+            self._ids["test"] = self.test_ids = self._expected_test_ids()
+            self._check_ids("test", f"of {SUBMISSION}" if listed else "below the highest")
+        self.counts = {part: len(ids) for part, ids in self._ids.items()}
+
+    def chunks(self, part: str) -> Iterator[Chunk]:
+        files, members = self._members[part]
+        ids, labels = self._ids[part], self._labels if part == "train" else None
+        contents = files.stream(members.keys(), IMAGE_LIMIT)
+        named = (
+            (int(np.searchsorted(ids, members[name])), f"{name!r} in {files.name}", content)
+            for name, content in contents
+        )
+        for rows, images in decode_chunks(named):
+            yield Chunk(rows, images, None if labels is None else labels[rows])
+
+    def sha256(self) -> str:
+        return self._outer.sha256()
+
+    def close(self) -> None:
+        for files in [*self._nested, self._outer]:
+            files.close()
+
+    def _has(self, part: str) -> bool:
+        start = self._base + part
+        return any(name == f"{start}.7z" or name.startswith(f"{start}/") for name in self._outer.names)
+
+    def _find(self, part: str) -> tuple[Files, dict[str, int]]:
+        """Where the part's images are, and {member name: Kaggle id}."""
+        folder, archive = f"{self._base}{part}/", f"{self._base}{part}.7z"
+        files, names = self._outer, [name for name in self._outer.names if name.startswith(folder)]
+        if not names:
+            if archive not in files.names:
+                raise FastcifarError(
+                    f"{files.name} has neither {folder} nor {archive}: {CURE}"
+                    + (f", or remove {SUBMISSION} to do without test images" if part == "test" else "")
+                )
+            files = open_7z(f"{files.name}/{archive}", files.open(archive))
+            self._nested.append(files)
+            names, folder = list(files.names), f"{part}/"
+        members = {}
+        for name in names:
+            match = re.fullmatch(rf"(?:{re.escape(folder)})?([1-9][0-9]{{0,17}})\.png", name)
+            if not match:
+                raise FastcifarError(
+                    f"{files.name} holds {name!r} where only <id>.png files belong; remove it, or {CURE}"
+                )
+            members[name] = int(match[1])
+        return files, members
+
+    def _check_ids(self, part: str, whose: str) -> None:
+        files, members = self._members[part]
+        found = np.sort(np.fromiter(members.values(), np.int64, len(members)))
+        if len(twice := found[1:][found[1:] == found[:-1]]):
+            raise FastcifarError(f"{files.name} holds {part} image {twice[0]}.png twice")
+        expected = self._ids[part]
+        if len(missing := np.setdiff1d(expected, found)):
+            raise FastcifarError(
+                f"{files.name}: {len(missing):,} {part} images {whose} are missing, the first {missing[0]}.png: {CURE}"
+            )
+        if len(extra := np.setdiff1d(found, expected)):
+            raise FastcifarError(
+                f"{files.name}: {len(extra):,} {part} images are not {whose}, the first {extra[0]}.png"
+            )
+
+    def _read_csv(self, name: str) -> Iterator[tuple[int, str]]:
+        """(id, label) of each line of a CSV file with a header."""
+        where = f"{self._base}{name} in {self._outer.name}"
+        try:
+            text = self._outer.read(self._base + name, CSV_LIMIT).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise FastcifarError(f"{where} is not UTF-8 text ({error}): {CURE}") from error
+        lines = csv.reader(io.StringIO(text, newline=""))
+        if next(lines, None) != ["id", "label"]:
+            raise FastcifarError(f"{where} does not start with the line id,label: {CURE}")
+        for line in lines:
+            if len(line) != 2 or not re.fullmatch(r"[1-9][0-9]{0,17}", line[0]):
+                raise FastcifarError(f"{where}, line {lines.line_num}: {','.join(line)!r} is not an id and a label")
+            yield int(line[0]), line[1]
+
+    def _read_labels(self) -> U8:
+        """(n,) uint8 labels of ids 1 to n."""
+        labels: dict[int, int] = {}
+        where = f"{self._base}{LABELS} in {self._outer.name}"
+        for number, label in self._read_csv(LABELS):
+            if label not in CIFAR10:
+                raise FastcifarError(
+                    f"{where}: id {number} has the label {label!r}, which is none of {', '.join(CIFAR10)}"
+                )
+            if number in labels:
+                raise FastcifarError(f"{where}: id {number} is there twice")
+            labels[number] = CIFAR10.index(label)
+        for number in range(1, len(labels) + 1):
+            if number not in labels:
+                raise FastcifarError(
+                    f"{where}: id {number} is missing, though there are {len(labels):,} labels: {CURE}"
+                )
+        if not labels:
+            raise FastcifarError(f"{where} has no labels: {CURE}")
+        return np.array([labels[number] for number in range(1, len(labels) + 1)], np.uint8)
+
+    def _expected_test_ids(self) -> I64:
+        """The ids of sampleSubmission.csv, ascending; 1 to the highest there is where that file is absent."""
+        if self._base + SUBMISSION not in self._outer.names:
+            return np.arange(1, max(self._members["test"][1].values(), default=0) + 1)
+        ids = np.sort(np.array([number for number, _ in self._read_csv(SUBMISSION)], np.int64))
+        if len(twice := ids[1:][ids[1:] == ids[:-1]]):
+            raise FastcifarError(f"{self._base}{SUBMISSION} in {self._outer.name}: id {twice[0]} is there twice")
+        return ids

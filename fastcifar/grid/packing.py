@@ -1,0 +1,150 @@
+"""What a grid trains: its runs, their packs, and how long that may take."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastcifar.data.dataset import Dataset
+from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.experiments import EXPERIMENTS, PROTOCOLS, SEEDS, experiment
+from fastcifar.packs.choice import Measured, shape_of
+from fastcifar.packs.shape import Shape
+from fastcifar.runs.plan import PRETRAINED, precision_of, weights_for
+from fastcifar.runs.settings import SETTABLE, require_key
+from fastcifar.runs.spec import RunSpec
+
+EVALUATION_COST = 1 / 3  # of an image's training: its forward pass
+CHOOSABLE = {**{key: kind for key, kind in SETTABLE.items() if key != "epochs"}, "model": str}
+"""What --only takes, with its type."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Runs of one shape that train together."""
+
+    specs: tuple[RunSpec, ...]
+
+    @cached_property
+    def shape(self) -> Shape:
+        return shape_of(self.specs[0])
+
+    @property
+    def title(self) -> str:
+        """Readable: of how many runs of what."""
+        first = self.specs[0]
+        return f"exp {first.experiment} {first.model} b{first.batch_size} {first.recipe} x {len(self.specs)}"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of a grid, and why others of it cannot be trained, by network."""
+
+    specs: tuple[RunSpec, ...]
+    left_out: Mapping[str, str]
+
+
+def runs_of(
+    numbers: Iterable[int],
+    dataset: Dataset,
+    device: torch.device,
+    *,
+    protocols: Sequence[str] = ("sound",),
+    seeds: Sequence[int] = SEEDS,
+    overrides: Mapping[str, Any] | None = None,
+    only: Mapping[str, Sequence[Any]] | None = None,
+    amp: str = "auto",
+    pipeline: str = "resident",
+    weights: str | None = None,
+) -> Runs:
+    """Every seed of every configuration of the experiments under the protocols, each once.
+
+    overrides: fields that replace the configurations' own; only: fields and the values that are wanted of each.
+    weights: as `weights_for` takes it, for experiment 4. Raises UsageError for what does not exist, is out of
+    range, or where nothing is left.
+    """
+    first: dict[RunSpec, None] = {}
+    left_out: dict[str, str] = {}
+    overrides, only = overrides or {}, only or {}
+    for key in only:
+        require_key(key, CHOOSABLE, "--only")
+    for number in numbers:
+        precision = precision_of(amp, device, number)
+        for protocol in protocols:
+            for point in _points(number, protocol, overrides, only):
+                identity = _identity(number, point["model"], weights, left_out)
+                if identity is not None:
+                    shared = {"precision": precision, "pipeline": pipeline, "weights": identity}
+                    spec = RunSpec(
+                        experiment=number, protocol=protocol, seed=seeds[0], dataset=dataset.sha256, **(shared | point)
+                    )
+                    first.setdefault(spec)
+    if not first and not left_out:
+        raise UsageError(
+            "no configuration fits " + " ".join(f"--only {key}={','.join(map(str, v))}" for key, v in only.items())
+        )
+    return Runs(tuple(spec.with_seed(seed) for spec in first for seed in seeds), left_out)
+
+
+def _points(
+    number: int, protocol: str, overrides: Mapping[str, Any], only: Mapping[str, Sequence[Any]]
+) -> list[dict[str, Any]]:
+    points = [{**point, **overrides} for point in experiment(number, protocol).configurations()]
+    return [point for point in points if all(point.get(key, _default(key)) in values for key, values in only.items())]
+
+
+def _default(key: str) -> Any:
+    return next((field.default for field in dataclasses.fields(RunSpec) if field.name == key), None)
+
+
+def _identity(number: int, model: str, weights: str | None, left_out: dict[str, str]) -> str | None:
+    """Of what a network begins with; None, with the reason in ``left_out``, where that is not to be had."""
+    if number != PRETRAINED:
+        return "none"
+    if model in left_out:
+        return None
+    try:
+        return weights_for(number, model, weights).identity
+    except FastcifarError as error:
+        left_out[model] = str(error)
+        return None
+
+
+def packs_of(specs: Iterable[RunSpec], most: Callable[[Shape], int]) -> list[Pack]:
+    """The runs in packs of at most ``most(shape)``: those that share their images are neighbours."""
+    shapes: dict[tuple[Any, ...], Shape] = {}
+    grouped: dict[Shape, list[RunSpec]] = {}
+    for spec in specs:
+        key = (spec.experiment, spec.model, spec.protocol, spec.batch_size, spec.recipe, spec.precision, spec.pipeline,
+               spec.tune, spec.weights)  # fmt: skip
+        shape = shapes.get(key) or shapes.setdefault(key, shape_of(spec))
+        grouped.setdefault(shape, []).append(spec)
+    packs = []
+    for shape, alike in grouped.items():
+        alike.sort(key=lambda spec: (spec.recipe, spec.seed))  # stable: configurations keep their order
+        size = max(1, most(shape))
+        packs += [Pack(tuple(alike[n : n + size])) for n in range(0, len(alike), size)]
+    return packs
+
+
+def unfinished(specs: Iterable[RunSpec], out: Path) -> list[RunSpec]:
+    """Those without a summary below ``out``."""
+    finished = set()
+    for number in EXPERIMENTS:
+        folder = out / f"exp{number}"
+        if folder.is_dir():
+            finished |= {entry.name for entry in folder.iterdir() if (entry / "summary.json").exists()}
+    return [spec for spec in specs if spec.run_id not in finished] if finished else list(specs)
+
+
+def seconds_of(pack: Pack, measured: Measured, dataset: Dataset, devices: int) -> tuple[float, float]:
+    """What a pack takes of a grid's time: if each run ends as early as its protocol lets it, and at the latest."""
+    training, validation = (len(dataset.ids(split)) for split in ("training", "validation"))
+    epoch = (training + EVALUATION_COST * validation) / measured.rate
+    latest = sum(spec.epochs for spec in pack.specs)
+    earliest = sum(min(spec.epochs, PROTOCOLS[spec.protocol].min_epochs) for spec in pack.specs)
+    return epoch * earliest / devices, epoch * latest / devices

@@ -1,0 +1,60 @@
+"""Dropout as a pure function of (seed, epoch, sample id, layer, unit): whatever batch a sample is in, it loses the
+same units.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastcifar.kernels.cpu.dice import fill_kept
+from fastcifar.rng.cursor import read, standing_clock
+from fastcifar.rng.philox import Stream
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Whose dropout is meant. clock: see `clock.clock_of`; ids: (B,) int64 sample ids; on the activations' device."""
+
+    clock: Tensor
+    ids: Tensor
+
+    @classmethod
+    def of(cls, seed: int, epoch: int, ids: Tensor) -> "Noise":
+        """That of a seed in [0, 2**64) and an epoch."""
+        return cls(standing_clock(seed, epoch, ids.device), ids)
+
+    @torch.compiler.disable(reason="compiled by numba or Triton already")
+    def kept(self, p: float, layer: int, units: int) -> Tensor:
+        """(B, units) float32: 0 with probability p (to 2**-32), else 1 / (1 - p). layer: in [0, 2**16)."""
+        threshold, stream = round(p * (1 << 32)), Stream.DROPOUT + (layer << 16)
+        factor = np.float32(1 / (1 - p))
+        if self.ids.device.type == "cpu":
+            seed, epoch = read(self.clock)
+            kept = np.empty((len(self.ids), units), np.float32)
+            fill_kept(threshold, factor, int(stream), np.uint64(seed), epoch, self.ids.numpy(), kept)
+            return torch.from_numpy(kept)
+        from fastcifar.kernels.gpu import dropout
+
+        return dropout.kept(self.ids, self.clock, threshold, float(factor), int(stream), units)
+
+
+class Dropout(nn.Module):
+    """Zeroes units with probability p and scales the rest by 1 / (1 - p), when there is noise.
+
+    layer: this layer's number in its network, of its own. channels: drop whole channels, (B, C, ...), as Dropout2d.
+    """
+
+    def __init__(self, p: float, layer: int, channels: bool = False) -> None:
+        super().__init__()
+        self.p, self.layer, self.channels = p, layer, channels
+
+    def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
+        if noise is None or self.p == 0:
+            return x
+        shape = x.shape[:2] + (1,) * (x.ndim - 2) if self.channels else x.shape
+        return x * noise.kept(self.p, self.layer, shape[1:].numel()).view(shape).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, layer={self.layer}, channels={self.channels}"

@@ -1,0 +1,1 @@
+"""What finished runs say about images: probabilities, scores, and the file that Kaggle takes."""

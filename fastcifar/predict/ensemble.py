@@ -1,0 +1,143 @@
+"""What runs say about a dataset's images: the mean of their probabilities, and the classes as Kaggle wants them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastcifar.data.dataset import Dataset
+from fastcifar.data.sources.source import I64, U8
+from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.experiments import PROTOCOLS
+from fastcifar.pipeline import Batch, open_pipeline
+from fastcifar.runs.spec import PRECISIONS
+from fastcifar.runs.trained import TrainedRun
+from fastcifar.show.progress import track
+from fastcifar.system import machine
+
+SLAB = 8192  # images in memory at a time: 24 MiB
+LARGEST_BATCH = 512  # unless asked for another one
+
+VIEWS: Mapping[str, Sequence[Callable[[Tensor], Tensor]]] = {
+    "none": (lambda images: images,),
+    "flip": (lambda images: images, lambda images: images.flip(3)),
+}
+"""By --tta: the views of a batch (B, 3, S, S) whose probabilities are averaged."""
+
+
+class Slab(Dataset):
+    """Some rows of a dataset, copied into memory, as a dataset whose every split is these rows, counted from 0."""
+
+    def __init__(self, dataset: Dataset, split: str, rows: I64) -> None:
+        super().__init__(dataset.path, dataset.manifest)
+        self._images = np.array(dataset.images(dataset.part(split))[rows])
+
+    def images(self, part: str) -> U8:
+        """(len(rows), 32, 32, 3) uint8, in the order of the rows."""
+        return self._images
+
+    def labels(self, part: str) -> None:
+        """None: whoever predicts sees no labels."""
+
+    def ids(self, split: str, split_seed: int | None = None) -> I64:
+        """0, 1, 2, ..."""
+        return np.arange(len(self._images))
+
+
+def rows_of(runs: Sequence[TrainedRun], dataset: Dataset, split: str) -> I64:
+    """(N,) the rows of a split, ascending; of training and validation as the runs have them.
+
+    Raises UsageError for an unknown split, one without images, and one that is not the same for all runs.
+    """
+    if dataset.part(split) not in dataset.manifest["counts"]:
+        raise UsageError(f"{dataset.path} has no {split} images, as {dataset.name} had none; try --split val")
+    seed = None
+    if split in ("training", "validation"):
+        seed = runs[0].split_seed
+        for run in runs:
+            if run.split_seed != seed:
+                raise UsageError(
+                    f"{runs[0]} has the {split} images of {_split(seed)}, {run} those of {_split(run.split_seed)}, so "
+                    f"one was trained on what the other was validated on; --split {split} takes runs of one split"
+                )
+    return dataset.ids(split, seed)
+
+
+def ensemble(
+    runs: Sequence[TrainedRun],
+    dataset: Dataset,
+    split: str,
+    *,
+    device: torch.device = torch.device("cpu"),
+    precision: str | None = None,
+    tta: str = "none",
+    batch_size: int | None = None,
+) -> NDArray[np.float32]:
+    """(N, classes) float32: of each image of `rows_of`, the mean over runs and views of the softmax of the logits.
+
+    precision: one of `runs.PRECISIONS`, by default that of each run. tta: one of VIEWS. batch_size: by default each
+    run's, at most LARGEST_BATCH. Run by run: besides what is returned, memory holds one network and SLAB images.
+    Raises UsageError as `rows_of`, and for an unknown tta; FastcifarError for a run that gives no numbers.
+    """
+    if tta not in VIEWS:
+        raise UsageError(f"--tta {tta!r} does not exist; there are {', '.join(VIEWS)}")
+    rows = rows_of(runs, dataset, split)
+    total = np.zeros((len(rows), len(dataset.classes)), np.float32)
+    if device.type == "cpu":
+        machine.keep_freed_memory()
+    for number, run in enumerate(runs, 1):
+        dtype = PRECISIONS[precision or run.spec.precision]
+        batches = _batches(
+            dataset,
+            split,
+            rows,
+            augment=PROTOCOLS[run.spec.protocol].recipe(run.spec.recipe).still(),
+            batch_size=batch_size or min(run.spec.batch_size, LARGEST_BATCH),
+            device=device,
+            dtype=dtype,
+        )
+        said, done = probabilities(run, batches, device, dtype, VIEWS[tta]), 0
+        for values in track(said, f"run {number} of {len(runs)}", len(rows), len):
+            total[done : done + len(values)] += values / len(runs)
+            done += len(values)
+        if not np.isfinite(total).all():
+            raise FastcifarError(
+                f"{run} gives probabilities that are no numbers, in {precision or run.spec.precision}; try --amp off"
+            )
+    return total
+
+
+def probabilities(
+    run: TrainedRun,
+    batches: Iterator[Batch],
+    device: torch.device,
+    dtype: torch.dtype,
+    views: Sequence[Callable[[Tensor], Tensor]],
+) -> Iterator[NDArray[np.float32]]:
+    """Of each batch (B, classes) float32, the mean over views. Raises FastcifarError where a batch does not fit."""
+    network = run.network(device)
+    for images, _, _ in batches:
+        try:
+            with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                logits = torch.stack([network(view(images)) for view in views])
+                mean = logits.float().softmax(2).mean(0).cpu().numpy()
+        except torch.OutOfMemoryError as error:
+            raise FastcifarError(
+                f"{run}: {len(images)} images at once do not fit on {device}; choose a smaller --batch-size"
+            ) from error
+        yield mean
+
+
+def _batches(dataset: Dataset, split: str, rows: I64, **request: Any) -> Iterator[Batch]:
+    """The rows' images in batches, in order, a slab at a time. labels are -1, ids count from 0 in each slab."""
+    for start in range(0, len(rows), SLAB):
+        slab = Slab(dataset, split, rows[start : start + SLAB])
+        with open_pipeline("resident", slab, split=split, shuffle=False, **request) as pipeline:
+            yield from pipeline.epoch(0)
+
+
+def _split(seed: int | None) -> str:
+    return "the dataset's own split" if seed is None else f"the split of seed {seed}"

@@ -1,0 +1,27 @@
+"""Predictions as Kaggle's CSV."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcifar.data.dataset import Dataset
+from fastcifar.data.sources.source import I64
+from fastcifar.system.atomic import whole
+
+
+def kaggle_ids(dataset: Dataset, split: str, rows: I64) -> I64:
+    """(N,) Kaggle's ids of a split's rows: those of the dataset's test images; where it has none, counted from 1."""
+    ids = dataset.test_ids() if split == "test" else None
+    return rows + 1 if ids is None else ids[rows]
+
+
+def write_submission(path: Path, ids: I64, labels: NDArray[np.integer], classes: Sequence[str]) -> None:
+    """Write Kaggle's CSV, wholly or not at all: the line id,label, then (N,) ids, ascending, with their classes."""
+    order = np.argsort(ids, kind="stable")
+    with whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(("id", "label"))
+        lines.writerows((int(ids[row]), classes[labels[row]]) for row in order)

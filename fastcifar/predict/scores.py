@@ -1,0 +1,198 @@
+"""How good probabilities are: accuracy, confusion, calibration; as tables and as a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from rich.markup import escape
+from rich.table import Table
+
+from fastcifar.show.figures import COLOURS
+
+BINS = 15  # of confidence, as in Guo et al. (below)
+LEAST = float(np.finfo(np.float32).tiny)  # a smaller probability counts as this one, so that its logarithm is finite
+READABLE = 20  # classes: a matrix of more has no room for its numbers
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Images whose largest probability, the confidence, is in (low, high]; means are 0 where there are none."""
+
+    low: float
+    high: float
+    images: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What probabilities are worth on images whose labels are known."""
+
+    classes: tuple[str, ...]
+    confusion: NDArray[np.int64]
+    """(true, predicted): images"""
+    nll: float
+    """mean negative log-likelihood of the true class, nats"""
+    bins: tuple[Bin, ...]
+    """BINS of equal width"""
+
+    @classmethod
+    def of(
+        cls, probabilities: NDArray[np.float32], labels: NDArray[np.integer], classes: Sequence[str]
+    ) -> "Classification":
+        """probabilities: (N, classes) float32, N >= 1, rows that add up to 1. labels: (N,) in [0, classes)."""
+        predicted = probabilities.argmax(1)
+        confusion = confusion_of(labels.astype(np.int64), predicted, len(classes))
+        likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+        return cls(
+            tuple(classes),
+            confusion,
+            float(-np.log(np.maximum(likelihood, LEAST)).mean()),
+            _bins(probabilities.max(1).astype(np.float64), predicted == labels),
+        )
+
+    @property
+    def images(self) -> int:
+        """How many images there are."""
+        return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """In [0, 1]."""
+        return float(self.confusion.trace() / self.images)
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error, in [0, 1]: the mean over images of their bin's |accuracy - confidence|.
+
+        C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, equation 3.
+        """
+        return sum(b.images * abs(b.accuracy - b.confidence) for b in self.bins) / self.images
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "images": self.images,
+            "accuracy": self.accuracy,
+            "nll": self.nll,
+            "ece": self.ece,
+            "classes": list(self.classes),
+            "confusion": self.confusion.tolist(),
+            "bins": [vars(b) for b in self.bins],
+        }
+
+
+def confusion_of(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """(true, predicted): how many of the images, (N,) each."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def _bins(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bin, ...]:
+    edges = np.linspace(0, 1, BINS + 1)
+    place = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, BINS - 1)  # float32 may add up to above 1
+    bins = []
+    for number, (low, high) in enumerate(pairwise(edges)):
+        inside = place == number
+        means = (confidence[inside].mean(), right[inside].mean()) if inside.any() else (0.0, 0.0)
+        bins.append(Bin(float(low), float(high), int(inside.sum()), *map(float, means)))
+    return tuple(bins)
+
+
+def tables(result: Classification) -> list[Table]:
+    """The figures, and the confusion matrix: rows are true classes, columns predicted ones. Of more than READABLE
+    classes the most frequent confusions instead.
+    """
+    values = {
+        "images": f"{result.images:,}",
+        "accuracy, %": f"{100 * result.accuracy:.2f}",
+        "negative log-likelihood": f"{result.nll:.4f}",
+        "expected calibration error, %": f"{100 * result.ece:.2f}",
+    }
+    figures = Table()
+    for name in values:
+        figures.add_column(name, justify="right")
+    figures.add_row(*values.values())
+    return [figures, _matrix(result) if len(result.classes) <= READABLE else _mistakes(result)]
+
+
+def _matrix(result: Classification) -> Table:
+    table = Table(title="Confusion: a row a true class, a column a predicted one")
+    table.add_column("")
+    for name in (*result.classes, "right, %"):
+        table.add_column(escape(name), justify="right")
+    for number, (name, row) in enumerate(zip(result.classes, result.confusion, strict=True)):
+        cells = [f"[bold]{count:,}[/]" if column == number else f"{count:,}" for column, count in enumerate(row)]
+        table.add_row(escape(name), *cells, f"{100 * row[number] / row.sum():.1f}" if row.any() else "none")
+    return table
+
+
+def _mistakes(result: Classification) -> Table:
+    table = Table("true", "predicted", title="The most frequent confusions")
+    table.add_column("images", justify="right")
+    wrong = result.confusion - np.diag(result.confusion.diagonal())
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:READABLE]:
+        true, predicted = divmod(int(place), len(result.classes))
+        if wrong[true, predicted]:
+            table.add_row(*(escape(result.classes[n]) for n in (true, predicted)), f"{wrong[true, predicted]:,}")
+    return table
+
+
+def draw(result: Classification, path: Path, title: str) -> None:
+    """Write a PNG of the confusion matrix and the reliability diagram (Guo et al., figure 1)."""
+    figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=10)
+    parts = [["matrix", "reliability"], ["matrix", "images"]]
+    axes: dict[str, Axes] = figure.subplot_mosaic(parts, height_ratios=(4, 1))
+    _draw_matrix(axes["matrix"], result)
+    _draw_reliability(axes["reliability"], axes["images"], result)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _draw_matrix(axes: Axes, result: Classification) -> None:
+    totals = result.confusion.sum(1, keepdims=True)
+    shares = result.confusion / np.maximum(totals, 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_title(f"accuracy {100 * result.accuracy:.2f} %", fontsize=10)
+    axes.set(xlabel="predicted", ylabel="true")
+    if len(result.classes) > READABLE:
+        return
+    places = range(len(result.classes))
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    if max(map(len, result.classes)) < 4:
+        turned = {}
+    axes.set_xticks(places, result.classes, fontsize=8, **turned)
+    axes.set_yticks(places, result.classes, fontsize=8)
+    for (true, predicted), count in np.ndenumerate(result.confusion):
+        if count:
+            ink = "white" if shares[true, predicted] > 0.5 else "black"
+            axes.text(predicted, true, f"{count}", ha="center", va="center", color=ink, fontsize=7)
+
+
+def _draw_reliability(axes: Axes, below: Axes, result: Classification) -> None:
+    shown = [b for b in result.bins if b.images]
+    places, width = [(b.low + b.high) / 2 for b in shown], 1 / BINS
+    sure, right = [b.confidence for b in shown], [b.accuracy for b in shown]
+    axes.bar(places, right, width, color=COLOURS[5], edgecolor="white", label="accuracy")
+    axes.plot([0, 1], [0, 1], color="0.4", ls="--", lw=1, label="calibrated")
+    axes.vlines(sure, sure, right, color=COLOURS[1], lw=2, label="from confidence to accuracy")
+    axes.set(ylim=(0, 1), ylabel="accuracy")
+    axes.set_title(
+        f"expected calibration error {100 * result.ece:.2f} %, negative log-likelihood {result.nll:.4f}", fontsize=10
+    )
+    axes.tick_params(labelbottom=False)
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    below.bar(places, [100 * b.images / result.images for b in shown], width, color="0.6", edgecolor="white")
+    below.set(xlabel="confidence", ylabel="images, %")
+    for each in (axes, below):
+        each.set_xlim(0, 1)
+        each.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,115 @@
+"""What depends on how one measures: the same configurations under several protocols, and on two kinds of images."""
+
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import mean, stdev
+
+from fastcifar.experiments import CNN_GRID, PROTOCOLS, Protocol
+from fastcifar.report.collection import VARIED, Collection, matched, run_ids
+from fastcifar.report.statistics import Interval, of_mean, paired
+
+ERASING = {"experiment": 2, "batch_size": 128, "lr": 1e-3, "l2": 0.0, "dropout": 0.5}
+"""of the report's figures 7 and 8"""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A configuration under two protocols: the accuracy that each reports."""
+
+    label: str
+    protocols: tuple[str, str]
+    accuracies: tuple[float, float]
+    """means over seeds, [0, 1]"""
+    change: Interval
+    """from the first to the second, over the seeds that both have"""
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TwoImages:
+    """The kept weights of a configuration on clean and on augmented validation images: mean and standard deviation
+    (n - 1; None for one seed) over seeds, [0, 1].
+    """
+
+    recipe: str
+    protocol: str
+    clean: tuple[float, float | None]
+    augmented: tuple[float, float | None]
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """From one recipe to another: the accuracy gained, on clean and on augmented images."""
+
+    what: str
+    protocol: str
+    clean: Interval | None
+    augmented: Interval | None
+    runs: tuple[str, ...]
+
+
+def definitions() -> list[tuple[str, dict[str, str]]]:
+    """What protocols differ in, in words, by protocol."""
+
+    def said(protocol: Protocol) -> dict[str, str]:
+        last = protocol.window
+        return {
+            "validation images": "augmented like training images" if protocol.augment_validation else "clean",
+            "colour jitter": "±0.2, hue ±0.1" if protocol.jitter else "changes nothing",
+            "split": "redrawn by each seed" if protocol.split_by_seed else "one, the dataset's",
+            "stopping": f"from epoch {protocol.min_epochs} on, "
+            + (
+                f"when the oldest of the last {last} accuracies is their largest"
+                if protocol.window_rule
+                else f"when {last} epochs bring no new best"
+            ),
+            "kept weights": f"last with the best of {last} epochs" if protocol.window_rule else "best accuracy",
+            "pretrained networks": protocol.tune,
+        }
+
+    by_protocol = {name: said(protocol) for name, protocol in PROTOCOLS.items()}
+    return [(what, {name: by_protocol[name][what] for name in PROTOCOLS}) for what in by_protocol["sound"]]
+
+
+def compared(collection: Collection) -> list[Compared]:
+    """Every configuration that has runs under two protocols, for each two of them."""
+    found = []
+    for one, other in combinations(collection.protocols, 2):
+        for a in collection.find(protocol=one):
+            for b in collection.find(experiment=a.experiment, protocol=other, **{key: a.values[key] for key in VARIED}):
+                pairs = [(before, after) for _, _, before, after in matched(a, b)]
+                if pairs:
+                    change = of_mean([after - before for before, after in pairs])
+                    means = mean(before for before, _ in pairs), mean(after for _, after in pairs)
+                    found.append(Compared(a.label, (one, other), means, change, run_ids(a, b)))
+    return found
+
+
+def on_two_kinds_of_images(collection: Collection) -> tuple[list[TwoImages], list[Step]]:
+    """What augmentation, erasing above all, does on clean and on augmented images; of runs that have predictions."""
+    rows, steps = [], []
+    for protocol in collection.protocols:
+        known = []
+        for recipe in map(str, CNN_GRID["recipe"]):
+            for each in collection.find(protocol=protocol, recipe=recipe, **ERASING):
+                asked = [run.predictions for run in each.runs.values() if run.predictions is not None]
+                if asked:
+                    known.append(each)
+                    clean, augmented = ([float(p.right(kind).mean()) for p in asked] for kind in (False, True))
+                    rows.append(TwoImages(recipe, protocol, _spread(clean), _spread(augmented), run_ids(each)))
+        for before, after in combinations(known, 2):
+            steps.append(
+                Step(
+                    f"{before.values['recipe']} → {after.values['recipe']}",
+                    protocol,
+                    paired(after, before, "clean"),
+                    paired(after, before, "augmented"),
+                    run_ids(before, after),
+                )
+            )
+    return rows, steps
+
+
+def _spread(values: list[float]) -> tuple[float, float | None]:
+    return mean(values), stdev(values) if len(values) > 1 else None

@@ -1,0 +1,150 @@
+"""A report from a folder of runs: what is read, drawn and written, and what is said of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fastcifar.augment import RECIPES
+from fastcifar.data.dataset import Dataset
+from fastcifar.errors import UsageError
+from fastcifar.experiments import PROTOCOLS
+from fastcifar.report import tables as made
+from fastcifar.report.collection import Collection, collect, run_ids
+from fastcifar.report.figures import FIGURES, draw
+from fastcifar.report.markdown import markdown
+from fastcifar.report.page import Drawn, environments, page, png
+from fastcifar.report.predictions import predict
+from fastcifar.report.preview import sheet
+from fastcifar.show.figures import inline, save
+from fastcifar.show.progress import track
+from fastcifar.show.tables import Cell, Table
+from fastcifar.show.text import counted
+from fastcifar.system import machine
+from fastcifar.system.atomic import whole
+from fastcifar.version import __version__
+
+TITLE = "Deep learning on CIFAR-10, regenerated"
+SAMPLES, DRAWS = 4, 4  # images under each recipe, and draws of each
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was made. files: relative to its folder."""
+
+    collection: Collection
+    tables: Sequence[Table]
+    notes: Sequence[str]
+    files: Sequence[str]
+
+
+def build(runs: Path, out: Path, dataset: Dataset | None = None, device: torch.device = torch.device("cpu")) -> Report:
+    """Make the report of the runs below a folder, in the folder ``out``. dataset: to ask kept weights for predictions,
+    and for pictures of images.
+
+    Raises UsageError where there is no folder of runs, or no run in it has ended.
+    """
+    collection = collect(runs)
+    if not collection.runs:
+        raise UsageError(f"no run below {runs} has ended, so there is nothing to report" + _reasons(collection.notes))
+    unasked: list[str] = []
+    if dataset is not None:
+        unasked = predict([run.path for run in collection.runs if run.accuracy is not None], dataset, device)
+        collection = collect(runs)
+    out.mkdir(parents=True, exist_ok=True)
+    figures, files = _figures(collection, out)
+    notes = [*_overview(collection, figures), *collection.notes, *unasked]
+    all_tables = [*made.tables(collection), environments(collection)]
+    lead, foot = _lead(collection), _foot()
+    samples = [] if dataset is None else _samples(dataset)
+    html = page(collection, [*all_tables, made.runs(collection)], figures, notes, samples, TITLE, lead, foot)
+    pngs = [f"{name}.png" for name in files]
+    text = markdown(all_tables, figures, pngs, notes, TITLE, lead, foot)
+    for name, content in (("index.html", html), ("report.md", text)):
+        with whole(out / name) as path:
+            path.write_text(content, encoding="utf-8")
+    return Report(collection, all_tables, notes, ["index.html", "report.md", *pngs])
+
+
+def _figures(collection: Collection, out: Path) -> tuple[list[Drawn], list[str]]:
+    """Draw those that any run is of, and write their files."""
+    found = [
+        (protocol, shown, series)
+        for protocol in collection.protocols
+        for shown in FIGURES
+        if (series := shown.series(collection, protocol))
+    ]
+    drawn, files = [], []
+    for protocol, shown, series in track(found, "figures"):
+        ids = run_ids(*(each for _, each in series))
+        figure = draw(shown, series)
+        save(figure, out, shown.name(protocol))
+        missing = "; ".join(shown.missing(collection, protocol))
+        evidence = Cell(counted(len(ids), "run"), float(len(ids)), ids)
+        svg = inline(figure, f"{shown.title}, {protocol}")
+        drawn.append(Drawn(shown.number, protocol, shown.title, svg, len(shown.metrics), missing, evidence))
+        files.append(shown.name(protocol))
+    return drawn, files
+
+
+def _overview(collection: Collection, figures: Sequence[Drawn]) -> list[str]:
+    """What there is of each protocol's grid, which figures lack something, and which runs did not end well."""
+    notes, grid = [], collection.missing()
+    for name in collection.protocols:
+        rows = [(ended, total) for _, protocol, ended, total in grid if protocol == name]
+        ended, total = (sum(row[n] for row in rows) for n in range(2))
+        drawn = {figure.number for figure in figures if figure.protocol == name}
+        lacking = [str(shown.number) for shown in FIGURES if shown.number not in drawn]
+        partly = [str(figure.number) for figure in figures if figure.protocol == name and figure.missing]
+        notes.append(
+            f"Protocol {name}: {ended} of {total} runs of the report's grid"
+            + (f"; nothing of figures {', '.join(lacking)}" if lacking else "")
+            + (f"; figures {', '.join(partly)} lack some of their runs" if partly else "")
+        )
+    absent = [name for name in PROTOCOLS if name not in collection.protocols]
+    if absent:
+        notes.append(f"No run of protocol {' or '.join(absent)}")
+    diverged = [run.run_id for run in collection.runs if run.row["status"] == "diverged"]
+    if diverged:
+        notes.append(f"{counted(len(diverged), 'run')} diverged: {', '.join(diverged)}")
+    epochs = {run.row["max_epochs"] for run in collection.runs}
+    short = sorted(epoch for epoch in epochs if epoch < 100)
+    if short:
+        notes.append(f"Runs were given at most {', '.join(map(str, short))} epochs, where the report gives 100")
+    without = sum(run.predictions is None for run in collection.runs if run.accuracy is not None)
+    if without:
+        notes.append(
+            f"{counted(without, 'run')} without predictions: the runs' differences are compared by seed, not by image "
+            "(fastcifar report --data asks the kept weights)"
+        )
+    return notes
+
+
+def _lead(collection: Collection) -> str:
+    datasets = {run.begun.get("dataset", {}).get("name", "an unknown dataset") for run in collection.runs}
+    return (
+        f"{counted(len(collection.runs), 'run')} of {counted(len(collection.configurations), 'configuration')} under "
+        f"{', '.join(collection.protocols)}, on {', '.join(sorted(datasets))}; their times add up to "
+        f"{made.took(collection)}. Beside each number stand the runs that it is of."
+    )
+
+
+def _foot() -> str:
+    commit, dirty = machine.commit()
+    return f"Made by fastcifar {__version__}" + (
+        f", commit {commit[:8]}{' with other changes' if dirty else ''}." if commit else "."
+    )
+
+
+def _samples(dataset: Dataset) -> list[tuple[str, bytes]]:
+    rows = min(SAMPLES, len(dataset.ids("training")))
+    return [
+        (name, png(sheet(dataset, PROTOCOLS["sound"].recipe(name), rows, DRAWS)))
+        for name in RECIPES
+        if PROTOCOLS["sound"].recipe(name).out_size == dataset.images("train").shape[1]
+    ]
+
+
+def _reasons(notes: Sequence[str]) -> str:
+    return "".join(f"; {note}" for note in notes[:3])

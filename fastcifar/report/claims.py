@@ -1,0 +1,147 @@
+"""What the report claims, each with the rule by which our runs confirm it or do not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fastcifar.report.collection import Collection
+from fastcifar.report.rules import (
+    Rule,
+    Verdict,
+    about,
+    alike,
+    better,
+    calmer,
+    elsewhere,
+    every,
+    no_progress,
+    overfits,
+    rising,
+    seeds_matter,
+    together,
+    unstable,
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One of the report's. said: in our words; rule: what confirms it, in words; judge: the rule."""
+
+    id: str
+    experiment: int
+    said: str
+    rule: str
+    judge: Rule = field(repr=False)
+
+
+def verdicts(collection: Collection) -> list[tuple[Claim, dict[str, Verdict]]]:
+    """Every claim with a verdict by protocol, of the protocols that any run is of."""
+    return [(claim, {name: claim.judge(collection, name) for name in collection.protocols}) for claim in CLAIMS]
+
+
+def _cnn(**fields: object) -> dict[str, object]:
+    return {"experiment": 2, "batch_size": 128, "lr": 1e-3, "l2": 0.0, "dropout": 0.0, "recipe": "none"} | fields
+
+
+DROPOUT = _cnn(dropout=0.5)
+VIT = {"experiment": 3, "l2": 0.0, "dropout": 0.0, "recipe": "none"}
+
+
+def _tuned(model: str) -> dict[str, object]:
+    return {"experiment": 4, "model": model}
+
+
+NETWORKS = {"mobilenet_v3_small": 87, "resnet18": 77, "efficientnet_v2_s": 73}
+NEAR = "the mean over seeds is within 2 points of it, or its 95 % interval reaches there"
+SURE = "the 95 % interval of the paired difference is above 0"
+KAGGLE = "Kaggle's test labels are not public: fastcifar predict writes the CSV that Kaggle scores"
+
+CLAIMS: Sequence[Claim] = (
+    Claim("mlp-s", 1, "The small MLP reaches about 40 %.", NEAR, about(40, experiment=1, model="mlp_s")),
+    Claim(
+        "mlp-s-losses", 1, "The small MLP's training and validation loss stay together.",
+        "at the kept epoch the validation loss exceeds the training loss by at most 15 %",
+        together(experiment=1, model="mlp_s"),
+    ),
+    Claim(
+        "mlp-l", 1, "The large MLP makes no progress at all.", "no seed exceeds 12 %, chance being 10 %",
+        no_progress(experiment=1, model="mlp_l"),
+    ),
+    Claim(
+        "cnn-unstable", 2, "Batch 64 with learning rate 0.01 hardly learns; batch 128 does better.", SURE,
+        better(_cnn(lr=1e-2), _cnn(lr=1e-2, batch_size=64)),
+    ),
+    Claim(
+        "cnn-overfit", 2, "At learning rate 0.001 the CNN overfits, with a U-shaped validation loss.",
+        "the validation loss ends at 1.1 times its lowest or more", overfits(True, **_cnn()),
+    ),
+    Claim(
+        "cnn-slow", 2, "At learning rate 0.0001 it hardly overfits.",
+        "the validation loss ends below 1.1 times its lowest", overfits(False, **_cnn(lr=1e-4)),
+    ),
+    Claim(
+        "cnn-fast", 2, "At batch 128 and learning rate 0.01 both losses fall close together.",
+        "at the kept epoch the validation loss exceeds the training loss by at most 15 %", together(**_cnn(lr=1e-2)),
+    ),
+    Claim("cnn-plain", 2, "Without regularisation it reaches about 63 %.", NEAR, about(63, **_cnn())),
+    Claim(
+        "cnn-dropout", 2, "Dropout of 0.5 helps, to about 67 %.", f"{SURE}, and {NEAR}",
+        every(better(DROPOUT, _cnn()), about(67, **DROPOUT)),
+    ),
+    Claim(
+        "cnn-dropout-calms", 2, "Dropout also mitigates overfitting.",
+        "the validation loss rises less above its lowest value than without dropout", calmer(DROPOUT, _cnn()),
+    ),
+    Claim(
+        "cnn-l2", 2, "With L2 of 0.01 the loss cannot be decreased.", "no seed exceeds 12 %, chance being 10 %",
+        no_progress(**_cnn(l2=0.01)),
+    ),
+    Claim(
+        "cnn-basic", 2, "Basic augmentation helps, to about 71 %.", f"{SURE}, and {NEAR}",
+        every(better(DROPOUT | {"recipe": "basic"}, DROPOUT), about(71, **DROPOUT | {"recipe": "basic"})),
+    ),
+    Claim(
+        "cnn-erasing", 2, "Random erasing on top harms.", SURE,
+        better(DROPOUT | {"recipe": "basic"}, DROPOUT | {"recipe": "erasing"}),
+    ),
+    Claim(
+        "cnn-erasing-65", 2, "Random erasing on top ends at about 65 %.", NEAR,
+        about(65, **DROPOUT | {"recipe": "erasing"}),
+    ),
+    Claim(
+        "cnn-harder", 2, "The more augmentation, the higher the training loss.",
+        "the mean training loss of the last epoch is larger with each step of augmentation",
+        rising("train_loss", DROPOUT, DROPOUT | {"recipe": "basic"}, DROPOUT | {"recipe": "erasing"}),
+    ),
+    Claim("vit", 3, "The small ViT reaches about 51 %.", NEAR, about(51, **VIT, batch_size=128, lr=1e-3)),
+    Claim(
+        "vit-alike", 3, "Batch size and learning rate make no difference to the ViT.",
+        "no two configurations are surely (95 %) more than 2 points apart", alike(**VIT),
+    ),
+    *(
+        Claim(f"tuned-{model}", 4, f"{model} reaches about {percent} %.", NEAR, about(percent, **_tuned(model)))
+        for model, percent in NETWORKS.items()
+    ),
+    Claim(
+        "tuned-order", 4, "The smallest network is the best and EfficientNetV2-S the worst of the three.", SURE,
+        every(
+            better(_tuned("mobilenet_v3_small"), _tuned("resnet18")),
+            better(_tuned("resnet18"), _tuned("efficientnet_v2_s")),
+        ),
+    ),
+    Claim(
+        "resnet-restless", 4, "ResNet18's validation loss is unstable, unlike the others'.",
+        "its median relative step between epochs is three times the others' or more",
+        unstable(_tuned("resnet18"), [_tuned(model) for model in NETWORKS if model != "resnet18"]),
+    ),
+    Claim(
+        "seeds", 2, "Seeds alone can make a considerable difference.",
+        "the seeds of some configuration are more than 2 points apart", seeds_matter,
+    ),
+    *(
+        Claim(
+            f"kaggle-{number}", number, f"On Kaggle's test images: {percent} %.", "a score by Kaggle", elsewhere(KAGGLE)
+        )
+        for number, percent in ((1, 42.42), (2, 72.52), (3, 54.08), (4, 83.16))
+    ),
+)  # fmt: skip
+"""In the report's order."""

@@ -1,0 +1,206 @@
+"""The runs that a report is made from: configurations with their seeds, and what is missing, damaged or set aside."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastcifar.errors import FastcifarError
+from fastcifar.experiments import EXPERIMENTS, PROTOCOLS, SEEDS, experiment
+from fastcifar.report.predictions import Predictions
+from fastcifar.runs import rows
+from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.outcome import Lines
+from fastcifar.show.text import counted
+
+VARIED = ("model", "batch_size", "lr", "l2", "dropout", "recipe")
+"""the fields that a configuration is known by, beside experiment and protocol"""
+SETTINGS = {("experiment", "protocol"): ("dataset", "max_epochs", "precision", "pipeline"),
+            ("experiment", "protocol", "model"): ("tune", "weights")}  # fmt: skip
+"""the fields that the runs of a report should have in common, by what has them: an experiment, a network of it"""
+ENDED = ("finished", "diverged")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has ended. row: as `report.rows.row`; about: its summary; begun: its run.json."""
+
+    row: Mapping[str, Any]
+    lines: Lines
+    about: Mapping[str, Any]
+    begun: Mapping[str, Any]
+    path: Path
+    predictions: Predictions | None
+    """what its kept weights say of the validation images, where that was asked"""
+
+    @property
+    def run_id(self) -> str:
+        return str(self.row["run_id"])
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the kept epoch, [0, 1]; None where it diverged before there was one."""
+        value = self.row["val_accuracy"]
+        return None if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Runs that differ in nothing but their seeds, by seed."""
+
+    experiment: int
+    protocol: str
+    values: Mapping[str, Any]
+    """of VARIED"""
+    runs: Mapping[int, Run]
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        values = self.values
+        return (
+            f"{values['model']}, {values['recipe']}, batch {values['batch_size']}, lr {values['lr']:g}, "
+            f"L2 {values['l2']:g}, dropout {values['dropout']:g}"
+        )
+
+    @property
+    def accuracies(self) -> list[float | None]:
+        return [run.accuracy for run in self.runs.values()]
+
+    @property
+    def known(self) -> list[float]:
+        """The accuracies of the runs that have one."""
+        return [accuracy for accuracy in self.accuracies if accuracy is not None]
+
+    def has(self, **wanted: Any) -> bool:
+        """Whether its fields are these."""
+        own = {"experiment": self.experiment, "protocol": self.protocol, **self.values}
+        return all(own[key] == value for key, value in wanted.items())
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What lies below a folder of runs."""
+
+    configurations: Sequence[Configuration]
+    notes: Sequence[str]
+    """what was left out, and why"""
+    unfinished: Sequence[Mapping[str, Any]]
+    """rows"""
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for each in self.configurations for run in each.runs.values()]
+
+    @property
+    def protocols(self) -> list[str]:
+        """Those that any run is of, in their usual order."""
+        return [name for name in PROTOCOLS if any(each.protocol == name for each in self.configurations)]
+
+    def find(self, **wanted: Any) -> list[Configuration]:
+        """Those that have the fields, in the order of the grid."""
+        return [each for each in self.configurations if each.has(**wanted)]
+
+    def missing(self) -> list[tuple[int, str, int, int]]:
+        """By experiment and protocol: runs of the whole grid that have ended, and their number."""
+        found = []
+        for number in EXPERIMENTS:
+            for protocol in PROTOCOLS:
+                points = experiment(number, protocol).configurations()
+                ended = sum(
+                    seed in each.runs
+                    for point in points
+                    for each in self.find(experiment=number, protocol=protocol, **{key: point[key] for key in VARIED})
+                    for seed in SEEDS
+                )
+                found.append((number, protocol, ended, len(points) * len(SEEDS)))
+        return found
+
+
+def run_ids(*configurations: Configuration) -> tuple[str, ...]:
+    """Of all their runs."""
+    return tuple(run.run_id for each in configurations for run in each.runs.values())
+
+
+def matched(a: Configuration, b: Configuration) -> list[tuple[Run, Run, float, float]]:
+    """By seed, the runs of both that have an accuracy, and these accuracies."""
+    pairs = [(a.runs[seed], b.runs[seed]) for seed in a.runs if seed in b.runs]
+    return [(x, y, x.accuracy, y.accuracy) for x, y in pairs if x.accuracy is not None and y.accuracy is not None]
+
+
+def collect(out: Path) -> Collection:
+    """Read every run below ``out``. Raises UsageError where there is no such folder."""
+    found = rows.read(out)
+    notes = [*found.damaged.values(), *found.foreign.values()]
+    runs: list[Run] = []
+    unfinished = []
+    for row in found.rows:
+        if row["status"] not in ENDED:
+            unfinished.append(row)
+            continue
+        directory = RunDirectory(out / f"exp{row['experiment']}" / row["run_id"])
+        try:
+            lines, about, begun = directory.metrics(), directory.summary() or {}, directory.begun()
+        except (FastcifarError, OSError) as error:
+            notes.append(str(error))
+            continue
+        predictions = None
+        try:
+            predictions = Predictions.read(directory)
+        except FastcifarError as error:  # the run is whole without them
+            notes.append(str(error))
+        runs.append(Run(row, lines, about, begun, directory.path, predictions))
+    for group, fields in SETTINGS.items():
+        runs, aside = _alike(runs, group, fields)
+        notes += aside
+    for name, count in Counter(str(row["status"]) for row in unfinished).items():
+        notes.append(f"{counted(count, 'run')} {name}: left out until finished")
+    return Collection(_configurations(runs), notes, unfinished)
+
+
+def _alike(runs: Sequence[Run], group: Sequence[str], fields: Sequence[str]) -> tuple[list[Run], list[str]]:
+    """Those whose fields are the most frequent ones of their group, and what is said of the rest."""
+    kept: list[Run] = []
+    notes: list[str] = []
+    for _, same in _grouped(runs, lambda run: tuple(run.row[key] for key in group)):
+        settings = _grouped(same, lambda run: tuple(run.row[key] for key in fields))
+        (usual, most), *others = sorted(settings, key=lambda pair: -len(pair[1]))
+        kept += most
+        for setting, rest in others:
+            differs = ", ".join(
+                f"{key} {str(value)[:12]}, not {str(common)[:12]}"
+                for key, value, common in zip(fields, setting, usual, strict=True)
+                if value != common
+            )
+            first = rest[0].row
+            notes.append(
+                f"{counted(len(rest), 'run')} of experiment {first['experiment']}, {first['protocol']}, set aside: "
+                f"{differs} ({first['run_id']}{' and others' if len(rest) > 1 else ''})"
+            )
+    return kept, notes
+
+
+def _configurations(runs: Sequence[Run]) -> list[Configuration]:
+    grouped = _grouped(
+        runs, lambda run: (run.row["experiment"], run.row["protocol"], *(run.row[key] for key in VARIED))
+    )
+    made = []
+    for (number, protocol, *values), same in grouped:
+        by_seed = {run.row["seed"]: run for run in sorted(same, key=lambda run: run.row["seed"])}
+        made.append(Configuration(number, protocol, dict(zip(VARIED, values, strict=True)), by_seed))
+    return sorted(made, key=_place)
+
+
+def _place(each: Configuration) -> tuple[Any, ...]:
+    """Where it stands in its experiment's grid; what is not of the grid comes last."""
+    points = experiment(each.experiment, each.protocol).configurations()
+    place = next((n for n, point in enumerate(points) if each.has(**{key: point[key] for key in VARIED})), len(points))
+    return each.experiment, list(PROTOCOLS).index(each.protocol), place, each.label
+
+
+def _grouped(runs: Iterable[Run], key: Callable[[Run], Any]) -> list[tuple[Any, list[Run]]]:
+    groups: dict[Any, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return list(groups.items())

@@ -1,0 +1,130 @@
+"""The report's twelve figures: what each shows, as data, and how it is drawn."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from fastcifar.experiments import SEEDS, experiment
+from fastcifar.report.collection import VARIED, Collection, Configuration
+from fastcifar.show.figures import COLOURS, SETTINGS, mean_std
+
+STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # a second sign beside the colour
+NAMES = MappingProxyType({"batch_size": "batch", "lr": "lr", "l2": "L2", "dropout": "dropout"})
+LOSSES = ("train_loss", "val_loss")
+LARGE_LOSS = 12.0  # from here on a logarithmic axis shows more
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One of the report's figures."""
+
+    number: int
+    title: str
+    experiment: int
+    metrics: tuple[str, ...]
+    """a panel each: keys of metrics.jsonl"""
+    by: tuple[str, ...]
+    """fields that its curves differ in"""
+    where: Mapping[str, Any]
+    """fields that they have in common"""
+
+    def name(self, protocol: str) -> str:
+        """Its files', without suffix."""
+        return f"figure-{self.number:02}-{protocol}"
+
+    def points(self, protocol: str) -> list[dict[str, Any]]:
+        """The configurations that it shows, as the experiment declares them."""
+        return [
+            point
+            for point in experiment(self.experiment, protocol).configurations()
+            if all(point[key] == value for key, value in self.where.items())
+        ]
+
+    def series(self, collection: Collection, protocol: str) -> list[tuple[str, Configuration]]:
+        """Of each curve, its label and its runs, those that there are."""
+        found = []
+        for point in self.points(protocol):
+            same = collection.find(experiment=self.experiment, protocol=protocol, **{key: point[key] for key in VARIED})
+            found += [(self.label(each.values), each) for each in same]
+        return found
+
+    def label(self, values: Mapping[str, Any]) -> str:
+        """Of a curve."""
+        return ", ".join(f"{NAMES[key]} {values[key]:g}" if key in NAMES else str(values[key]) for key in self.by)
+
+    def missing(self, collection: Collection, protocol: str) -> list[str]:
+        """What the figure lacks: curves, and seeds of curves."""
+        there = dict(self.series(collection, protocol))
+        lacking = []
+        for point in self.points(protocol):
+            label = self.label(point)
+            seeds = [str(seed) for seed in SEEDS if label not in there or seed not in there[label].runs]
+            if len(seeds) == len(SEEDS):
+                lacking.append(label)
+            elif seeds:
+                lacking.append(f"{label}: seed {', '.join(seeds)}")
+        return lacking
+
+
+def _pair(number: int, experiment_: int, by: tuple[str, ...], what: str, **where: Any) -> list[Shown]:
+    titles = (f"{metric} by {what}, experiment {experiment_}" for metric in ("Losses", "Validation accuracy"))
+    return [
+        Shown(number + n, title, experiment_, metrics, by, where)
+        for n, (title, metrics) in enumerate(zip(titles, (LOSSES, ("val_accuracy",)), strict=True))
+    ]
+
+
+PLAIN = {"l2": 0.0, "dropout": 0.0, "recipe": "none"}
+FIGURES: tuple[Shown, ...] = (
+    *_pair(1, 1, ("model",), "network size"),
+    *_pair(3, 2, ("batch_size", "lr"), "batch size and learning rate", **PLAIN),
+    *_pair(5, 2, ("l2", "dropout"), "L2 and dropout", batch_size=128, lr=1e-3, recipe="none"),
+    *_pair(7, 2, ("recipe",), "augmentation", batch_size=128, lr=1e-3, l2=0.0, dropout=0.5),
+    *_pair(9, 3, ("batch_size", "lr"), "batch size and learning rate", **PLAIN),
+    *_pair(11, 4, ("model",), "network"),
+)
+PANELS = {"train_loss": "training loss", "val_loss": "validation loss", "val_accuracy": "validation accuracy, %"}
+
+
+def draw(shown: Shown, series: Sequence[tuple[str, Configuration]]) -> Figure:
+    """The figure: of each curve the mean over seeds, one standard deviation (n - 1) shaded."""
+    with mpl.rc_context(SETTINGS):
+        panels = len(shown.metrics)
+        figure = Figure(figsize=(8.6 if panels > 1 else 5.6, 3.9), dpi=150, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes: Sequence[Axes] = figure.subplots(1, panels, squeeze=False, sharey=panels > 1)[0]
+        for place, metric in zip(axes, shown.metrics, strict=True):
+            _panel(place, metric, series)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=min(3, max(1, len(labels))), frameon=False, fontsize=8
+        )
+        return figure
+
+
+def _panel(axes: Axes, metric: str, series: Sequence[tuple[str, Configuration]]) -> None:
+    scale = 100 if metric == "val_accuracy" else 1
+    largest = 0.0
+    for n, (label, configuration) in enumerate(series):
+        mean, std = mean_std([run.lines for run in configuration.runs.values()], metric)
+        epochs = np.arange(1, len(mean) + 1)
+        colour = COLOURS[n % len(COLOURS)]
+        alone = "o" if np.isfinite(mean).sum() == 1 else None  # a line of one point would not be seen
+        axes.plot(epochs, mean * scale, color=colour, ls=STYLES[n % len(STYLES)], lw=1.6, marker=alone, label=label)
+        axes.fill_between(epochs, (mean - std) * scale, (mean + std) * scale, color=colour, alpha=0.18, lw=0)
+        largest = max([largest, *mean[np.isfinite(mean)]])
+    if metric != "val_accuracy" and largest > LARGE_LOSS:
+        axes.set_yscale("log")
+    axes.set_title(PANELS[metric], fontsize=10)
+    axes.set_xlabel("epoch")
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,0 +1,122 @@
+"""index.html: everything of a report in one file that needs neither network nor server."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastcifar.report.collection import Collection
+from fastcifar.report.rules import CONFIRMED, NOT_RUN, REFUTED
+from fastcifar.show.figures import COLOURS
+from fastcifar.show.html import rendered
+from fastcifar.show.tables import EVIDENCE, Cell, Table
+
+HERE = Path(__file__).resolve().parent
+MARKS = {CONFIRMED: "yes", REFUTED: "no", NOT_RUN: "none"}
+DIGITS = 5  # of a curve's values: finer than a screen's pixels
+SECTIONS = (
+    ("missing", "Overview"), ("claims", "Claims"), ("figures", "Figures"), ("configurations", "Configurations"),
+    ("protocols", "Audit"), ("effects", "Effects"), ("curves", "Curves"), ("runs", "Runs"), ("confusion", "Confusion"),
+    ("samples", "Images"), ("environment", "Environment"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of the page. svg: an element; panels: beside each other in it; evidence: how many runs, and which."""
+
+    number: int
+    protocol: str
+    title: str
+    svg: str
+    panels: int
+    missing: str
+    evidence: Cell
+
+
+def page(
+    collection: Collection,
+    tables: Sequence[Table],
+    figures: Sequence[Drawn],
+    notes: Sequence[str],
+    samples: Sequence[tuple[str, bytes]],
+    title: str,
+    lead: str,
+    foot: str,
+) -> str:
+    """The page's HTML. tables: one of each name that the page has a place for; samples: PNGs by recipe."""
+    confused = confusions(collection)
+    return rendered(
+        HERE,
+        "page.html",
+        ("tables.js", "curves.js"),
+        title=title,
+        lead=lead,
+        foot=foot,
+        sections=SECTIONS,
+        marks=MARKS,
+        notes=notes,
+        tables={table.name: table for table in tables},
+        figures=figures,
+        protocols=list(dict.fromkeys(figure.protocol for figure in figures)),
+        confused=list(confused),
+        samples=[(name, base64.b64encode(picture).decode()) for name, picture in samples],
+        data={"colours": COLOURS, "runs": curves(collection), "confusion": confused},
+    )
+
+
+def curves(collection: Collection) -> dict[str, dict[str, list[float | None]]]:
+    """By run-id: accuracies (a), validation losses (v) and training losses (t) of the epochs."""
+    keys = {"a": "val_accuracy", "v": "val_loss", "t": "train_loss"}
+    return {
+        run.run_id: {short: [_short(line[key]) for line in run.lines] for short, key in keys.items()}
+        for run in collection.runs
+    }
+
+
+def confusions(collection: Collection) -> dict[str, dict[str, Any]]:
+    """By run-id, of runs that have predictions: the classes' names, and images by (true, predicted)."""
+    found = {}
+    for run in collection.runs:
+        if run.predictions is not None:
+            classes = run.begun["dataset"]["classes"]
+            confusion = run.predictions.confusion(len(classes)).tolist()
+            found[run.run_id] = {"classes": classes, "confusion": confusion}
+    return found
+
+
+def environments(collection: Collection) -> Table:
+    """Where runs were trained: a line for each machine, software and commit."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for run in collection.runs:
+        groups.setdefault(_environment(run.begun), []).append(run.run_id)
+    lines = [[*map(Cell, about), Cell(str(len(ids)), float(len(ids)), tuple(ids))] for about, ids in groups.items()]
+    columns = ["device", "processor", "software", "commit", "dataset", EVIDENCE]
+    return Table("environment", "Where they were trained", "", columns, lines)
+
+
+def _environment(begun: Mapping[str, Any]) -> tuple[str, ...]:
+    about = begun.get("environment", {})
+    versions = ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items() if version)
+    processor = f"{about.get('cpu', 'unknown')}, {about.get('cores', '?')} cores"
+    if str(begun.get("device", "")).startswith("cuda"):
+        processor = ", ".join(map(str, about.get("gpus") or [])) or processor
+    commit = str(about.get("commit") or "unknown")[:12] + (" with other changes" if about.get("dirty") else "")
+    dataset = begun.get("dataset", {})
+    return (
+        str(begun.get("device", "unknown")), str(processor), f"Python {about.get('python', '?')}, {versions}", commit,
+        f"{dataset.get('name', 'unknown')} {str(dataset.get('sha256', ''))[:12]}",
+    )  # fmt: skip
+
+
+def png(image: Any) -> bytes:
+    """A PIL image as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{DIGITS}g}")

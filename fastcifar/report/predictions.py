@@ -1,0 +1,119 @@
+"""What a run's kept weights say of its validation images, clean and augmented: asked once, kept with the run."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fastcifar.augment import Augment
+from fastcifar.data.dataset import Dataset
+from fastcifar.errors import FastcifarError
+from fastcifar.experiments import PROTOCOLS
+from fastcifar.pipeline import open_pipeline
+from fastcifar.predict.ensemble import LARGEST_BATCH, VIEWS, probabilities
+from fastcifar.predict.scores import confusion_of
+from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.spec import PRECISIONS
+from fastcifar.runs.trained import TrainedRun
+from fastcifar.show.progress import track
+from fastcifar.system import machine
+from fastcifar.system.devices import a_thread_each
+
+NAME = "predictions"
+CLASSES = ("labels", "clean", "augmented")
+"""the fields of Predictions that are classes; a dataset has at most 256 of them"""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of N validation images, in the order of their ids: classes, (N,) int64 each."""
+
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    clean: NDArray[np.int64]
+    augmented: NDArray[np.int64]
+    """predicted for the images under the run's own training transform, as drawn in the kept epoch"""
+    epoch: int
+    """which the weights are of"""
+
+    @classmethod
+    def read(cls, directory: RunDirectory) -> "Predictions | None":
+        """Those kept with a run, or None. Raises FastcifarError for a damaged file."""
+        try:
+            saved = directory.load_tensors(NAME, torch.device("cpu"))
+            if saved is None:
+                return None
+            tensors, note = saved
+            values = {name: tensors[name].numpy().astype(np.int64) for name in CLASSES}
+            ids = np.flatnonzero(np.unpackbits(tensors["members"].numpy())) if "members" in tensors else tensors["ids"]
+            if {value.shape for value in values.values()} != {ids.shape}:
+                raise ValueError("its arrays are of different lengths")
+            return cls(np.asarray(ids, np.int64), **values, epoch=int(note["epoch"]))
+        except (FastcifarError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise FastcifarError(
+                f"{directory.path / NAME}.safetensors is damaged; delete it, and fastcifar report --data makes it anew"
+            ) from error
+
+    def save(self, directory: RunDirectory) -> None:
+        """Keep them with a run: a byte for each class, and the ids as a bit for each image that there could be."""
+        members = np.zeros(int(self.ids.max()) + 1, np.uint8)
+        members[self.ids] = 1
+        arrays = {"members": np.packbits(members)} | {name: getattr(self, name).astype(np.uint8) for name in CLASSES}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        directory.save_tensors(NAME, tensors, {"epoch": self.epoch})
+
+    def right(self, augmented: bool = False) -> NDArray[np.bool_]:
+        """(N,) whether each image's class was found."""
+        return (self.augmented if augmented else self.clean) == self.labels
+
+    def confusion(self, classes: int) -> NDArray[np.int64]:
+        """(true, predicted): clean images."""
+        return confusion_of(self.labels, self.clean, classes)
+
+
+def predict(paths: Sequence[Path], dataset: Dataset, device: torch.device) -> list[str]:
+    """Ask the runs that have no predictions yet and were trained on this dataset; what could not be asked, and why."""
+    wanted = [path for path in paths if not (path / f"{NAME}.safetensors").exists()]
+    at_once = machine.usable_cores() if device.type == "cpu" else 1  # of small networks, one a core is fastest
+    with a_thread_each() if at_once > 1 else nullcontext(), ThreadPoolExecutor(at_once) as pool:
+        said = pool.map(lambda path: _ask(path, dataset, device), wanted)
+        return [note for note in track(said, "predictions", len(wanted)) if note]
+
+
+def _ask(path: Path, dataset: Dataset, device: torch.device) -> str | None:
+    """Why a run could not be asked."""
+    try:
+        run = TrainedRun.open(path)
+        if run.dataset["sha256"] != dataset.sha256:
+            return f"{path.name}: no predictions, as it was trained on another dataset than {dataset.path}"
+        _predict(run, dataset, device)
+    except FastcifarError as error:
+        return f"no predictions: {error}"
+    return None
+
+
+def _predict(run: TrainedRun, dataset: Dataset, device: torch.device) -> None:
+    recipe = PROTOCOLS[run.spec.protocol].recipe(run.spec.recipe)
+    ids = dataset.ids("validation", run.split_seed)
+    labels = dataset.labels("train")
+    assert labels is not None  # a run was trained on them
+    clean = _classes(run, dataset, device, recipe.still())
+    augmented = clean.copy() if recipe == recipe.still() else _classes(run, dataset, device, recipe)
+    Predictions(ids, labels[ids].astype(np.int64), clean, augmented, run.epoch).save(run.directory)
+
+
+def _classes(run: TrainedRun, dataset: Dataset, device: torch.device, augment: Augment) -> NDArray[np.int64]:
+    dtype = PRECISIONS[run.spec.precision]
+    request = {
+        "split": "validation", "augment": augment, "batch_size": min(run.spec.batch_size, LARGEST_BATCH),
+        "seed": run.spec.seed, "device": device, "dtype": dtype, "split_seed": run.split_seed,
+    }  # fmt: skip
+    with open_pipeline("resident", dataset, **request) as pipeline:
+        batches = pipeline.epoch(run.epoch)
+        said = [values.argmax(1) for values in probabilities(run, batches, device, dtype, VIEWS["none"])]
+    return np.concatenate(said).astype(np.int64)

@@ -1,0 +1,215 @@
+"""The tables of a report, the same for every form that it takes: cells are text, with what they are sorted by."""
+
+from statistics import mean, median
+
+from fastcifar.report import audit, effects
+from fastcifar.report.claims import verdicts
+from fastcifar.report.collection import Collection, run_ids
+from fastcifar.report.rules import NOT_RUN
+from fastcifar.report.statistics import Interval
+from fastcifar.show.tables import EVIDENCE, Cell, Table
+from fastcifar.show.text import duration, spread
+
+
+def tables(collection: Collection) -> list[Table]:
+    """All of a report's, but the runs; those that have no lines too."""
+    return [
+        claims(collection),
+        configurations(collection),
+        definitions(),
+        protocols(collection),
+        *two_images(collection),
+        *hyperparameters(collection),
+        completeness(collection),
+    ]
+
+
+def claims(collection: Collection) -> Table:
+    """The report's claims, each under every protocol that was run."""
+    lines = [
+        [
+            _number(claim.experiment), Cell(claim.said), Cell(claim.rule), Cell(protocol), Cell(verdict.verdict),
+            Cell(verdict.measured), _evidence(verdict.runs),
+        ]
+        for claim, by_protocol in verdicts(collection)
+        for protocol, verdict in by_protocol.items()
+    ]  # fmt: skip
+    return Table(
+        "claims",
+        "The report's claims, and what our runs say",
+        "A verdict follows from its rule and nothing else. Accuracies are those of the images that the protocol "
+        "validates on. Differences are paired by seed; where predictions are kept, by image too.",
+        ["exp", "the report says", "confirmed if", "protocol", "verdict", "measured", EVIDENCE],
+        sorted(lines, key=lambda line: line[4].text == NOT_RUN),  # else in the report's order
+    )
+
+
+def configurations(collection: Collection) -> Table:
+    """A line a configuration."""
+    lines = []
+    for each in collection.configurations:
+        about = [run.about for run in each.runs.values()]
+        lines.append(
+            [
+                _number(each.experiment), Cell(each.protocol), Cell(each.label), Cell(", ".join(map(str, each.runs))),
+                Cell(spread(each.accuracies), mean(each.known) if each.known else -1.0),
+                Cell(_each(run.row["kept_epoch"] for run in each.runs.values())),
+                Cell(_each(run.row["epochs"] for run in each.runs.values())),
+                _number(about[0].get("parameters") or 0),
+                _number(median(row.get("images_per_s") or 0.0 for row in about)),
+                _number(mean(row.get("seconds") or 0.0 for row in about)), _evidence(run_ids(each)),
+            ]
+        )  # fmt: skip
+    return Table(
+        "configurations",
+        "Configurations",
+        "Accuracy of the kept weights on validation images, as the protocol has them: mean ± standard deviation "
+        "(n - 1) over seeds. images/s while training, median; seconds of a run, mean. Of runs that were trained beside "
+        "others both are what each had of the machine.",
+        ["exp", "protocol", "configuration", "seeds", "accuracy, %", "kept epoch", "epochs", "parameters", "images/s",
+         "seconds", EVIDENCE],
+        lines,
+    )  # fmt: skip
+
+
+def definitions() -> Table:
+    """What the protocols are."""
+    found = audit.definitions()
+    names = list(found[0][1])
+    lines = [[Cell(what), *(Cell(by[name]) for name in names)] for what, by in found]
+    return Table("protocols", "What the protocols differ in", "", ["", *names], lines)
+
+
+def protocols(collection: Collection) -> Table:
+    """What a protocol changes."""
+    lines = [
+        [
+            Cell(each.label), Cell(" → ".join(each.protocols)), *map(_percent, each.accuracies), _points(each.change),
+            _evidence(each.runs),
+        ]
+        for each in audit.compared(collection)
+    ]  # fmt: skip
+    return Table(
+        "audit",
+        "The same configuration under two protocols",
+        "Accuracies as each protocol measures and keeps them; the change in points with its 95 % interval (t, paired "
+        "by seed).",
+        ["configuration", "protocols", "the first, %", "the second, %", "change", EVIDENCE],
+        lines,
+    )
+
+
+def two_images(collection: Collection) -> list[Table]:
+    """Clean and augmented images."""
+    kinds, steps = audit.on_two_kinds_of_images(collection)
+    note = (
+        "The same kept weights on clean validation images and on the same images under the training transform. "
+        "Experiment 2, batch 128, lr 0.001, dropout 0.5, no L2."
+    )
+    rows = [
+        [Cell(each.protocol), Cell(each.recipe), _mean_std(each.clean), _mean_std(each.augmented), _evidence(each.runs)]
+        for each in kinds
+    ]
+    changes = [
+        [Cell(each.protocol), Cell(each.what), _points(each.clean), _points(each.augmented), _evidence(each.runs)]
+        for each in steps
+    ]
+    return [
+        Table("images", "Augmentation, on clean and on augmented images", note,
+              ["protocol", "recipe", "clean, %", "augmented, %", EVIDENCE], rows),
+        Table("steps", "What a step of augmentation gains",
+              "Points of accuracy, 95 % intervals by a bootstrap over seeds and images. Augmented: each network on "
+              "images under its own transform.",
+              ["protocol", "from → to", "on clean images", "on augmented images", EVIDENCE], changes),
+    ]  # fmt: skip
+
+
+def hyperparameters(collection: Collection) -> list[Table]:
+    """Main effects and interactions."""
+    mains: list[list[Cell]] = []
+    both: list[list[Cell]] = []
+    for protocol in collection.protocols:
+        for number in sorted({each.experiment for each in collection.find(protocol=protocol)}):
+            for lines, found in (
+                (mains, effects.main_effects(collection, number, protocol)),
+                (both, effects.interactions(collection, number, protocol)),
+            ):
+                lines += [
+                    [_number(number), Cell(protocol), Cell(each.what), _points(each.interval),
+                     _number(each.interval.n), _evidence(each.runs)]
+                    for each in found
+                ]  # fmt: skip
+    note = (
+        "The mean change of accuracy in points, over pairs of configurations that differ in nothing else, with its "
+        "95 % interval (t over the pairs; none for a single pair)."
+    )
+    columns = ["exp", "protocol", "from → to", "change", "pairs", EVIDENCE]
+    return [
+        Table("effects", "Hyper-parameters: main effects", note, columns, mains),
+        Table("interactions", "Hyper-parameters: interactions",
+              "By how many points the second change alters what the first one does.", columns, both),
+    ]  # fmt: skip
+
+
+def completeness(collection: Collection) -> Table:
+    """How much of the grid there is."""
+    lines = [
+        [_number(number), Cell(protocol), Cell(f"{ended} of {total}", ended / total)]
+        for number, protocol, ended, total in collection.missing()
+    ]
+    note = "Runs of the report's whole grid, three seeds each, that have ended."
+    return Table("complete", "How much of the grid was run", note, ["exp", "protocol", "runs"], lines)
+
+
+def runs(collection: Collection) -> Table:
+    """A line a run."""
+    lines = [
+        [
+            Cell(run.run_id, None, (run.run_id,)), _number(each.experiment), Cell(each.protocol),
+            _number(run.row["seed"]), Cell(str(run.row["status"])), _percent(run.accuracy),
+            _number(run.row["kept_epoch"]), _number(run.row["epochs"]),
+            _number(run.row["images_per_s"]), _number(run.row["seconds"]), Cell(str(run.row["precision"])),
+        ]
+        for each in collection.configurations
+        for run in each.runs.values()
+    ]  # fmt: skip
+    return Table(
+        "runs",
+        "Runs",
+        "",
+        ["run", "exp", "protocol", "seed", "status", "accuracy, %", "kept epoch", "epochs", "images/s",
+         "seconds", "precision"],
+        lines,
+    )  # fmt: skip
+
+
+def took(collection: Collection) -> str:
+    """How long all runs took: the sum of their own times."""
+    return duration(sum(run.row["seconds"] or 0.0 for run in collection.runs))
+
+
+def _evidence(ids: tuple[str, ...]) -> Cell:
+    return Cell(str(len(ids)) if ids else "", float(len(ids)), ids)
+
+
+def _number(value: float | None) -> Cell:
+    if value is None:
+        return Cell("none", -1.0)
+    return Cell(f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:,.1f}", float(value))
+
+
+def _percent(value: float | None) -> Cell:
+    return Cell("none", -1.0) if value is None else Cell(f"{100 * value:.2f}", value)
+
+
+def _mean_std(values: tuple[float, float | None]) -> Cell:
+    centre, std = values
+    return Cell(f"{100 * centre:.2f}" + ("" if std is None else f" ± {100 * std:.2f}"), centre)
+
+
+def _points(interval: Interval | None) -> Cell:
+    return Cell("none") if interval is None else Cell(interval.points(), interval.mean)
+
+
+def _each(values: object) -> str:
+    return ", ".join("none" if value is None else str(value) for value in values)  # type: ignore[attr-defined]

@@ -1,0 +1,84 @@
+"""Which runs an option asks for: the specs of an experiment's headline configuration, their weights and precision."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from fastcifar.data.dataset import Dataset
+from fastcifar.errors import UsageError
+from fastcifar.experiments import SEEDS, experiment
+from fastcifar.models.pretrained import TIMM, is_pretrained, preprocessing
+from fastcifar.models.published import NONE, Weights, weights_of
+from fastcifar.pipeline import pipeline_names
+from fastcifar.runs.spec import RunSpec
+from fastcifar.system import machine
+
+PRETRAINED = 4  # the experiment whose networks are
+AMP = ("auto", "off", "bfloat16", "float16")
+
+
+def headline_runs(
+    number: int,
+    dataset: Dataset,
+    *,
+    model: str | None = None,
+    protocol: str = "sound",
+    seeds: Iterable[int] = SEEDS,
+    overrides: Mapping[str, Any] | None = None,
+    precision: str = "float32",
+    pipeline: str = "resident",
+    weights: str = NONE,
+) -> list[RunSpec]:
+    """The specs of an experiment's headline configuration (with ``overrides``), one a seed.
+
+    weights: the identity of what a pretrained network begins with. Raises UsageError for what does not exist or is out
+    of range.
+    """
+    declared = experiment(number, protocol)
+    chosen = dict(overrides or {})
+    if model is not None:
+        if number == PRETRAINED and is_pretrained(model):
+            chosen = {"recipe": preprocessing(model).recipe, **chosen}
+        elif model not in declared.models:
+            raise UsageError(
+                f"experiment {number} under protocol {protocol} has no model {model!r}; "
+                f"there are {', '.join(declared.models)}"
+            )
+        chosen["model"] = model
+    if pipeline not in pipeline_names():
+        raise UsageError(f"pipeline {pipeline!r} does not exist; there are {', '.join(pipeline_names())}")
+    fields = {"precision": precision, "pipeline": pipeline, "weights": weights} | declared.configuration(**chosen)
+    return [
+        RunSpec(experiment=number, protocol=protocol, seed=seed, dataset=dataset.sha256, **fields) for seed in seeds
+    ]
+
+
+def weights_for(number: int, model: str | None, asked: str | None) -> Weights:
+    """What the networks of an experiment begin with; ``asked`` is `published.weights_of`'s. Raises as that does, and
+    UsageError where an experiment's networks have none.
+    """
+    if number != PRETRAINED:
+        if asked not in (None, NONE):
+            raise UsageError(f"--weights {asked}: experiment {number} trains from scratch; --exp {PRETRAINED} does not")
+        return Weights(NONE, {})
+    name = model or experiment(number, "sound").headline["model"]
+    if not is_pretrained(name):
+        raise UsageError(f"model {name!r} is neither one of torchvision's classification networks nor {TIMM}NAME")
+    return weights_of(name, asked)
+
+
+def precision_of(amp: str, device: torch.device, number: int | None = None) -> str:
+    """The precision that --amp means on a device, for an experiment. auto: bfloat16 where the hardware multiplies it,
+    else float32 on a CPU and float16 on a GPU; for pretrained networks on a CPU float32, as bfloat16 took MobileNetV3-S
+    1.9 times as long (bench/results/finetuning-cpu.jsonl). Raises UsageError for an unknown name.
+    """
+    if amp not in AMP:
+        raise UsageError(f"--amp {amp!r} is not one of {', '.join(AMP)}")
+    if amp != "auto":
+        return "float32" if amp == "off" else amp
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    if number == PRETRAINED:
+        return "float32"
+    return "bfloat16" if machine.cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"

@@ -1,0 +1,57 @@
+"""``key=value`` options as typed values: --set, --only, --sort."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from fastcifar.errors import UsageError
+from fastcifar.runs.spec import RunSpec
+
+
+def parse_overrides(pairs: list[str], settable: Mapping[str, type], option: str = "--set") -> dict[str, Any]:
+    """``key=value`` strings as typed values. Raises UsageError for an unknown key or a bad value."""
+    return {key: _typed(key, text, settable, option) for key, text in _split(pairs, settable, option)}
+
+
+def parse_choices(pairs: list[str], known: Mapping[str, type], option: str) -> dict[str, list[Any]]:
+    """``key=value,value`` strings as typed values, any of which will do; those of a key named twice together.
+
+    Raises as `parse_overrides`.
+    """
+    chosen: dict[str, list[Any]] = {}
+    for key, texts in _split(pairs, known, option):
+        chosen.setdefault(key, []).extend(_typed(key, text.strip(), known, option) for text in texts.split(","))
+    return chosen
+
+
+def require_key(key: str, known: Iterable[str], option: str) -> None:
+    """Raise UsageError, with the keys that are most like it, for one that is not known."""
+    if key not in known:
+        near = difflib.get_close_matches(key, known)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+        raise UsageError(f"{option} {key}: no such {'setting' if option == '--set' else 'field'}; {hint}")
+
+
+def _split(pairs: list[str], known: Iterable[str], option: str) -> Iterator[tuple[str, str]]:
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise UsageError(f"{option} {pair!r} is not of the form key=value, as in {option} lr=1e-4")
+        require_key(key, known, option)
+        yield key, text
+
+
+def _typed(key: str, text: str, known: Mapping[str, type], option: str) -> Any:
+    try:
+        return known[key](text)
+    except ValueError as error:
+        raise UsageError(f"{option} {key}={text}: {text!r} is not of type {known[key].__name__}") from error
+
+
+SETTABLE: dict[str, type] = {
+    field.name: field.type  # type: ignore[misc]
+    for field in fields(RunSpec)
+    if field.name in ("batch_size", "lr", "l2", "dropout", "recipe", "epochs", "precision", "tune")
+}
+"""What --set takes, with its type."""

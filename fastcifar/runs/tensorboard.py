@@ -1,0 +1,115 @@
+"""Who is told of a run's epochs beside the person at the progress bar: TensorBoard, or nobody."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.spec import RunSpec
+
+SCALARS = {
+    "train/loss": "train_loss",
+    "val/loss": "val_loss",
+    "val/accuracy": "val_accuracy",
+    "images_per_s": "images_per_s",
+}
+"""TensorBoard's names of the keys of metrics.jsonl; accuracies in [0, 1]"""
+EXACT = 1 << 53  # TensorBoard's numbers are float64, which has all integers up to here
+
+
+class Watcher(Protocol):
+    """What is called with each line of a run's metrics, those of earlier sessions first, and closed in the end."""
+
+    def __call__(self, line: Mapping[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+Log = Callable[[RunSpec, RunDirectory], Watcher]
+
+
+def log_of(name: str) -> Log:
+    """What --log means: makes a run's watcher. Raises UsageError for an unknown name, or a library that is missing."""
+    known: dict[str, Log] = {"none": Silent, "tensorboard": Events}
+    if name not in known:
+        raise UsageError(f"--log {name!r} is not one of {', '.join(known)}")
+    if name == "tensorboard":
+        try:
+            import torch.utils.tensorboard  # noqa: F401
+        except ImportError as error:
+            raise UsageError(
+                f"--log tensorboard needs the extra tensorboard, which cannot be used here ({error}); "
+                "pip install tensorboard, or pip install 'fastcifar[tensorboard]'"
+            ) from error
+    return known[name]
+
+
+class Silent:
+    """Tells nobody."""
+
+    def __init__(self, spec: RunSpec, directory: RunDirectory) -> None:
+        pass
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Events:
+    """Writes ``<run directory>/tensorboard/``: SCALARS by epoch, in float64, and the spec as hyperparameters.
+
+    They are written anew by each session, from the first epoch on, so that no epoch is there twice. Those of a run
+    that was finished before are written as it is closed.
+    """
+
+    def __init__(self, spec: RunSpec, directory: RunDirectory) -> None:
+        self._spec, self._directory = spec, directory
+        self._folder = directory.path / "tensorboard"
+        self._writer: Any = None  # until the first epoch: before, another process may be training here
+        self._time = 0.0
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        """Add an epoch, on the disk before this returns. Raises FastcifarError where it cannot be written."""
+        try:
+            if self._writer is None:
+                self._begin()
+            self._time += line["seconds"]
+            for tag, key in SCALARS.items():
+                if line[key] is not None:  # NaN or infinite
+                    self._writer.add_scalar(
+                        tag, line[key], line["epoch"], self._time, new_style=True, double_precision=True
+                    )
+            self._writer.flush()
+        except OSError as error:
+            raise FastcifarError(
+                f"cannot write {self._folder} ({error.strerror or error}); once it can be, or without --log, the same "
+                "command goes on from the last whole epoch"
+            ) from error
+
+    def close(self) -> None:
+        """Release the file; write what an earlier session did not, if the run is finished."""
+        if self._writer is None and self._directory.summary() is not None:
+            for line in self._directory.metrics():
+                self(line)
+        if self._writer is not None:
+            self._writer.close()
+
+    def _begin(self) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
+
+        for old in self._folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        self._writer = SummaryWriter(str(self._folder))
+        # an epoch's time is that of training since the run began, whatever the interruptions
+        self._time = (self._directory.path / "run.json").stat().st_mtime
+        spec = {
+            name: str(value) if isinstance(value, int) and value > EXACT else value
+            for name, value in asdict(self._spec).items()
+        }
+        # not add_hparams, which makes a run of its own, in a folder that the time names
+        for summary in hparams(spec, dict.fromkeys(("val/accuracy", "val/loss"))):
+            self._writer.file_writer.add_summary(summary, walltime=self._time)

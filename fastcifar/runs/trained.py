@@ -1,0 +1,125 @@
+"""A run that has kept weights: opened, compared with the dataset it shall predict on, and made a network again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fastcifar.data.dataset import Dataset
+from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.experiments import PROTOCOLS
+from fastcifar.models import build
+from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.spec import RunSpec
+from fastcifar.system.devices import exact
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What is known of a run before its network is needed."""
+
+    directory: RunDirectory
+    spec: RunSpec
+    dataset: dict[str, Any]
+    """of the dataset that it was trained on: name, sha256, and classes unless the run is older than that entry"""
+    outputs: int
+    """classes that the network tells apart"""
+    epoch: int
+    """which the weights are of, from 1"""
+
+    @classmethod
+    def open(cls, path: Path) -> "TrainedRun":
+        """Raises UsageError for a directory that is no run or has no weights, FastcifarError for a damaged one."""
+        directory = RunDirectory(path)
+        begun = directory.begun() if path.is_dir() else {}
+        if not begun:
+            raise UsageError(
+                f"{path} is not a run directory, as it has no run.json; runs are called runs/exp<N>/<run-id>, and "
+                "fastcifar list runs shows their ids"
+            )
+        saved = directory.load_tensors("model", CPU)
+        if saved is None:
+            summary = directory.summary()
+            state = summary["status"] if summary else "not finished"
+            raise UsageError(
+                f"{path} is {state} and has no model.safetensors, so no weights to predict with; go on with "
+                "fastcifar train, or choose another run"
+            )
+        tensors, note = saved
+        try:
+            spec = RunSpec(**begun["spec"])
+            return cls(directory, spec, dict(begun["dataset"]), len(tensors["head.bias"]), int(note["epoch"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise FastcifarError(
+                f"{path} does not hold a run that this version knows ({error!r}); delete it to train it anew"
+            ) from error
+
+    def __str__(self) -> str:
+        return str(self.directory.path)
+
+    @property
+    def split_seed(self) -> int | None:
+        """What its training and validation images were drawn with; None: the dataset's own split."""
+        return self.spec.seed if PROTOCOLS[self.spec.protocol].split_by_seed else None
+
+    def require_fit(self, dataset: Dataset) -> None:
+        """Raise UsageError unless the run's classes are the dataset's."""
+        classes = self.dataset.get("classes")
+        if self.outputs == len(dataset.classes) and classes in (None, list(dataset.classes)):
+            return
+        known = f" ({_some(classes)})" if classes else ""
+        raise UsageError(
+            f"{self} tells {self.outputs} classes apart{known}, but {dataset.path} has {len(dataset.classes)} "
+            f"({_some(dataset.classes)}); choose a dataset with the run's classes, or train a run on this one"
+        )
+
+    def notes(self, dataset: Dataset) -> list[str]:
+        """What should be known before the run is believed on a dataset that it fits."""
+        notes = []
+        summary = self.directory.summary()
+        state = summary["status"] if summary else "not finished"
+        if state != "finished":
+            notes.append(f"{self} is {state}; its weights are those of epoch {self.epoch}")
+        if self.dataset["sha256"] != dataset.sha256:
+            unknown = "" if "classes" in self.dataset else f", whose {self.outputs} classes may be others"
+            notes.append(
+                f"{self} was trained on another dataset, {self.dataset['name']}{unknown}; "
+                f"images of {dataset.path} may be among those it was trained on"
+            )
+        return notes
+
+    def network(self, device: torch.device) -> nn.Module:
+        """The network with the kept weights, on ``device``, channels_last, ready to be evaluated.
+
+        Raises FastcifarError where the weights are not of this network.
+        """
+        spec = self.spec
+        exact(device)
+        model = build(spec.model, self.outputs, spec.dropout, spec.seed)
+        saved = self.directory.load_tensors("model", CPU)
+        try:
+            model.load_state_dict(saved[0] if saved else {})
+        except RuntimeError as error:
+            raise FastcifarError(f"{self}: model.safetensors does not hold a {spec.model} ({error})") from error
+        return model.to(device).to(memory_format=torch.channels_last).eval()
+
+
+def open_runs(paths: Sequence[Path], dataset: Dataset) -> list[TrainedRun]:
+    """The runs of an ensemble for a dataset. Raises UsageError for a run that does not fit, or one given twice."""
+    runs: dict[str, TrainedRun] = {}
+    for path in paths:
+        run = TrainedRun.open(path)
+        run.require_fit(dataset)
+        if (twin := runs.get(run.spec.run_id)) is not None:
+            raise UsageError(f"{twin} and {run} are the same run, {run.spec.run_id}; leave one out")
+        runs[run.spec.run_id] = run
+    return list(runs.values())
+
+
+def _some(classes: Sequence[str], shown: int = 10) -> str:
+    return ", ".join(classes[:shown]) + (", ..." if len(classes) > shown else "")

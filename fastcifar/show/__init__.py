@@ -1,0 +1,3 @@
+"""How numbers look: the terminal, progress, text, tables, pictures and pages. Nothing here knows where the numbers come
+from.
+"""

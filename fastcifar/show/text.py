@@ -1,0 +1,30 @@
+"""Numbers as text for people: counts, durations, accuracies with their spread."""
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+
+def duration(seconds: float) -> str:
+    """4 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def counted(count: int, what: str) -> str:
+    """1 run, 1,234 runs."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def spread(accuracies: Sequence[float | None]) -> str:
+    """Accuracies in [0, 1] as "67.31 ± 0.42" percent; says how many of them there are not (diverged runs)."""
+    known = [100 * accuracy for accuracy in accuracies if accuracy is not None]
+    lost = f" ({len(accuracies) - len(known)} diverged)" if len(known) < len(accuracies) else ""
+    if not known:
+        return f"none{lost}"
+    return f"{mean(known):.2f}" + (f" ± {stdev(known):.2f}" if len(known) > 1 else "") + lost
+
+
+def parts(text: str) -> list[str]:
+    """What stands between the commas of a text, without spaces around it and without empty parts."""
+    return [part.strip() for part in text.split(",") if part.strip()]

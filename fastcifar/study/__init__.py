@@ -1,1 +1,0 @@
-"""The report regenerated from run directories: figures, tables, verdicts and the page that holds them."""

@@ -1,0 +1,3 @@
+"""The machine under fastcifar: processors, memory, devices, clocks, and files that are written whole or not at all.
+Nothing here knows of images or runs.
+"""

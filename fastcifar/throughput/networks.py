@@ -1,0 +1,43 @@
+"""The networks that are trained on a contestant's batches, to see whether it keeps up with them."""
+
+import dataclasses
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from fastcifar.data.dataset import Dataset
+from fastcifar.models.dropout import Noise
+from fastcifar.runs.plan import headline_runs
+from fastcifar.throughput.contestant import Contestant
+from fastcifar.training.learner import Learner, adam
+
+NETWORKS = ("cnn", "resnet18")
+"""experiment 2's network at its headline configuration, and torchvision's ResNet18 at 32 x 32 pixels"""
+
+
+class WithoutNoise(nn.Module):
+    """A network that takes images alone, where Learner gives it the dropout's noise too."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        logits: Tensor = self.network(images)
+        return logits
+
+
+def trainee(contestant: Contestant, dataset: Dataset) -> Learner:
+    """The contestant's network with Adam, in the contestant's dtype (mixed precision unless float32)."""
+    device = torch.device(contestant.device)
+    wanted = {"batch_size": contestant.batch_size, "recipe": contestant.recipe}
+    (spec,) = headline_runs(2, dataset, seeds=[contestant.seed], overrides=wanted, precision=contestant.dtype)
+    learner = Learner.new(spec, len(dataset.classes), device)
+    if contestant.model == "cnn":
+        return learner
+    with torch.random.fork_rng():  # torchvision draws initial weights from the global generator
+        torch.manual_seed(contestant.seed)
+        network = torchvision.models.resnet18(num_classes=len(dataset.classes))
+    model = WithoutNoise(network.to(device).to(memory_format=torch.channels_last))
+    return dataclasses.replace(learner, model=model, optimizer=adam(model, spec))

@@ -1,0 +1,1 @@
+"""Training one run, from its batches to its kept weights. Several processes may train it together."""

@@ -1,0 +1,91 @@
+"""What a frozen backbone makes of a dataset's images: computed once, then kept in the dataset's ``cache`` folder."""
+
+import hashlib
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from fastcifar.data.dataset import Dataset
+from fastcifar.experiments import PROTOCOLS
+from fastcifar.models.pretrained import Pretrained
+from fastcifar.pipeline import open_pipeline
+from fastcifar.runs.spec import PRECISIONS
+from fastcifar.show.progress import track
+from fastcifar.system.atomic import writing
+from fastcifar.training.learner import Learner
+
+
+class Features(NamedTuple):
+    """Of a dataset's labelled images, by row; in host memory."""
+
+    values: Tensor
+    """(N, F) float32: what the last layer is given"""
+    labels: Tensor
+    """(N,) int64"""
+    seconds: float
+    """that computing them took; 0 where they were kept"""
+
+
+def features_of(learner: Learner, dataset: Dataset) -> Features:
+    """The features that a learner's backbone gives under its run's recipe, which must draw nothing.
+
+    Kept under a hash of all that they depend on. Raises FastcifarError where they cannot be written.
+    """
+    path = dataset.path / "cache" / f"features-{_address(learner, dataset)}.safetensors"
+    with suppress(SafetensorError, OSError, KeyError):  # a file that is damaged is made again
+        kept = load(path.read_bytes())  # not mapped: nobody's writing to the file can reach it then
+        return Features(kept["values"], kept["labels"], 0.0)
+    started = time.perf_counter()
+    values, labels = _computed(learner, dataset)
+    _keep(path, {"values": values, "labels": labels})
+    return Features(values, labels, time.perf_counter() - started)
+
+
+def _computed(learner: Learner, dataset: Dataset) -> tuple[Tensor, Tensor]:
+    spec, model = learner.spec, learner.model
+    assert isinstance(model, Pretrained)
+    augment = PROTOCOLS[spec.protocol].recipe(spec.recipe)
+    values, labels = [], []
+    model.eval()
+    with (
+        open_pipeline(
+            spec.pipeline, dataset, split="labelled", augment=augment, batch_size=spec.batch_size,
+            device=learner.device, dtype=PRECISIONS[spec.precision],
+        ) as pipeline,
+        torch.inference_mode(),
+    ):  # fmt: skip
+        for batch in track(pipeline.epoch(0), f"features of {spec.model}", len(pipeline)):
+            with learner.autocast():
+                values.append(model.features(batch.images).float().cpu())
+            labels.append(batch.labels.cpu())
+    return torch.cat(values), torch.cat(labels)
+
+
+def _address(learner: Learner, dataset: Dataset) -> str:
+    """16 hex digits of the SHA-256 of everything that the features depend on."""
+    spec, model = learner.spec, learner.model
+    assert isinstance(model, Pretrained)
+    told = (dataset.sha256, spec.model, PROTOCOLS[spec.protocol].recipe(spec.recipe), spec.precision, spec.pipeline)
+    where = "cuda, exact" if learner.device.type == "cuda" else learner.device.type  # those of before were TF32's
+    digest = hashlib.sha256(repr((*told, where, torch.__version__)).encode())
+    for name, tensor in sorted(model.backbone.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _keep(path: Path, tensors: dict[str, Tensor]) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)
+        try:
+            temporary.write_bytes(save(tensors))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,185 @@
+"""Training last layers on cached features: the heads of all seeds of a configuration at once, each as if alone."""
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from fastcifar.data.dataset import Dataset
+from fastcifar.errors import UsageError
+from fastcifar.experiments import PROTOCOLS
+from fastcifar.models import count_parameters
+from fastcifar.models.pretrained import Pretrained
+from fastcifar.pipeline import Request
+from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.outcome import Lines, accuracies, diverged, number, over, summary_of
+from fastcifar.runs.spec import RunSpec
+from fastcifar.system.devices import processes
+from fastcifar.training.features import Features, features_of
+from fastcifar.training.learner import Learner, mean_loss
+from fastcifar.training.record import context
+
+
+def can_be_cached(spec: RunSpec) -> bool:
+    """Whether a run's backbone gives an image the same features in every epoch."""
+    return spec.tune == "head" and not PROTOCOLS[spec.protocol].recipe(spec.recipe).random
+
+
+def train_heads(
+    specs: Sequence[RunSpec],
+    dataset: Dataset,
+    out: Path,
+    device: torch.device,
+    tensors: Mapping[str, Tensor],
+    watches: Mapping[RunSpec, Callable[[Mapping[str, Any]], None]] = MappingProxyType({}),
+    say: Callable[[str], None] = lambda text: None,
+) -> list[dict[str, Any]]:
+    """Train runs that differ in their seed alone and return their summaries; those that are finished are not trained.
+
+    The same metrics as `train.train` gives, to rounding. A run that was interrupted begins anew: it takes seconds, and
+    gives the same again. watches: called with each epoch of a run. tensors: what the backbone begins with; without any,
+    each seed has a backbone of its own. Raises what `train.train` raises.
+    """
+    if processes() > 1:
+        raise UsageError("last layers on cached features train on one device, in seconds; leave torchrun out")
+    directories = [RunDirectory.of(spec, out) for spec in specs]
+    with contextlib.ExitStack() as locks:
+        for directory in directories:
+            locks.enter_context(directory.locked())
+        unfinished = [n for n, directory in enumerate(directories) if directory.summary() is None]
+        together = [unfinished] if tensors else [[n] for n in unfinished]
+        for group in filter(None, together):
+            _train([specs[n] for n in group], dataset, [directories[n] for n in group], device, tensors, watches, say)
+        return [directory.summary() or {} for directory in directories]
+
+
+def _train(
+    specs: Sequence[RunSpec],
+    dataset: Dataset,
+    directories: Sequence[RunDirectory],
+    device: torch.device,
+    tensors: Mapping[str, Tensor],
+    watches: Mapping[RunSpec, Callable[[Mapping[str, Any]], None]],
+    say: Callable[[str], None],
+) -> None:
+    learners = [Learner.new(spec, len(dataset.classes), device, tensors) for spec in specs]
+    features = features_of(learners[0], dataset)
+    if features.seconds:
+        say(
+            f"{specs[0].model}: features of {len(features.values):,} images computed in {features.seconds:,.0f} s, kept"
+        )
+    about = context(dataset, device, "cached features")
+    for spec, directory in zip(specs, directories, strict=True):
+        directory.start(spec, about)
+        directory.keep_metrics(0)
+    heads = Heads(learners, features, dataset)
+    lines: list[Lines] = [[] for _ in specs]
+    best: list[tuple[int, Tensor, Tensor] | None] = [None] * len(specs)
+    while going := [n for n, spec in enumerate(specs) if not over(spec, lines[n])]:
+        for n, line in zip(going, heads.epoch(len(lines[going[0]]) + 1, going), strict=True):
+            lines[n].append(line)
+            directories[n].append_metrics(line)
+            if specs[n] in watches:
+                watches[specs[n]](line)
+            if not diverged(lines[n]) and PROTOCOLS[specs[n].protocol].keeps(accuracies(lines[n])):
+                best[n] = (len(lines[n]), *heads.of(n))
+    for n, (learner, directory) in enumerate(zip(learners, directories, strict=True)):
+        kept = best[n]
+        if kept is not None:
+            epoch, weight, bias = kept
+            state = learner.model.state_dict() | {"head.weight": weight, "head.bias": bias}
+            directory.save_tensors("model", state, {"epoch": epoch, "model": learner.spec.model})
+        summary = summary_of(learner.spec, lines[n], count_parameters(learner.model))
+        directory.finish(summary | {"mode": "cached features", "features_seconds": features.seconds,
+                                    "peak_device_bytes": None})  # fmt: skip
+
+
+class Heads:
+    """The last layers of several runs on one backbone, and their Adam, with a leading run dimension.
+
+    Shape suffixes: R runs, B batch, F features, C classes. Nothing of a run depends on another.
+    """
+
+    def __init__(self, learners: Sequence[Learner], features: Features, dataset: Dataset) -> None:
+        self._first, self._specs = learners[0], [learner.spec for learner in learners]
+        device = self._first.device
+        self._values, self._labels = features.values.to(device), features.labels.to(device)
+        split_by_seed = PROTOCOLS[self._first.spec.protocol].split_by_seed
+        self._requests = [
+            Request(
+                dataset, batch_size=spec.batch_size, seed=spec.seed, split_seed=spec.seed if split_by_seed else None
+            )
+            for spec in self._specs
+        ]
+        self._validation = [
+            torch.from_numpy(dataset.ids("validation", request.split_seed)).to(device) for request in self._requests
+        ]
+        heads = [learner.model.head for learner in learners if isinstance(learner.model, Pretrained)]
+        self._weight_RCF = torch.stack([head.weight.detach() for head in heads]).requires_grad_()
+        self._bias_RC = torch.stack([head.bias.detach() for head in heads]).requires_grad_()
+        spec = self._first.spec
+        self._adam = torch.optim.Adam([self._weight_RCF, self._bias_RC], lr=spec.lr, weight_decay=spec.l2, fused=True)
+
+    def of(self, n: int) -> tuple[Tensor, Tensor]:
+        """A copy of run n's weight (C, F) and bias (C,)."""
+        return self._weight_RCF[n].detach().clone(), self._bias_RC[n].detach().clone()
+
+    def epoch(self, k: int, going: Sequence[int]) -> list[dict[str, Any]]:
+        """Train on the batches of epoch k and validate; a line of metrics for each of the runs that are ``going``.
+
+        The others are trained on as well, which costs little and changes nothing of what is kept of them.
+        """
+        started, size = perf_counter(), self._first.spec.batch_size
+        orders = np.stack([request.order(k) for request in self._requests])
+        orders_RN = torch.from_numpy(orders).to(self._first.device)
+        losses, sizes = [], []
+        for rows_RB in orders_RN.split(size, dim=1):
+            losses.append(self._step(rows_RB))
+            sizes.append(rows_RB.shape[1])
+        by_run = torch.stack(losses).T.cpu()
+        trained = perf_counter() - started
+        batch_means = PROTOCOLS[self._first.spec.protocol].batch_mean_loss
+        validated = {n: self._evaluate(n, batch_means) for n in going}
+        runs = len(self._specs)
+        return [
+            {
+                "epoch": k,
+                "train_loss": number(mean_loss(by_run[n], sizes, batch_means)),
+                "val_loss": number(validated[n][0]),
+                "val_accuracy": validated[n][1] if math.isfinite(validated[n][0]) else None,
+                "seconds": (perf_counter() - started) / runs,
+                "images_per_s": runs * sum(sizes) / trained,
+                "stall": 0.0,
+            }
+            for n in going
+        ]
+
+    def _step(self, rows_RB: Tensor) -> Tensor:
+        """A step of Adam for each run; its batches' mean losses (R,)."""
+        with self._first.autocast():
+            logits_RBC = torch.baddbmm(self._bias_RC[:, None], self._values[rows_RB], self._weight_RCF.mT)
+        each = cross_entropy(logits_RBC.float().flatten(0, 1), self._labels[rows_RB].flatten(), reduction="none")
+        losses_R = each.view(rows_RB.shape).mean(1)
+        losses_R.sum().backward()  # a run's gradients are of its own loss alone
+        self._adam.step()
+        self._adam.zero_grad()
+        return losses_R.detach()
+
+    @torch.inference_mode()
+    def _evaluate(self, n: int, batch_means: bool) -> tuple[float, float]:
+        losses, sizes, right = [], [], 0
+        for rows in self._validation[n].split(self._first.spec.batch_size):
+            with self._first.autocast():
+                logits = torch.nn.functional.linear(self._values[rows], self._weight_RCF[n], self._bias_RC[n]).float()
+            losses.append(cross_entropy(logits, self._labels[rows]))
+            sizes.append(len(rows))
+            right += int((logits.argmax(1) == self._labels[rows]).sum())
+        return mean_loss(torch.stack(losses), sizes, batch_means), right / sum(sizes)

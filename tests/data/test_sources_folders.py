@@ -1,0 +1,115 @@
+"""Class folders: labels, order and layout, whatever the archive."""
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.builders import CIFAR10, KINDS, class_folders, encoded, packed, pixels, png
+
+from fastcifar.data.sources import open_source
+from fastcifar.data.sources.folders import natural
+from fastcifar.errors import FastcifarError
+
+
+def read(path: Path, part: str = "train") -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of a part, in the order of rows."""
+    with open_source(str(path)) as source:
+        images = np.zeros((source.counts[part], 32, 32, 3), np.uint8)
+        labels = np.full(source.counts[part], 255)
+        for chunk in source.chunks(part):
+            images[chunk.rows], labels[chunk.rows] = chunk.images, chunk.labels
+    return images, labels
+
+
+def stack(*numbers: int) -> np.ndarray:
+    return np.stack([pixels(number) for number in numbers])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("root", ["", "wrapper/"])
+def test_train_and_test_from_every_kind_of_archive(tmp_path, kind, root):
+    path = packed(class_folders(("cat", "ant"), train=4, test=2, root=root), kind, tmp_path / "it")
+    with open_source(str(path)) as source:
+        assert source.classes == ("ant", "cat")
+        assert source.counts == {"train": 8, "test": 4}
+        assert source.test_ids is None
+        assert source.name == "class folders of it"
+    for part, first in (("train", 0), ("test", 8)):
+        images, labels = read(path, part)
+        half = len(images) // 2
+        np.testing.assert_array_equal(labels, [0] * half + [1] * half)
+        cats, ants = range(first, first + half), range(first + half, first + 2 * half)
+        np.testing.assert_array_equal(images, stack(*ants, *cats))
+
+
+@pytest.mark.parametrize("root", ["", "wrapper/"])
+def test_class_folders_alone_are_a_train_part(tmp_path, root):
+    tree = {f"{root}{name}/{number}.PNG": png(number) for name in ("b", "a") for number in (10, 9, 2)}
+    path = packed(tree, "zip", tmp_path / "it")
+    images, labels = read(path)
+    np.testing.assert_array_equal(labels, [0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(images, stack(2, 9, 10, 2, 9, 10))
+    with open_source(str(path)) as source:
+        assert source.counts == {"train": 6}
+
+
+def test_cifars_ten_classes_keep_their_order_and_others_are_sorted_naturally(tmp_path):
+    for number, classes in enumerate([CIFAR10, ("10", "9", "1")]):
+        tree = class_folders(tuple(reversed(classes)), train=1)
+        with open_source(str(packed(tree, "folder", tmp_path / str(number)))) as source:
+            assert source.classes == (CIFAR10 if classes == CIFAR10 else ("1", "9", "10"))
+
+
+@given(st.lists(st.text("ab019", max_size=5), unique=True))
+def test_natural_order_is_total_and_takes_digits_as_numbers(names):
+    keys = [natural(name) for name in names]
+    assert len({repr(key) for key in keys}) == len(names)
+    numbered = sorted((f"a{number}.png" for number in (0, 3, 20, 100)), key=natural)
+    assert numbered == ["a0.png", "a3.png", "a20.png", "a100.png"]
+    ordered = sorted(names, key=natural)
+    assert sorted(ordered[1:] + ordered[:1], key=natural) == ordered
+
+
+FAULTS = {
+    "nothing at all": ({}, "holds no files"),
+    "a stray file": ({"train/README": b""}, "'train/README', which has no place"),
+    "a stray file on top": ({"README.md": b""}, r"'README\.md', which has no place"),
+    "an unknown part": ({"valid/cat/1.png": png(1)}, r"'valid/cat/1\.png', which has no place"),
+    "a folder too deep": ({"train/cat/more/1.png": png(1)}, "'train/cat/more/1.png', which has no place"),
+    "another kind of image": ({"train/cat/1.gif": b""}, r"'train/cat/1\.gif', which has no place"),
+    "a class in test only": ({"test/cow/1.png": png(1)}, "class 'ant' is not in both train/ and test/"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("kind", ["folder", "tar.gz"])
+def test_what_has_no_place_is_refused_by_name(tmp_path, name, kind):
+    extra, fault = FAULTS[name]
+    tree = class_folders() | extra if extra else {}
+    (tmp_path / "it").mkdir() if kind == "folder" else None
+    with pytest.raises(FastcifarError, match=f"it(:| holds|) ?{fault}"):
+        open_source(str(packed(tree, kind, tmp_path / "it")))
+
+
+def test_test_images_alone_one_class_and_too_many_are_refused(tmp_path):
+    for number, (tree, fault) in enumerate(
+        [
+            ({"test/cat/1.png": png(1), "test/ant/1.png": png(1)}, "has no train/ images"),
+            ({"train/cat/1.png": png(1)}, "has 1 class folders; 2 to 256"),
+            ({f"train/{label}/1.png": b"" for label in range(257)}, "has 257 class folders; 2 to 256"),
+        ]
+    ):
+        with pytest.raises(FastcifarError, match=fault):
+            open_source(str(packed(tree, "folder", tmp_path / str(number))))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bad_image_is_named_with_its_archive(tmp_path, kind):
+    tree = class_folders() | {"train/cat/7.png": encoded(pixels(0)[:, :16])}
+    path = packed(tree, kind, tmp_path / "it")
+    with closing(open_source(str(path))) as source, pytest.raises(FastcifarError, match="16×32") as error:
+        list(source.chunks("train"))
+    assert f"'train/cat/7.png' in {path} is 16×32, 8-bit RGB" in str(error.value)

@@ -1,0 +1,96 @@
+"""Image files: exact pixels of what is right, and a refusal that names the file and the fault of all else."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.builders import encoded, pixels, png
+
+from fastcifar.data.sources.images import CHUNK, decode, decode_chunks
+from fastcifar.errors import FastcifarError
+
+
+def test_png_pixels_are_exact_and_jpeg_is_pillows():
+    np.testing.assert_array_equal(decode(png(1), "it"), pixels(1))
+    jpeg = encoded(pixels(1), "jpeg")
+    assert np.abs(decode(jpeg, "it").astype(int) - pixels(1)).mean() < 60  # noise compresses badly, but it is the image
+    np.testing.assert_array_equal(decode(encoded(np.full((32, 32, 3), 77, np.uint8), "jpeg"), "it"), 77)
+
+
+def test_chunks_hold_every_image_once():
+    count = CHUNK + 3
+    files = [png(number) for number in range(4)]
+    chunks = list(decode_chunks((row, "it", files[row % 4]) for row in range(count)))
+    assert [len(rows) for rows, _ in chunks] == [CHUNK, 3]
+    np.testing.assert_array_equal(np.concatenate([rows for rows, _ in chunks]), np.arange(count))
+    images = np.concatenate([images for _, images in chunks])
+    np.testing.assert_array_equal(images, np.stack([pixels(row % 4) for row in range(count)]))
+
+
+def rgb16() -> bytes:
+    """A PNG of 16-bit RGB, which Pillow can read but not write: the 8-bit file's header and pixels are changed."""
+
+    def block(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 32, 32, 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + bytes(32 * 6) for _ in range(32))
+    return b"\x89PNG\r\n\x1a\n" + block(b"IHDR", header) + block(b"IDAT", zlib.compress(rows)) + block(b"IEND", b"")
+
+
+def transparent_rgb() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels(0)).save(file, "png", transparency=(1, 2, 3))
+    return file.getvalue()
+
+
+image = Image.fromarray(pixels(0))
+WRONG = {
+    "grey": (encoded(image.convert("L")), "32×32, 8-bit grey"),
+    "grey jpeg": (encoded(image.convert("L"), "jpeg"), "32×32, 8-bit grey"),
+    "rgba": (encoded(image.convert("RGBA")), "32×32, 8-bit RGB with transparency"),
+    "transparent": (transparent_rgb(), "32×32, 8-bit RGB with transparency"),
+    "palette": (encoded(image.convert("P")), "32×32, 8-bit palette"),
+    "bilevel": (encoded(image.convert("1")), "32×32, 1-bit black and white"),
+    "cmyk": (encoded(image.convert("CMYK"), "jpeg"), "32×32, 8-bit CMYK"),
+    "grey 16": (encoded(Image.fromarray(np.zeros((32, 32), np.uint16))), "32×32, 16-bit I;16"),
+    "rgb 16": (rgb16(), "32×32, 16-bit RGB"),
+    "small": (encoded(image.resize((31, 32))), "31×32, 8-bit RGB"),
+    "large": (encoded(image.resize((32, 33)), "jpeg"), "32×33, 8-bit RGB"),
+    "bomb": (encoded(Image.new("1", (10_000, 9_000))), "10000×9000, 1-bit black and white"),
+    "gif": (encoded(image.convert("P"), "gif"), "neither a PNG nor a JPEG"),
+    "text": (b"hello", "neither a PNG nor a JPEG"),
+    "empty": (b"", "neither a PNG nor a JPEG"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_not_32_by_32_8_bit_rgb_is_refused(name):
+    content, fault = WRONG[name]
+    with pytest.raises(FastcifarError) as error:
+        decode(content, f"{name} in archive")
+    assert f"{name} in archive is {fault}" in str(error.value)
+    assert any(
+        cure in str(error.value) for cure in ("32×32 8-bit RGB is needed: convert it", "remove it, or convert it")
+    )
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_a_file_cut_short_anywhere_is_refused(kind):
+    content = encoded(pixels(0), kind)
+    for cut in range(2, len(content)):
+        with pytest.raises(FastcifarError, match="it "):
+            decode(content[:cut], "it")
+
+
+def test_a_damaged_png_is_refused():
+    content = png(0)
+    for place in range(8, len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x55
+        with pytest.raises(FastcifarError, match="it "):
+            decode(bytes(damaged), "it")

@@ -1,0 +1,127 @@
+"""A grid as people meet it: planned, killed, started again, shared by two processes, and the same every time."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from support.grid import RUNS, answer, epochs, grid, prepared, results, start, wait_for
+
+from fastcifar.runs.directory import find_runs
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_started_again_it_gives_the_same(digits, tmp_path, whole):
+    out = prepared(tmp_path / "runs", whole)
+    for behind in (3, 14):
+        process = start(digits, out)
+        wait_for(lambda behind=behind: epochs(out) >= behind)
+        process.kill()
+        process.communicate()
+        wait_for(lambda: not any(directory.busy() for directory in find_runs(out)), 30)  # its worker ends as well
+        assert epochs(out) >= behind, "what was on the disk stays there"
+    code, _, err = grid(digits, out)
+    assert code == 0, err
+    assert results(out) == whole[1]
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
+    code, told, err = grid(digits, out)
+    assert code == 0, err
+    assert f"{RUNS} runs, {RUNS} of them finished already" in told
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")} == before
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_grid(digits, tmp_path, whole):
+    out = prepared(tmp_path / "runs", whole)
+    both = [start(digits, out) for _ in range(2)]
+    for code, told, err in map(answer, both):
+        assert code == 0, err
+        assert f"{RUNS} of {RUNS} runs finished" in told
+        assert "another process" not in err
+    assert results(out) == whole[1]
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_replaced(digits, tmp_path, whole):
+    out = prepared(tmp_path / "runs", whole)
+    process = start(digits, out)
+    wait_for(lambda: epochs(out) >= 2)
+    children = subprocess.run(["ps", "-wwo", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    (worker,) = [line.split()[0] for line in children.stdout.splitlines() if "spawn_main" in line]
+    os.kill(int(worker), signal.SIGKILL)
+    code, _, err = answer(process)
+    assert code == 0, err
+    assert "killed by SIGKILL; what it was training is tried again" in err
+    assert results(out) == whole[1]
+
+
+@pytest.mark.slow
+def test_what_failed_is_said_and_tried_again(digits, tmp_path, whole):
+    out = prepared(tmp_path / "runs", whole)
+    name = next(iter(whole[1]))
+    in_the_way = out / "exp2" / name / "metrics.jsonl"
+    in_the_way.mkdir(parents=True)
+    code, told, err = grid(digits, out)
+    assert code == 1
+    assert f"{name} failed" in err
+    assert "1 run failed; the same command tries again" in err
+    assert "Traceback" not in err
+    assert f"{RUNS - 1} of {RUNS} runs finished" in told
+    in_the_way.rmdir()
+    code, _, err = grid(digits, out)
+    assert code == 0, err
+    assert results(out) == whole[1]
+
+
+@pytest.mark.slow
+def test_a_budget_ends_it_and_the_rest_goes_on_another_time(digits, tmp_path, whole):
+    out = prepared(tmp_path / "runs", whole)
+    code, told, err = grid(digits, out, "--budget", "0.5s")
+    assert code == 0, err
+    assert "left for another time" in told
+    code, _, err = grid(digits, out)
+    assert code == 0, err
+    assert results(out) == whole[1]
+
+
+@pytest.mark.slow
+def test_a_dry_run_trains_nothing_and_is_data_for_scripts(digits, tmp_path, whole):
+    out = prepared(tmp_path / "runs", whole)
+    code, told, err = grid(digits, out, "--dry-run", "--json")
+    assert code == 0, err
+    plan = json.loads(told)
+    assert sorted(run_id for pack in plan["packs"] for run_id in pack["runs"]) == sorted(whole[1])
+    assert [pack["way"] for pack in plan["packs"]] == ["serial", "serial"]
+    assert not find_runs(out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--exp", "7"), "experiment 7 does not exist"),
+        (("--exp", "cnn"), "--exp 'cnn' is no experiment's number"),
+        (("--exp", "2", "--only", "lr=7"), "no configuration fits --only lr=7"),
+        (("--exp", "2", "--only", "learning=7"), "--only learning: no such field"),
+        (("--exp", "2", "--seeds", "0,0"), "names a seed twice"),
+        (("--exp", "2", "--seeds", "a"), "neither a list such as 0,1,2 nor a span"),
+        (("--exp", "2", "--budget", "soon"), "no time such as 90s"),
+        (("--exp", "2", "--executor", "slurm"), "is not one of local, ray"),
+        (("--exp", "2", "--way", "magic"), "is not one of auto, serial"),
+        (("--exp", "2", "--address", "auto"), "give --executor ray too"),
+        (("--exp", "2", "--log", "wandb"), "--log 'wandb' is not one of"),
+    ],
+)
+def test_misuse_is_told_and_changes_nothing(synthetic, tmp_path, monkeypatch, capsys, arguments, message):
+    from fastcifar.cli import app
+
+    out = tmp_path / "runs"
+    monkeypatch.setattr(
+        sys, "argv", ["fastcifar", "grid", *arguments, "--data", str(synthetic.path), "--out", str(out)]
+    )
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()

@@ -1,0 +1,119 @@
+"""What a person sees of a grid: the plan, the live table, and what is said where nobody looks."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+import torch
+from rich.console import Console
+
+from fastcifar.grid import progress
+from fastcifar.grid.messages import Began, Done, Ended, Epoch, Lost, Ready, Said
+from fastcifar.grid.packing import packs_of, runs_of
+from fastcifar.grid.progress import Progress, plan_table
+from fastcifar.packs.choice import Measured
+from fastcifar.show.text import duration
+
+SPECS = runs_of(
+    [2], SimpleNamespace(sha256="ab" * 32), torch.device("cpu"), only={"batch_size": [128], "lr": [1e-3]}, seeds=[0],
+    overrides={"epochs": 10}, amp="off",
+).specs  # fmt: skip
+A, B, C = SPECS[:3]
+
+
+def printed(what, width=160):
+    out = io.StringIO()
+    Console(file=out, width=width).print(what)
+    return out.getvalue()
+
+
+def line(epoch, accuracy=0.5):
+    return {"epoch": epoch, "val_accuracy": accuracy}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands until it is set."""
+    now = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now.seconds))
+    return now
+
+
+def test_durations():
+    assert [duration(s) for s in (0.4, 89, 90, 5399, 5400, 36000)] == [
+        "0 s",
+        "89 s",
+        "2 min",
+        "90 min",
+        "1.5 h",
+        "10.0 h",
+    ]
+
+
+def test_the_plan_has_a_line_for_each_shape_and_marks_the_way():
+    (pack,) = packs_of(SPECS[:3], lambda shape: 99)
+    shown = printed(
+        plan_table([(pack, 2, Measured("grouped", {"serial": 10.0, "grouped": 1234.5}, 3 << 20), (60, 7200))])
+    )
+    assert all(part in shown for part in ("cnn", "sound", "128", "float32", "> grouped 1,234", "60 s to 2.0 h"))
+    assert "> serial" not in shown
+
+
+def test_the_table_counts_epochs_runs_images_and_the_time_left(clock):
+    progress = Progress([A, B, C], finished=5, images=1000)
+    progress("cpu", Ready("cpu"))
+    progress("cpu", Began(1, "grouped"))
+    clock.seconds += 10
+    progress("cpu", Epoch(1, A.run_id, line(1, 0.3), True))
+    progress("cpu", Epoch(1, B.run_id, line(1, 0.4), True))
+    shown = printed(progress.table())
+    assert "grouped" in shown
+    assert "exp 2 cnn, batch 128, sound" in shown
+    assert "5 of 8 runs finished" in shown
+    assert "2 epochs" in shown
+    assert f"best 40.00 % ({B.run_id})" in " ".join(shown.split())
+    assert progress.rate() == 2 * 1000 / 10
+    assert progress.seconds_left() == (3 * 10 - 2) * 10 / 2  # 28 epochs, 5 s each
+    progress("cpu", Ended(1, A.run_id, {"status": "finished", "epochs": 1}, None))
+    assert progress.seconds_left() == 0.1 * 10 * 10 / 2  # as early as A, B is done, and C has an epoch before it
+    progress("cpu", Ended(1, B.run_id, None, "no memory"))
+    progress("cpu", Done(1))
+    shown = printed(progress.table())
+    assert "6 of 8 runs finished, 1 failed, 1 pack done" in shown
+    assert "grouped" not in shown  # no longer in work
+
+
+def test_epochs_from_before_are_not_speed(clock):
+    progress = Progress([A], finished=0, images=1000)
+    progress("cpu", Began(1, "serial"))
+    progress("cpu", Epoch(1, A.run_id, line(4), False))
+    assert progress.rate() == 0
+    assert progress.seconds_left() is None
+    clock.seconds += 2
+    progress("cpu", Epoch(1, A.run_id, line(5), True))
+    assert progress.seconds_left() == 5 * 2  # of ten epochs five are left
+
+
+def test_an_epoch_that_was_not_validated_is_no_best(clock):
+    progress = Progress([A], finished=0, images=1000)
+    progress("cpu", Epoch(1, A.run_id, line(1, None), True))
+    assert "best" not in printed(progress.table())
+
+
+def test_where_nobody_looks_it_says_what_went_wrong_and_nothing_else(capsys):
+    with Progress([A, B, C], finished=0, images=1000) as progress:
+        progress("cpu", Began(1, "serial"))
+        progress("cpu", Epoch(1, A.run_id, line(1), True))
+        progress("cpu", Ended(1, A.run_id, {"status": "finished", "epochs": 1}, None))
+        assert capsys.readouterr() == ("", "")
+        progress("cpu", Ended(1, B.run_id, {"status": "diverged", "epochs": 3}, None))
+        progress("cpu", Ended(1, C.run_id, None, "the disk is full"))
+        progress("cpu", Said("half as many fit"))
+        progress("cpu", Lost("the process was killed"))
+    out, err = capsys.readouterr()
+    assert out == ""
+    said = " ".join(err.split())
+    assert f"{B.run_id} diverged after 3 epochs" in said
+    assert f"{C.run_id} failed: the disk is full" in said
+    assert "half as many fit" in said
+    assert "the process was killed; what it was training is tried again" in said

@@ -1,0 +1,271 @@
+"""The report's page as a reader has it, in headless Chromium; and report.md."""
+
+import base64
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.written_runs import rising, spec_of, write_run
+
+from fastcifar.experiments import EXPERIMENTS, SEEDS, experiment
+from fastcifar.report.build import build
+from fastcifar.runs.spec import RunSpec
+
+DESKTOP, PHONE = (1280, 900), (390, 844)
+
+
+def written_grid(out, numbers=(1, 2), protocols=("sound", "as-run"), seeds=(0, 1), epochs=4, every=6):
+    """Runs of every so manieth configuration, those of figures 7 and 8 with predictions."""
+    dice = np.random.default_rng(1)
+    for number in numbers:
+        for protocol in protocols:
+            for place, point in enumerate(experiment(number, protocol).configurations()):
+                shown = all(point[key] == value for key, value in {"batch_size": 128, "lr": 1e-3, "l2": 0.0}.items())
+                if place % every and not shown:
+                    continue
+                for seed in seeds:
+                    spec = RunSpec(experiment=number, protocol=protocol, seed=seed, dataset="ab" * 32, **point)
+                    best = 0.4 + 0.05 * (place % 7) + float(dice.uniform(0, 0.02))
+                    right = dice.random(500) < best if shown else None
+                    write_run(out, spec, rising(best, epochs), right=right)
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The page of an unfinished grid with a diverged run, a run of one epoch and a foreign folder."""
+    runs, out = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("report")
+    written_grid(runs)
+    write_run(runs, spec_of(3), [0.3])
+    write_run(runs, spec_of(3, seed=1), [0.3, None], status="diverged")
+    (runs / "exp2" / "<holiday>").mkdir()
+    build(runs, out)
+    return out / "index.html"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser that keeps a log of what it fetched and of what scripts said."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if browser is None or driver is None:
+        pytest.skip("needs chromium and chromedriver: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield started
+    started.quit()
+
+
+@pytest.fixture
+def opened(chromium, page):
+    def opening(size=DESKTOP, path=page):
+        width, height = size
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
+        chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        for log in ("browser", "performance"):
+            chromium.get_log(log)
+        chromium.get(path.as_uri())
+        return chromium
+
+    return opening
+
+
+def column(browser, section, number):
+    return browser.execute_script(
+        "return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)].filter((row) => !row.hidden)"
+        ".map((row) => row.cells[arguments[1]].textContent.trim())", section, number,
+    )  # fmt: skip
+
+
+def button(browser, section, name):
+    (found,) = (b for b in browser.find_elements("css selector", f"#{section} th button") if b.text.startswith(name))
+    return found
+
+
+def test_nothing_is_fetched_and_nothing_goes_wrong(opened, page):
+    browser = opened()
+    requests = [
+        json.loads(entry["message"])["message"]["params"]["request"]["url"]
+        for entry in browser.get_log("performance")
+        if 'Network.requestWillBeSent"' in entry["message"]
+    ]
+    assert {url for url in requests if not url.startswith("data:")} == {page.as_uri()}
+    assert browser.get_log("browser") == []
+    assert browser.title
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_it_fits_the_screen(opened, size, tmp_path):
+    browser = opened(size)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]
+    picture = tmp_path / "page.png"
+    picture.write_bytes(base64.b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", {})["data"]))
+    from PIL import Image
+
+    with Image.open(picture) as image:
+        assert image.size == size
+        assert len(image.convert("RGB").getcolors(1 << 24)) > 50, "it is not blank"
+
+
+def test_tables_sort_by_number_and_by_word(opened):
+    browser = opened()
+    rates = button(browser, "configurations", "accuracy")
+    for direction in ("ascending", "descending"):
+        browser.execute_script("arguments[0].click()", rates)
+        means = [float(text.split(" ")[0]) for text in column(browser, "configurations", 4) if text[0].isdigit()]
+        assert means == sorted(means, reverse=direction == "descending")
+        assert len(set(means)) > 5
+        header = rates.find_element("xpath", "..")
+        assert header.get_attribute("aria-sort") == direction
+    browser.execute_script("arguments[0].click()", button(browser, "configurations", "configuration"))
+    labels = column(browser, "configurations", 2)
+    assert [label.split(",")[0] for label in labels] == sorted(label.split(",")[0] for label in labels)
+    assert header.get_attribute("aria-sort") == "none"
+
+
+def test_tables_filter_by_all_words(opened):
+    browser = opened()
+    box = browser.find_element("css selector", "input[data-for=configurations]")
+    before = column(browser, "configurations", 2)
+    box.send_keys("ERASING as-run")
+    shown = column(browser, "configurations", 2)
+    assert 0 < len(shown) < len(before)
+    assert all("erasing" in label for label in shown)
+    assert set(column(browser, "configurations", 1)) == {"as-run"}
+    output = browser.find_element("css selector", "#configurations output").text
+    assert output == f"{len(shown)} of {len(before)} lines"
+    box.clear()
+    box.send_keys("nothing has this")
+    assert column(browser, "configurations", 2) == []
+
+
+def test_a_protocols_figures_are_shown_at_a_time(opened):
+    browser = opened()
+
+    def shown():
+        found = browser.find_elements("css selector", "figure[data-protocol]")
+        return {figure.get_attribute("data-protocol") for figure in found if figure.is_displayed()}
+
+    assert shown() == {"sound"}
+    browser.execute_script("document.querySelector('input[value=\"as-run\"]').click()")
+    assert shown() == {"as-run"}
+
+
+def test_curves_of_any_runs_are_laid_over_each_other(opened):
+    browser = opened()
+
+    def drawn():
+        return [path.get_attribute("data-run") for path in browser.find_elements("css selector", "#chart path")]
+
+    first = drawn()
+    assert len(first) == 3  # something to see at once
+    browser.execute_script("document.getElementById('clear').click()")
+    assert drawn() == []
+    boxes = browser.find_elements("css selector", "#runs input[type=checkbox]")
+    chosen = [boxes[0], boxes[-1], next(box for box in boxes if "vit" in box.get_attribute("value"))]
+    for box in chosen:
+        browser.execute_script("arguments[0].click()", box)
+    assert set(drawn()) == {box.get_attribute("value") for box in chosen}
+    label = browser.find_element("css selector", "#chart svg").get_attribute("aria-label")
+    assert label.startswith("validation accuracy")
+    before = browser.find_element("css selector", "#chart path").get_attribute("d")
+    browser.execute_script(
+        "const m = document.getElementById('metric'); m.value = 't'; m.dispatchEvent(new Event('change'))"
+    )
+    assert browser.find_element("css selector", "#chart path").get_attribute("d") != before
+    assert browser.get_log("browser") == []
+
+
+def test_confusion_is_the_chosen_runs(opened):
+    browser = opened()
+    select = browser.find_element("id", "confused")
+    names = [option.text for option in select.find_elements("tag name", "option")]
+    assert len(names) > 5
+
+    def counts():
+        return [cell.text for cell in browser.find_elements("css selector", "#matrix td")]
+
+    before = counts()
+    assert len(before) == 110
+    assert sum(int(text) for n, text in enumerate(before) if n % 11 < 10) == 500
+    browser.execute_script(
+        "arguments[0].selectedIndex = 3; arguments[0].dispatchEvent(new Event('change'))", select
+    )  # fmt: skip
+    assert counts() != before
+
+
+def test_light_and_dark(opened):
+    browser = opened()
+
+    def paper():
+        return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+    before = paper()
+    browser.find_element("id", "theme").click()
+    after = paper()
+    assert {before, after} == {"rgb(255, 255, 255)", "rgb(13, 17, 23)"}
+    browser.find_element("id", "theme").click()
+    assert paper() == before
+
+
+def test_the_keyboard_is_enough(opened):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    browser = opened()
+    browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.text == "Skip to content"
+    header = button(browser, "configurations", "accuracy")
+    browser.execute_script("arguments[0].focus()", header)
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    assert header.find_element("xpath", "..").get_attribute("aria-sort") == "ascending"
+    box = browser.find_elements("css selector", "#runs input[type=checkbox]")[5]
+    browser.execute_script("arguments[0].focus()", box)
+    browser.switch_to.active_element.send_keys(Keys.SPACE)
+    assert box.is_selected()
+
+
+def test_every_number_leads_to_its_runs(opened):
+    browser = opened()
+    links = browser.execute_script("return [...document.querySelectorAll('details a')].map((a) => a.hash.slice(1))")
+    known = set(browser.execute_script("return [...document.querySelectorAll('#runs tbody tr')].map((row) => row.id)"))
+    assert set(links) == known, "every run is evidence of something, and every link leads to one"
+    assert "<holiday>" in browser.find_element("id", "missing").text
+
+
+def test_the_same_report_for_a_repository(page):
+    text = page.with_name("report.md").read_text()
+    for name in re.findall(r"!\[[^]]*\]\((.*?)\)", text):
+        assert (page.parent / name).is_file(), name
+    assert "| exp | protocol | configuration |" in text
+    assert "not confirmed" in text
+    for row in re.findall(r"^\|.*\|$", text, re.MULTILINE):
+        assert row.count("|") >= 3
+    assert "Protocol sound: " in text
+    assert "&lt;holiday>" in text
+
+
+@pytest.mark.slow
+def test_the_whole_grid_takes_seconds_and_a_few_megabytes(tmp_path, opened):
+    runs = written_grid(tmp_path / "runs", EXPERIMENTS, ("sound",), SEEDS, epochs=60, every=1)
+    assert sum(1 for _ in runs.glob("exp*/*/run.json")) == 249
+    started = time.perf_counter()
+    build(runs, tmp_path / "report")
+    assert time.perf_counter() - started < 30
+    index = tmp_path / "report" / "index.html"
+    assert index.stat().st_size < 10e6
+    browser = opened(path=index)
+    timing = browser.execute_script(
+        "const t = performance.getEntriesByType('navigation')[0]; return t.loadEventEnd - t.startTime"
+    )
+    assert 0 < timing < 2000
+    assert "Protocol sound: 249 of 249" in index.read_text()
+    assert len(list(Path(tmp_path / "report").glob("figure-*.png"))) == 12

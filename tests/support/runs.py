@@ -1,0 +1,42 @@
+"""Small runs, and what a run left behind without its times."""
+
+import numpy as np
+import torch
+
+from fastcifar.runs.directory import TIMING, RunDirectory
+from fastcifar.runs.spec import RunSpec
+from fastcifar.training import loop
+
+CPU = torch.device("cpu")
+
+
+def spec_of(dataset, **fields):
+    """A small run of the convolutional network."""
+    small = {
+        "experiment": 2, "protocol": "sound", "model": "cnn", "batch_size": 16, "lr": 1e-2, "l2": 0.0, "dropout": 0.5,
+        "recipe": "none", "seed": 0, "dataset": dataset.sha256, "epochs": 4, "precision": "float32",
+    }  # fmt: skip
+    return RunSpec(**small | fields)
+
+
+def run(spec, dataset, out, **more):
+    """(summary, lines of metrics without what is measured, bytes of the kept weights)."""
+    return loop.train(spec, dataset, out, CPU, **more), *left_by(spec, out)
+
+
+def left_by(spec, out):
+    directory = RunDirectory.of(spec, out)
+    weights = directory.path / "model.safetensors"
+    return untimed(directory.metrics()), weights.read_bytes() if weights.exists() else None
+
+
+def untimed(lines):
+    return [{key: value for key, value in line.items() if key not in TIMING} for line in lines]
+
+
+def pixels(dataset, ids):
+    return torch.from_numpy(dataset.images("train")[ids]).permute(0, 3, 1, 2).float() / 255
+
+
+def labels(dataset, ids):
+    return torch.from_numpy(dataset.labels("train")[ids].astype(np.int64))

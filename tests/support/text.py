@@ -1,0 +1,11 @@
+"""What a terminal shows of tables."""
+
+from io import StringIO
+
+from rich.console import Console
+
+
+def text_of(*printed):
+    written = StringIO()
+    Console(width=200, file=written).print(*printed)
+    return written.getvalue()
