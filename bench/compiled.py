@@ -26,6 +26,7 @@ from bench.tables import compiled
 from fastcifar.augment import RECIPES, Augment
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.show.progress import track
+from fastcifar.show.text import parts
 from fastcifar.system.measure import environment
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=rows.RESULTS / "compiled-sm90.jsonl")
     asked = parser.parse_args()
     try:
-        found = collected(asked.recipes.split(","), asked.batch)
+        found = collected(parts(asked.recipes), asked.batch)
     except FastcifarError as error:
         print(f"compiled.py: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

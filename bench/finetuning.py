@@ -36,6 +36,7 @@ from fastcifar.training.batches import open_pipelines
 from fastcifar.training.compile import steps_of
 from fastcifar.training.heads import train_heads
 from fastcifar.training.learner import Learner
+from fastcifar.training.options import Options
 
 MODEL = "mobilenet_v3_small"
 SEEDS, EPOCHS = (0, 1, 2), 30  # of the heads
@@ -45,9 +46,7 @@ class Ours:
     """fastcifar's loop in a precision and a way of --compile."""
 
     def __init__(self, dataset: Dataset, batch: int, device: torch.device, precision: str, mode: str) -> None:
-        (spec,) = headline_runs(
-            4, dataset, model=MODEL, seeds=[0], precision=precision, overrides={"batch_size": batch}
-        )
+        (spec,) = headline_runs(4, dataset, model=MODEL, seeds=[0], precision=precision, **{"batch_size": batch})
         self.learner = Learner.new(spec, len(dataset.classes), device)
         self.training, validation = open_pipelines(spec, dataset, device)
         validation.close()
@@ -88,14 +87,12 @@ class Plain:
 def heads(dataset: Dataset, batch: int, device: torch.device, precision: str) -> dict[str, Any]:
     """What training the heads of all seeds takes with cached features, and the least it takes without."""
     overrides = {"batch_size": batch, "tune": "head", "epochs": EPOCHS}
-    specs = headline_runs(
-        4, dataset, model=MODEL, seeds=SEEDS, precision=precision, overrides=overrides, weights="bench"
-    )
+    specs = headline_runs(4, dataset, model=MODEL, seeds=SEEDS, precision=precision, **overrides, weights="bench")
     first = Learner.new(specs[0], len(dataset.classes), device)
     tensors = {name: value.cpu() for name, value in first.model.backbone.state_dict().items()}  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory() as scratch:
         started = time.perf_counter()
-        summaries = train_heads(specs, dataset, Path(scratch), device, tensors)
+        summaries = train_heads(specs, dataset, Path(scratch), device, options=Options(tensors=tensors))
         cached = time.perf_counter() - started
     epochs = sum(summary["epochs"] for summary in summaries)
     passes = summaries[0]["features_seconds"]  # one of training and validation images, as an epoch needs

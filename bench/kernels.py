@@ -3,7 +3,7 @@
     python bench/kernels.py --out rows.jsonl
     python bench/kernels.py --device cuda --quick
 
-Who takes part: contestants_cpu.py, contestants_gpu.py. Every contestant that does the same work is compared with the
+Who takes part: rivals/cpu.py and rivals/gpu.py. Every contestant that does the same work is compared with the
 reference in this run, before it is timed. On a CPU the ceiling is the measured bandwidth of writing memory (memset),
 and the share says how much of it a contestant's results use. On a GPU it is the measured bandwidth of copying memory,
 and what must be moved is an image's 3,072 bytes and its result. Work there that launches the same kernels each time is
@@ -24,10 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.lib import rows
-from bench.lib.device import Bandwidth, bandwidth
+from bench.lib.device import DeviceBandwidth, bandwidth
 from bench.rivals import cpu
 from bench.rivals.rival import absent, race
 from fastcifar.augment import IMAGE_SIZE, RECIPES
+from fastcifar.show.text import parts
 from fastcifar.system.measure import environment, memory_bandwidth
 
 SOURCE_BYTES = 3 * IMAGE_SIZE**2  # read of an image
@@ -51,7 +52,7 @@ class OnCpu:
         return 512
 
     def rows(self, recipe: str, dtype: torch.dtype, batch: int, repeats: int) -> list[dict[str, Any]]:
-        timed = race(cpu.contestants(recipe, batch, dtype), repeats, torch.device("cpu"))
+        timed = race(cpu.rivals(recipe, batch, dtype), repeats, torch.device("cpu"))
         share = result_bytes(recipe, dtype) / self.write_bandwidth
         return [
             row
@@ -69,7 +70,7 @@ class OnGpu:
     """Contests on a device, under the bandwidth of copying its memory."""
 
     device: torch.device
-    bandwidth: Bandwidth
+    bandwidth: DeviceBandwidth
 
     def batch(self, recipe: str) -> int:
         from bench.rivals.gpu import BATCHES  # which needs Triton
@@ -82,11 +83,11 @@ class OnGpu:
         """A row for each contestant.
 
         names: the contestants that take part, all where it is empty. how: further arguments of
-        `contestants_gpu.contestants`.
+        `rivals.gpu.rivals`.
         """
-        from bench.rivals.gpu import contestants
+        from bench.rivals.gpu import rivals
 
-        entered, left_out = contestants(recipe, batch, dtype, self.device, **how)
+        entered, left_out = rivals(recipe, batch, dtype, self.device, **how)
         if names:
             entered, left_out = ({name: one[name] for name in names if name in one} for one in (entered, left_out))
         timed = race(entered, repeats, self.device)
@@ -152,7 +153,7 @@ def main() -> None:
     if asked.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no CUDA device")
     out = asked.out or rows.RESULTS / f"kernels-{asked.device}.jsonl"
-    recipes = (asked.recipes or (QUICK_RECIPES if asked.quick else ",".join(RECIPES))).split(",")
+    recipes = parts(asked.recipes or (QUICK_RECIPES if asked.quick else ",".join(RECIPES)))
     repeats = asked.repeats or (QUICK_REPEATS if asked.quick else 15)
 
     contests: OnCpu | OnGpu

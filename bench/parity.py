@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
-from fastcifar.kernels import cpu, reference
-from fastcifar.kernels import torchvision as per_sample
+from fastcifar.kernels import cpu, reference, torchvision
 
 from bench.lib import rows
 from fastcifar.augment import IMAGE_SIZE, RECIPES, draw
 from fastcifar.show.progress import track
+from fastcifar.show.text import parts
 from fastcifar.system.measure import environment
 
 CHUNK = 100
@@ -36,9 +36,9 @@ def compare(recipe: str, draws_wanted: int, seed: int) -> dict[str, object]:
         images = torch.from_numpy(rng.integers(0, 256, (len(ids), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8))
         draws = draw(spec, seed, 0, ids)
         expected = reference.apply(images, draws, spec)
-        apart = (expected - per_sample.apply(images, draws, spec)).abs()
+        apart = (expected - torchvision.apply(images, draws, spec)).abs()
         if spec.rotate:
-            tied = torch.from_numpy(per_sample.rotation_ties(draws))[:, None].expand_as(apart)
+            tied = torch.from_numpy(torchvision.rotation_ties(draws))[:, None].expand_as(apart)
             ties += int(tied[:, 0].sum())
             apart_at_ties += int((apart.amax(1) > 1e-5)[tied[:, 0]].sum())
             apart[tied] = 0
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=rows.RESULTS / "parity-cpu.jsonl")
     asked = parser.parse_args()
     collected = []
-    for recipe in asked.recipes.split(","):
+    for recipe in parts(asked.recipes):
         collected.append(compare(recipe, asked.draws, asked.seed))
         print(collected[-1], flush=True)
     around = environment()

@@ -25,6 +25,7 @@ from bench.rivals.plain import PlainLoop, write_pngs
 from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset
 from fastcifar.runs.plan import headline_runs, precision_of
+from fastcifar.show.text import parts
 from fastcifar.system import machine
 from fastcifar.system.devices import device_of
 from fastcifar.system.measure import alternate, environment
@@ -65,7 +66,7 @@ def main() -> None:
     asked = parser.parse_args()
     device = device_of(asked.device)
     modes = MODES if device.type == "cuda" else ("none",)
-    workers = [int(number) for number in asked.workers.split(",") if number]
+    workers = [int(number) for number in parts(asked.workers)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         dataset = Dataset.open(asked.data) if asked.data else convert("synthetic:50000", folder / "dataset")

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from bench.lib import rows
+from fastcifar.cli.options import integers
 from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset
 from fastcifar.models import build
@@ -26,8 +27,10 @@ from fastcifar.models.published import NONE, Weights, read
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.plan import headline_runs
 from fastcifar.runs.spec import RunSpec
+from fastcifar.show.text import parts
 from fastcifar.system.measure import environment
 from fastcifar.training import session
+from fastcifar.training.options import Options
 
 LR = {"head": 1e-2, "full": 1e-3}  # a last layer alone takes larger steps
 
@@ -47,9 +50,7 @@ def specs_of(
 ) -> list[RunSpec]:
     """The runs of a way to fine-tune, one a seed."""
     overrides = {"recipe": asked.recipe, "batch_size": 64, "lr": LR[tune], "tune": tune, "epochs": epochs}
-    return headline_runs(
-        4, dataset, model=asked.model, seeds=seeds, overrides=overrides, precision="float32", weights=weights
-    )
+    return headline_runs(4, dataset, model=asked.model, seeds=seeds, **overrides, precision="float32", weights=weights)
 
 
 def as_torchvision_s(spec: RunSpec, out: Path, classes: int, path: Path) -> Weights:
@@ -73,20 +74,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=rows.RESULTS / "transfer-cpu.jsonl")
     asked = parser.parse_args()
     cpu, dataset, around = torch.device("cpu"), Dataset.open(asked.data), environment()
-    (many, long), (few, short) = ([int(part) for part in text.split(",")] for text in (asked.pretraining, asked.tuning))
-    seeds, half = [int(seed) for seed in asked.seeds.split(",")], len(dataset.classes) // 2
+    (many, long), (few, short) = ([int(part) for part in parts(text)] for text in (asked.pretraining, asked.tuning))
+    seeds, half = integers(asked.seeds), len(dataset.classes) // 2
     collected = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         first = of_classes(dataset, list(range(half)), many, folder / "first")
         last = of_classes(dataset, list(range(half, 2 * half)), few, folder / "last")
         specs = specs_of(asked, first, "full", NONE, long, [0])
-        (pretraining,) = session.run(specs, first, folder, cpu, "none").summaries
+        (pretraining,) = session.run(specs, first, folder, cpu, Options()).summaries
         print(f"pretrained: {100 * pretraining['val_accuracy']:.1f} % of {', '.join(first.classes)}", flush=True)
         pretrained = as_torchvision_s(specs[0], folder, half, folder / "pretrained.pth")
         for tune, weights in (("head", pretrained), ("full", pretrained), ("full", Weights(NONE, {}))):
             specs = specs_of(asked, last, tune, weights.identity, short, seeds)
-            done = session.run(specs, last, folder, cpu, "none", tensors=weights.tensors)
+            done = session.run(specs, last, folder, cpu, Options(tensors=weights.tensors))
             for spec, summary in zip(specs, done.summaries, strict=True):
                 collected.append(
                     {

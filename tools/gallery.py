@@ -84,14 +84,14 @@ def keep(spec: Any, out: Path, records: Path, dataset: Any) -> str:
     from fastcifar.errors import FastcifarError
     from fastcifar.report.predictions import Predictions, predict
     from fastcifar.runs.directory import RunDirectory
-    from fastcifar.runs.rows import row
+    from fastcifar.runs.record import RunRecord
     from fastcifar.show.text import counted
 
     directory = RunDirectory.of(spec, out)
-    said, epochs = row(directory), len(directory.metrics())
-    accuracy = said["val_accuracy"]
+    run = RunRecord.read(directory)
+    accuracy, epochs = run.results["val_accuracy"], len(run.lines)
     notes = predict([] if accuracy is None else [directory.path], dataset, torch.device("cpu"))
-    if notes or epochs != said["epochs"]:
+    if notes or epochs != run.results["epochs"]:
         raise FastcifarError(notes[0] if notes else f"{directory.path} has metrics of {epochs} of its epochs")
     Predictions.read(directory)
     files = (directory.path / name for name in KEPT)
@@ -99,7 +99,7 @@ def keep(spec: Any, out: Path, records: Path, dataset: Any) -> str:
     return f"{'diverged' if accuracy is None else f'{100 * accuracy:.2f} %'} after {counted(epochs, 'epoch')}"
 
 
-def train(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) -> bool:
+def train_missing(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) -> bool:
     """Train the runs that have no record yet, in their order; whether each of them has one now."""
     import torch
 
@@ -174,7 +174,7 @@ def main() -> None:
     try:
         dataset = Dataset.open(asked.data)
         require_same_images(dataset, RECORDS)
-        sys.exit(0 if train(dataset, asked.out, RECORDS, chosen(dataset)) else 1)
+        sys.exit(0 if train_missing(dataset, asked.out, RECORDS, chosen(dataset)) else 1)
     except FastcifarError as error:
         print(f"make gallery: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

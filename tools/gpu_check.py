@@ -67,7 +67,7 @@ def steps(device: str = "cuda") -> list[Step]:
 
 def tests(device: str) -> tuple[str, ...]:
     """pytest's arguments: the marked tests in as many processes as make sense, each result kept as it comes."""
-    chosen = ("-m", "gpu", "tests") if device == "cuda" else ("tests/test_philox.py", "tests/test_fixedpoint.py")
+    chosen = ("-m", "gpu", "tests") if device == "cuda" else ("tests/rng",)
     parallel = ("-p", "xdist", "-n", str(min(WORKERS, os.cpu_count() or 1)), "--dist", "worksteal")
     return (
         *("-m", "pytest", "-v", "--continue-on-collection-errors"),

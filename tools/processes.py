@@ -32,7 +32,7 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 def end_session(leader: int) -> None:
     """Kill what is left of a session, whose leader has ended."""
-    _kill({pid for pid, (_, session) in processes().items() if session == leader})
+    _kill({pid for pid, (_, session) in process_table().items() if session == leader})
 
 
 def _kill(pids: set[int]) -> None:
@@ -41,7 +41,7 @@ def _kill(pids: set[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def processes() -> dict[int, tuple[int, int]]:
+def process_table() -> dict[int, tuple[int, int]]:
     """Parent and session of every process of this machine."""
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -53,7 +53,7 @@ def processes() -> dict[int, tuple[int, int]]:
 
 def _family(pid: int) -> set[int]:
     """A session's leader, its session, and whoever descends from either."""
-    found, everybody = {pid}, processes()
+    found, everybody = {pid}, process_table()
     grown = True
     while grown:
         more = {one for one, (parent, session) in everybody.items() if parent in found or session == pid}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.gpu.notes import Notes
 from bench.lib import rows
-from bench.lib.device import bandwidth, recorded, repeated, times_to_last
+from bench.lib.device import bandwidth, repeated, replayed, times_to_last
 from fastcifar.augment import IMAGE_SIZE, RECIPES, Augment, draw
 from fastcifar.rng.cursor import clock_of
 from fastcifar.rng.philox import Stream
@@ -40,7 +40,7 @@ def difference(got: Tensor, wanted: Tensor) -> dict[str, Any]:
     return {"values": apart.numel(), "differing": count, "first_differing": first, "verified": count == 0}
 
 
-def words(found: dict[str, Any]) -> str:
+def in_words(found: dict[str, Any]) -> str:
     """What `difference` found, for people."""
     if found["verified"]:
         return f"{found['values']:,} values, bits equal"
@@ -119,7 +119,7 @@ def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def pixels(notes: Notes) -> None:
+def pixel_bits(notes: Notes) -> None:
     """A row for each of the recipes with all operations and of the largest images, in each type."""
     for dtype in DTYPES:
         for recipe in ("erasing",) if notes.tiny and dtype != DTYPES[0] else ("erasing", "imagenet384"):
@@ -130,7 +130,7 @@ def pixels(notes: Notes) -> None:
                 with Clock(str(notes.device)) as clock:
                     sets.render()
                 found = sets.compared(sets.batch)
-                says = f"{about}: {words(found)}; labels {_equal(found, 'labels')}, ids {_equal(found, 'ids')}; "
+                says = f"{about}: {in_words(found)}; labels {_equal(found, 'labels')}, ids {_equal(found, 'ids')}; "
                 says += f"compiled and rendered in {clock.seconds:.2f} s"
                 notes.row("bits", says, recipe=recipe, dtype=name_of(dtype), first_seconds=clock.seconds, **found)
 
@@ -154,7 +154,7 @@ def dropped(notes: Notes) -> None:
             int(Stream.DROPOUT + (layer << 16)), units,
         )  # fmt: skip
         found = difference(got, wanted)
-        notes.row("dropout", f"dropout: {words(found)}", **found)
+        notes.row("dropout", f"dropout: {in_words(found)}", **found)
 
 
 def moved(spec: Augment, dtype: torch.dtype) -> int:
@@ -190,7 +190,7 @@ def _timed(notes: Notes, sets: Sets, launch: Any, label: str, copied: float, **m
     sets.forget()
     with Clock(str(notes.device)) as clock:
         call()
-    replay: Callable[[], object] = recorded(call) if notes.cuda else call
+    replay: Callable[[], object] = replayed(call) if notes.cuda else call
     sets.forget()
     replay()
     found = sets.compared(COMPARED[sets.spec.out_size])
@@ -199,7 +199,7 @@ def _timed(notes: Notes, sets: Sets, launch: Any, label: str, copied: float, **m
         "first_seconds": clock.seconds, "copy_bandwidth": copied, **more, **found,
     }  # fmt: skip
     if not found["verified"]:
-        notes.row("kernel", f"{label}: {words(found)}; not timed", **row)
+        notes.row("kernel", f"{label}: {in_words(found)}; not timed", **row)
         return
     times = times_to_last(replay, TURN_SECONDS, notes.device) if notes.cuda else 1
     turn = {label: repeated(replay, times)}

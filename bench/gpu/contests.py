@@ -41,7 +41,7 @@ def pipelines(notes: Notes) -> None:
     for others in (("torchvision batch", "kornia"), ("torch compiled",)):
         for recipe in RECIPES[:1] if notes.tiny else RECIPES:
             with notes.trying("contest", f"kernels, {recipe}, against {' and '.join(others)}"):
-                compare(notes, recipe, others)
+                kernel_contest(notes, recipe, others)
 
 
 def race(notes: Notes, recipe: str) -> None:
@@ -79,7 +79,7 @@ def _pipeline(notes: Notes, row: dict[str, Any], whole: bool) -> None:
     notes.row("pipeline", says, whole=whole, **told)
 
 
-def compare(notes: Notes, recipe: str, others: tuple[str, ...]) -> None:
+def kernel_contest(notes: Notes, recipe: str, others: tuple[str, ...]) -> None:
     """A contest of our kernel and others, each checked before it is timed; ours is wrong where its pixels are."""
     from bench.kernels import OnGpu
 

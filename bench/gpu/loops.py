@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from bench.gpu.bits import difference, words
+from bench.gpu.bits import difference, in_words
 from bench.gpu.device_profile import profiled
 from bench.gpu.notes import Notes
 from bench.lib import rows
@@ -86,7 +86,7 @@ def twin(rehearsal: Callable[[], None], work: Callable[[], None]) -> Callable[[]
 
 
 @contextmanager
-def opened(notes: Notes, spec: RunSpec, dataset: Dataset, mode: str, free: bool = False) -> Iterator[Loop]:
+def opened_loop(notes: Notes, spec: RunSpec, dataset: Dataset, mode: str, free: bool = False) -> Iterator[Loop]:
     """A loop that has the device's memory to itself."""
     notes.release()
     before = torch.backends.cudnn.deterministic
@@ -106,7 +106,7 @@ def captured(notes: Notes) -> None:
         spec, few = spec_of(2, dataset, notes.tiny), 2 if notes.tiny else 30
         losses, state, seconds = {}, {}, {}
         for mode in MODES:
-            with opened(notes, spec, dataset, mode) as loop:
+            with opened_loop(notes, spec, dataset, mode) as loop:
                 losses[mode] = loop.epoch(few).losses
                 state[mode] = {name: value.clone() for name, value in loop.learner.state()[0].items()}
                 seconds[mode] = loop.record_seconds
@@ -114,7 +114,7 @@ def captured(notes: Notes) -> None:
         apart = [name for name, value in state["none"].items() if not torch.equal(value, state["graph"][name])]
         found["verified"] = found["verified"] and not apart
         says = f"captured step of the CNN: recorded in {seconds['graph']:.2f} s; {few} losses against launched steps: "
-        says += f"{words(difference(losses['graph'], losses['none']))}; "
+        says += f"{in_words(difference(losses['graph'], losses['none']))}; "
         says += f"{len(apart)} of {len(state['none'])} tensors of weights and moments differ"
         notes.row("captured step", says, model="cnn", dtype=spec.precision, batch_size=spec.batch_size, steps=few,
                   record_seconds=seconds["graph"], tensors_apart=apart[:10], **found)  # fmt: skip
@@ -129,7 +129,7 @@ def cnn(notes: Notes) -> None:
         spec = spec_of(2, dataset, notes.tiny)
         for mode, free in (*((mode, False) for mode in MODES), (MODES[0], True)):
             about = f"cnn {mode}{', cuDNN free to choose' if free else ''}"
-            with notes.trying("epoch", about), opened(notes, spec, dataset, mode, free) as loop:
+            with notes.trying("epoch", about), opened_loop(notes, spec, dataset, mode, free) as loop:
                 first = loop.epoch().losses
                 losses |= {} if free else {mode: first}
                 trained = [loop.epoch() for _ in range(1 if notes.tiny else REPEATS)]
@@ -148,7 +148,7 @@ def cnn(notes: Notes) -> None:
                 profiled(notes, about, loop.train, 1 if notes.tiny else PROFILED)
     if len(losses) == len(MODES):
         found = difference(losses["graph"], losses["none"])
-        notes.row("same losses", f"cnn, first epoch, graph against none: losses of {words(found)}", **found)
+        notes.row("same losses", f"cnn, first epoch, graph against none: losses of {in_words(found)}", **found)
 
 
 def step_p50(loop: Loop, device: torch.device) -> float:
@@ -194,7 +194,7 @@ def pretrained(notes: Notes) -> None:
         spec = spec_of(4, dataset, notes.tiny, model=model, overrides=overrides)
         for mode in reversed(MODES):  # what cannot be captured may yet be launched
             about = f"{model} {spec.recipe} {mode}"
-            with notes.trying("pretrained", about), opened(notes, spec, dataset, mode) as loop:
+            with notes.trying("pretrained", about), opened_loop(notes, spec, dataset, mode) as loop:
                 _pretrained(notes, about, spec, loop, mode)
 
 

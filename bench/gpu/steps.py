@@ -24,7 +24,7 @@ def machine(notes: "Notes") -> None:
     from bench.gpu import bits, loops
 
     bits.memory(notes)
-    bits.pixels(notes)
+    bits.pixel_bits(notes)
     bits.dropped(notes)
     loops.captured(notes)
 

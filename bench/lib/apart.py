@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from fastcifar.system.measure import Timing
+from fastcifar.system.measure import Timing, rotated
 
 
 class Apart:
@@ -66,7 +66,6 @@ def in_turns(contestants: Mapping[str, Apart], repeats: int) -> dict[str, Timing
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     names = list(contestants)
     for round_ in range(repeats):
-        first = round_ % len(names)
-        for name in names[first:] + names[:first]:
+        for name in rotated(names, round_):
             seconds[name].append(contestants[name].turn())
     return {name: Timing(tuple(taken), ()) for name, taken in seconds.items()}

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fastcifar.system.cuda import recorded
 from fastcifar.system.measure import Clock, alternate
 
 CEILING_BYTES = 1 << 30  # many times a GPU's cache
-WARM_UP = 3  # calls before one is recorded: they compile, and fill the allocator's pools
 
 
-class Bandwidth(NamedTuple):
+class DeviceBandwidth(NamedTuple):
     """Bytes per second that a device's memory moves."""
 
     copy: float
@@ -22,7 +22,7 @@ class Bandwidth(NamedTuple):
     """filling: bytes written"""
 
 
-def bandwidth(device: torch.device, size: int = CEILING_BYTES, calls: int = 16, repeats: int = 7) -> Bandwidth:
+def bandwidth(device: torch.device, size: int = CEILING_BYTES, calls: int = 16, repeats: int = 7) -> DeviceBandwidth:
     """Measure it with two tensors of ``size`` bytes: the median of ``repeats`` turns of ``calls`` calls each."""
     source, target = (torch.full((size,), value, dtype=torch.uint8, device=device) for value in (1, 2))
 
@@ -35,30 +35,22 @@ def bandwidth(device: torch.device, size: int = CEILING_BYTES, calls: int = 16, 
             target.fill_(7)
 
     timings = alternate({"copy": copy, "fill": fill}, repeats, warmup=2, device=str(device))
-    return Bandwidth(2 * size * calls / timings["copy"].median, size * calls / timings["fill"].median)
+    return DeviceBandwidth(2 * size * calls / timings["copy"].median, size * calls / timings["fill"].median)
 
 
-def recorded(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """The call as a CUDA graph, replayed: the same work without what Python takes to launch it.
+def replayed(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """The call as a CUDA graph: the same work without the time that Python takes to launch it.
 
-    The call must read and write the same memory each time and decide nothing on the host. The result is the tensor that
-    every replay writes.
+    The call is as `cuda.recorded` wants its work. The result is the tensor that every replay writes.
     """
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(WARM_UP):
-            call()
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = call()
+    results: list[Tensor] = []
+    replay = recorded(call, lambda: results.append(call()))
 
-    def replay() -> Tensor:
-        graph.replay()
-        return result
+    def again() -> Tensor:
+        replay()
+        return results[-1]
 
-    return replay
+    return again
 
 
 def times_to_last(call: Callable[[], object], seconds: float, device: torch.device) -> int:

@@ -2,11 +2,10 @@
 
 import numpy as np
 import torch
-from fastcifar.kernels import cpu, reference
-from fastcifar.kernels import torchvision as per_sample
+from fastcifar.kernels import cpu, reference, torchvision
 
 from bench.rivals.plain import apply_numba_pixels
-from bench.rivals.rival import Contestant
+from bench.rivals.rival import Rival
 from fastcifar.augment import RECIPES
 
 BASE = "torchvision, 1 thread"
@@ -14,7 +13,7 @@ TORCHVISION_IMAGES = 64  # of the batch: it is slow, and its speed does not depe
 CALLS = 8  # of ours a repeat, over different images, so that results are written to memory and not to cache
 
 
-def contestants(recipe: str, batch: int, dtype: torch.dtype) -> dict[str, Contestant]:
+def rivals(recipe: str, batch: int, dtype: torch.dtype) -> dict[str, Rival]:
     """By name; the plain loop knows float32 at 32 × 32 pixels with colours alone."""
     spec = RECIPES[recipe]
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (CALLS * batch, 32, 32, 3), np.uint8))
@@ -33,14 +32,14 @@ def contestants(recipe: str, batch: int, dtype: torch.dtype) -> dict[str, Contes
     def torchvision_one_thread() -> torch.Tensor:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        result = per_sample.apply(images[:TORCHVISION_IMAGES], few, spec, dtype)
+        result = torchvision.apply(images[:TORCHVISION_IMAGES], few, spec, dtype)
         torch.set_num_threads(threads)
         return result
 
     std = min(spec.std)
     found = {
-        "cpu": Contestant(len(images), ours, reference.apply(images[-batch:], draws[-batch:], spec, dtype), std),
-        BASE: Contestant(len(few), torchvision_one_thread, reference.apply(images[: len(few)], few, spec, dtype), std),
+        "cpu": Rival(len(images), ours, reference.apply(images[-batch:], draws[-batch:], spec, dtype), std),
+        BASE: Rival(len(few), torchvision_one_thread, reference.apply(images[: len(few)], few, spec, dtype), std),
     }
     if spec.size is None and spec.jitters and dtype == torch.float32:
         plain_out = np.empty((batch, 32, 32, 3), np.float32)
@@ -50,5 +49,5 @@ def contestants(recipe: str, batch: int, dtype: torch.dtype) -> dict[str, Contes
             return torch.from_numpy(plain_out).permute(0, 3, 1, 2)
 
         expected = reference.apply(images[:batch], draws[:batch], spec, dtype)
-        found["plain numba"] = Contestant(batch, plain, expected, std)
+        found["plain numba"] = Rival(batch, plain, expected, std)
     return found

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
 from bench.rivals import compiled
-from bench.rivals.rival import Contestant
+from bench.rivals.rival import Rival
 from fastcifar.augment import RECIPES, Augment, Draws, draw
 from fastcifar.rng.cursor import clock_of
 
@@ -35,9 +35,9 @@ SEED, EPOCH = 7, 3
 BatchOperation = Callable[[Tensor], Tensor]  # (B, 3, 32, 32) float32 in [0, 1] to (B, 3, S, S) float32
 
 
-def contestants(
+def rivals(
     recipe: str, batch: int, dtype: torch.dtype, device: torch.device, compiles: bool = True, sets: int = SETS
-) -> tuple[dict[str, Contestant], dict[str, str]]:
+) -> tuple[dict[str, Rival], dict[str, str]]:
     """The contestants by name, and why another one is left out, by name.
 
     compiles: False runs "torch compiled" operation by operation, for a test of its pixels.
@@ -53,7 +53,7 @@ def contestants(
 
     ours = _ours(there, ids, spec, sets, dtype)
     compiled = _compiled(there, ids, draws, spec, sets, dtype, compiles)
-    same_work = partial(Contestant, len(order), expected=expected, std=min(spec.std), every=every)
+    same_work = partial(Rival, len(order), expected=expected, std=min(spec.std), every=every)
     found = {
         "gpu": same_work(call=ours, recordable=True),
         "torch compiled": same_work(call=compiled, recordable=True),

@@ -25,7 +25,7 @@ def cnn(classes: int) -> nn.Module:
     )
 
 
-class ViT(nn.Module):
+class PlainViT(nn.Module):
     """Experiment 3's transformer: 4 x 4 patches, six pre-norm layers of dimension 30 with six heads."""
 
     def __init__(self, classes: int) -> None:
@@ -46,4 +46,4 @@ class ViT(nn.Module):
         return self.head(self.encoder(tokens)[:, 0])
 
 
-NETWORKS = {"mlp_s": mlp_s, "cnn": cnn, "vit": ViT}
+NETWORKS = {"mlp_s": mlp_s, "cnn": cnn, "vit": PlainViT}

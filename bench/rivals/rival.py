@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.lib import rows
-from bench.lib.device import recorded, repeated, times_to_last
+from bench.lib.device import repeated, replayed, times_to_last
 from fastcifar.system.measure import alternate
 from fastcifar.throughput.verify import ROUNDING
 
@@ -17,7 +17,7 @@ TURN_SECONDS = 0.02  # the least a turn takes on a GPU
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Rival:
     """One way to make a recipe's batches."""
 
     images: int
@@ -36,7 +36,7 @@ class Contestant:
     """whether a CUDA graph of a call does the same work when it is replayed"""
 
 
-def checked(contestant: Contestant, result: Tensor) -> dict[str, Any]:
+def checked(contestant: Rival, result: Tensor) -> dict[str, Any]:
     """The part of a row that says how far a result is from the reference's.
 
     A value is apart where it differs by more than float32 arithmetic in another order and one unit in the last place
@@ -62,7 +62,7 @@ def absent(reason: str) -> dict[str, Any]:
     return {**speed, "repeats": 0, "max_abs_dev": None, "pixels_apart": None, "verified": False, "reason": reason}
 
 
-def race(entered: Mapping[str, Contestant], repeats: int, device: torch.device) -> list[dict[str, Any]]:
+def race(entered: Mapping[str, Rival], repeats: int, device: torch.device) -> list[dict[str, Any]]:
     """Check the contestants, then time them turn by turn; for each a row, without what all have in common.
 
     One that raises has no speed, and its row says why. On a GPU a call is repeated until a turn takes TURN_SECONDS.
@@ -70,9 +70,9 @@ def race(entered: Mapping[str, Contestant], repeats: int, device: torch.device) 
     found: dict[str, dict[str, Any]] = {}
     calls, images = {}, {}
 
-    def enter(name: str, contestant: Contestant) -> None:
+    def enter(name: str, contestant: Rival) -> None:
         on_gpu = device.type == "cuda"
-        call = recorded(contestant.call) if on_gpu and contestant.recordable else contestant.call
+        call = replayed(contestant.call) if on_gpu and contestant.recordable else contestant.call
         found[name] = checked(contestant, call())
         times = times_to_last(call, TURN_SECONDS, device) if on_gpu else 1
         calls[name], images[name] = repeated(call, times), times * contestant.images

@@ -1,9 +1,10 @@
-"""The tables that are about GPUs: what the compiler makes of the kernels, what arithmetic says of packs."""
+"""Tables of the GPU kernels' launches, as compiled and as measured, and what arithmetic says of packs."""
 
 from typing import Any
 
 from bench import arithmetic as estimates
 from bench.lib.sass import WARPS
+from bench.tables.cells import ranged
 from fastcifar.show.markdown import Rows, table, under
 
 HEADER = [
@@ -37,6 +38,20 @@ def compiled(found: Rows) -> str:
 def compiled_candidates(found: Rows) -> str:
     """What `pixels.augment` takes in each way to launch it."""
     return under(table(CANDIDATES, candidates(found)), found, ("triton",))
+
+
+def launches(found: Rows) -> str:
+    """images/s of each way to launch `pixels.augment` alone, the fastest first, and its share of the rate at which
+    memory copies.
+    """
+    kept = [row for row in found if row["what"] == "kernel" and row["recipe"] == "erasing"]
+    body = [
+        [row["dtype"], f"{row['launch']['warps']}{' (chosen)' if row['chosen'] else ''}", row["launch"]["dice"],
+         ranged(row), f"{100 * row['ceiling_share']:.1f} %"]
+        for row in sorted(kept, key=lambda row: (row["dtype"], -row["images_per_s"]))
+    ]  # fmt: skip
+    header = ["output", "warps an image", "dice", "images/s: median (range)", "of the copy bandwidth"]
+    return under(table(header, body), kept, ("torch", "triton"))
 
 
 def candidates(found: Rows) -> list[list[str]]:
@@ -79,15 +94,15 @@ def arithmetic(found: Rows) -> str:
     """Estimates for an H100: a step of each network by the runs of a pack, then the report's grid."""
     steps = [row for row in found if row["bench"] == "arithmetic of a step"]
     wholes = [row for row in found if row not in steps]
-    header = ["network, batch", "runs", "launches", "GFLOP", "MB", "µs a step", "a run, of alone", "measured"]
-    body = [[*estimates.cells(row, steps), ""] for row in steps]
+    header = ["network, batch", "runs", "launches", "GFLOP", "MB", "µs a step", "a run, of alone"]
+    body = [estimates.cells(row, steps) for row in steps]
     lines = []
     for number in dict.fromkeys(row["experiment"] for row in wholes):
         rows = [row for row in wholes if row["experiment"] == number]
         early, late = (sum(row["grid_seconds"][end] for row in rows) / 60 for end in range(2))
         counts = [str(sum(row[key] for row in rows)) for key in ("grid_runs", "packs")]
-        lines.append([str(number), *counts, f"{early:.1f} to {late:.1f}", ""])
-    grid = table(["experiment", "runs", "packs", "minutes, if all stop early to if none does", "measured"], lines)
+        lines.append([str(number), *counts, f"{early:.1f} to {late:.1f}"])
+    grid = table(["experiment", "runs", "packs", "minutes, if all stop early to if none does"], lines)
     return under(f"{table(header, body)}\n{grid}", found, ("torch",))
 
 

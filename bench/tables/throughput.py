@@ -1,4 +1,4 @@
-"""The README's tables of pipelines: alone, and feeding a network that trains."""
+"""Tables of pipelines: alone, and feeding a network that trains."""
 
 from collections.abc import Sequence
 from typing import Any

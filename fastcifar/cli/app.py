@@ -11,18 +11,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fastcifar.cli.bench import bench
-from fastcifar.cli.convert import convert, verify
-from fastcifar.cli.demo import demo
+from fastcifar.cli.bench import bench_command
+from fastcifar.cli.convert import convert_command, verify_command
+from fastcifar.cli.demo import demo_command
 from fastcifar.cli.diagnose import diagnose
-from fastcifar.cli.doctor import doctor
-from fastcifar.cli.grid import grid
-from fastcifar.cli.list import list_
-from fastcifar.cli.predict import predict
-from fastcifar.cli.preview import preview
-from fastcifar.cli.report import report
-from fastcifar.cli.runs import runs
-from fastcifar.cli.train import train
+from fastcifar.cli.doctor import doctor_command
+from fastcifar.cli.grid import grid_command
+from fastcifar.cli.list import list_command
+from fastcifar.cli.predict import predict_command
+from fastcifar.cli.preview import preview_command
+from fastcifar.cli.report import report_command
+from fastcifar.cli.runs import runs_command
+from fastcifar.cli.train import train_command
 from fastcifar.errors import FastcifarError
 from fastcifar.version import __version__
 
@@ -67,8 +67,21 @@ def _options(
     _debug = debug
 
 
-for command in (convert, verify, train, grid, predict, runs, report, list_, preview, bench, doctor, demo):
-    app.command(command.__name__.rstrip("_"))(command)
+for command in (
+    convert_command,
+    verify_command,
+    train_command,
+    grid_command,
+    predict_command,
+    runs_command,
+    report_command,
+    list_command,
+    preview_command,
+    bench_command,
+    doctor_command,
+    demo_command,
+):
+    app.command(command.__name__.removesuffix("_command"))(command)
 app.add_typer(diagnose, name="diagnose")
 
 

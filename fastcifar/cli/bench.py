@@ -9,6 +9,9 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from rich.console import Console
 
+from fastcifar.cli.options import listed, positive
+from fastcifar.show.text import parts
+
 
 class Extent(NamedTuple):
     """What is timed unless asked otherwise."""
@@ -25,7 +28,7 @@ TRAINING = Extent("basic", "128", 50_000, 5.0)
 QUICK_TRAINING = Extent("basic", "128", 10_000, 1.0)
 
 
-def bench(
+def bench_command(
     quick: Annotated[bool, typer.Option("--quick", help="One recipe, fewer images, shorter turns: minutes.")] = False,
     pipelines: Annotated[str, typer.Option(help="Comma-separated; by default all there are.")] = "",
     recipes: Annotated[
@@ -77,12 +80,14 @@ def bench(
 
     extent = (QUICK_TRAINING if quick else TRAINING) if models else (QUICK if quick else FULL)
     matrix = Matrix(
-        pipelines=_names(pipelines),
-        recipes=_names(recipes or extent.recipes),
-        batch_sizes=_sizes(batch_sizes or extent.batch_sizes),
-        devices=_names(devices),
-        models=_names(models),
-        dtypes=_names(dtypes),
+        pipelines=parts(pipelines),
+        recipes=parts(recipes or extent.recipes),
+        batch_sizes=listed(
+            batch_sizes or extent.batch_sizes, "--batch-sizes", positive, "positive integers such as 64,512"
+        ),
+        devices=parts(devices),
+        models=parts(models),
+        dtypes=parts(dtypes),
         threads=threads,
     )
     rules = {"repeats": repeats, "seconds": seconds or extent.seconds, "timeout": timeout, "unverified": unverified}
@@ -120,33 +125,20 @@ def _run(matrix: Any, rules: dict[str, Any], data: Path | None, images: int, out
     console.print(f"{dataset.name}; rows in {out}", highlight=False, soft_wrap=True)
 
 
-def _show(plot: tuple[Path, Path] | None, compare: tuple[Path, Path] | None) -> None:
+def _show(drawn: tuple[Path, Path] | None, compared: tuple[Path, Path] | None) -> None:
     from fastcifar.throughput import rows
 
-    if plot:
-        from fastcifar.throughput.plot import plot as draw
+    if drawn:
+        from fastcifar.throughput.plot import plot
 
-        draw(rows.read(plot[0]), plot[1])
-        print(f"picture: {plot[1]}")
-    if compare:
+        plot(rows.read(drawn[0]), drawn[1])
+        print(f"picture: {drawn[1]}")
+    if compared:
         from fastcifar.throughput.compare import changes, comparison, widest
 
-        found = changes(*map(rows.read, compare))
+        found = changes(*map(rows.read, compared))
         (Console() if sys.stdout.isatty() else Console(width=160)).print(comparison(found))
         print(f"the ratio of two contestants of a heat changed by at most {widest(found):.1%}")
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _sizes(text: str) -> list[int]:
-    from fastcifar.errors import UsageError
-
-    sizes = [int(name) for name in _names(text) if name.isdigit()]
-    if len(sizes) != len(_names(text)) or not all(sizes):
-        raise UsageError(f"--batch-sizes {text!r} is not a list of positive integers such as 64,512")
-    return sizes
 
 
 def _require_positive(**values: float | None) -> None:

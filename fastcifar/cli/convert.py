@@ -11,7 +11,7 @@ from fastcifar.show.console import say
 from fastcifar.show.text import parts
 
 
-def convert(
+def convert_command(
     source: Annotated[
         str,
         typer.Argument(
@@ -29,9 +29,9 @@ def convert(
 
     Example: fastcifar convert ~/Downloads/cifar-10.zip data/cifar10 --formats raw,ffcv,dali
     """
-    from fastcifar.data.convert import convert as convert_source
+    from fastcifar.data.convert import convert
 
-    dataset = convert_source(source, dest, parts(formats), split_seed, overwrite)
+    dataset = convert(source, dest, parts(formats), split_seed, overwrite)
     if as_json:
         print(json.dumps(dataset.manifest))
         return
@@ -39,14 +39,14 @@ def convert(
     say(f"{dest}: {counts} images of {len(dataset.classes)} classes, from {dataset.name}")
 
 
-def verify(dest: Annotated[Path, typer.Argument(help="A dataset directory.")], as_json: Json = False) -> None:
+def verify_command(dest: Annotated[Path, typer.Argument(help="A dataset directory.")], as_json: Json = False) -> None:
     """Hash a dataset's files again and compare with its manifest.
 
     Example: fastcifar verify data/cifar10
     """
-    from fastcifar.data.dataset import verify as verify_dataset
+    from fastcifar.data.dataset import verify
 
-    dataset = verify_dataset(dest)
+    dataset = verify(dest)
     if as_json:
         print(json.dumps({"path": str(dest), "sha256": dataset.sha256, "files": len(dataset.manifest["files"])}))
     else:

@@ -21,7 +21,7 @@ next, on real CIFAR-10 (Kaggle's cifar-10.zip, the original archives or class fo
   fastcifar preview --data data/cifar10 --recipe erasing"""
 
 
-def demo(
+def demo_command(
     folder: Annotated[Path, typer.Argument(help="Where its dataset, runs and picture go.")] = Path("demo"),
 ) -> None:
     """Convert the built-in handwritten digits, train experiment 2 on them with three seeds, show the results.
@@ -47,7 +47,7 @@ def run_demo(folder: Path, note: Callable[[str], None]) -> "Session":
     dataset = convert("digits", folder / "digits", formats, overwrite=True)
     device = device_of("auto")
     precision = precision_of("auto", device)
-    specs = headline_runs(2, dataset, overrides={"epochs": EPOCHS}, precision=precision)
+    specs = headline_runs(2, dataset, epochs=EPOCHS, precision=precision)
     note(f"{dataset.name} in {', '.join(formats)}; training {len(specs)} seeds, {EPOCHS} epochs, {device}, {precision}")
     return session.run(specs, dataset, folder / "runs", device)
 

@@ -1,20 +1,20 @@
 """The command ``fastcifar diagnose``: options and printing; the work is elsewhere, imported when it is needed."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fastcifar.show.console import console
+from fastcifar.cli.options import DATA, Data, Device, Json, listed
+from fastcifar.show.console import console, note, say
 
 diagnose = typer.Typer(no_args_is_help=True, help="Settle a question about training by an experiment.")
 
 
 @diagnose.command()
 def bn(
-    data: Annotated[Path, typer.Option(help="Dataset directory, made by `fastcifar convert`.")] = Path("data/cifar10"),
+    data: Data = DATA,
     model: Annotated[str, typer.Option(help="One of torchvision's, or timm:NAME, with BatchNorm.")] = "resnet18",
     weights: Annotated[
         str | None,
@@ -33,10 +33,10 @@ def bn(
     images: Annotated[
         int | None, typer.Option(help="At most so many for training and for validation, drawn by the seed.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     out: Annotated[Path, typer.Option(help="The folder to make: rows, tables, picture.")] = Path("diagnosis-bn"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the diagnosis at OUT.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Does BatchNorm in training mode make a frozen network's validation loss unstable? Train the same new last layer
     with it in training mode, where every batch moves its running statistics, and in eval mode, where none does; and
@@ -46,23 +46,24 @@ def bn(
     """
     from fastcifar.data.dataset import Dataset
     from fastcifar.diagnose import record, verdict
-    from fastcifar.diagnose.batchnorm import Experiment, Sample, Statistics, arms_of
+    from fastcifar.diagnose.batchnorm import BatchNormExperiment, Sample, Statistics, arms_of
     from fastcifar.models import build
     from fastcifar.runs.plan import PRETRAINED, headline_runs, weights_for
     from fastcifar.show.progress import track
     from fastcifar.system.devices import device_of
 
     record.check(out, overwrite)
-    dataset, on, arms = Dataset.open(data), device_of(device), arms_of(_numbers(momenta))
+    dataset, on = Dataset.open(data), device_of(device)
+    arms = arms_of(listed(momenta, "--momenta", float, "numbers such as 0.1,0.01"))
     Statistics(build(model, len(dataset.classes), 0, seed), model)  # refused before its weights are fetched
     initial = weights_for(PRETRAINED, model, weights)
     if images is not None:
         dataset = Sample(dataset, images, seed)
-    overrides = {"batch_size": batch_size, "lr": lr, "epochs": epochs} | ({"recipe": recipe} if recipe else {})
     (spec,) = headline_runs(
-        PRETRAINED, dataset, model=model, seeds=[seed], overrides=overrides, weights=initial.identity
-    )
-    experiment = Experiment(spec, dataset, initial, on, arms, last, _note)
+        PRETRAINED, dataset, seeds=[seed], model=model, batch_size=batch_size, lr=lr, epochs=epochs, recipe=recipe,
+        weights=initial.identity,
+    )  # fmt: skip
+    experiment = BatchNormExperiment(spec, dataset, initial, on, arms, last, note)
     evaluations = list(track(experiment, f"{len(arms)} arms of {epochs} epochs"))
     found = verdict.findings(evaluations)
     summary = record.summary(experiment, found)
@@ -71,18 +72,5 @@ def bn(
         print(json.dumps(summary | {"folder": str(out)}))
         return
     console().print(record.table(found))
-    print(summary["sentence"])
-    print(f"tables, picture and rows: {out}")
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _numbers(text: str) -> list[float]:
-    from fastcifar.errors import UsageError
-
-    try:
-        return [float(part) for part in text.split(",") if part.strip()]
-    except ValueError as error:
-        raise UsageError(f"--momenta {text!r} is not a list of numbers such as 0.1,0.01") from error
+    say(summary["sentence"])
+    say(f"tables, picture and rows: {out}")

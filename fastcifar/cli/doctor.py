@@ -7,17 +7,17 @@ from fastcifar.cli.options import Json
 from fastcifar.show.console import console
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor_command(as_json: Json = False) -> None:
     """Say what this machine can do, what it lacks, and the cure. Exit code 1 when something required is missing.
 
     Example: fastcifar doctor
     """
-    from fastcifar.system import doctor as examination
+    from fastcifar.system import doctor
 
-    findings = examination.diagnose()
+    findings = doctor.diagnose()
     if as_json:
-        print(json.dumps(examination.rows(findings)))
+        print(json.dumps(doctor.rows(findings)))
     else:
-        console().print(examination.table(findings))
+        console().print(doctor.table(findings))
     if any(finding.required and not finding.ok for finding in findings):
         sys.exit(1)

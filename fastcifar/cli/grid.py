@@ -8,16 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
+from fastcifar.cli.options import DATA, RUNS, Amp, Batches, Data, Epochs, Json, RunsTo
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.show.console import console, say
-from fastcifar.show.text import counted
+from fastcifar.show.text import counted, parts
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def grid(
+def grid_command(
     exp: Annotated[str, typer.Option(help="Experiments, comma-separated: 1 MLP, 2 CNN, 3 ViT, 4 pretrained; or all.")],
-    data: Annotated[Path, typer.Option(help="Dataset directory, made by `fastcifar convert`.")] = Path("data/cifar10"),
+    data: Data = DATA,
     protocol: Annotated[str, typer.Option(help="sound, report, as-run; comma-separated, or all.")] = "sound",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, in every configuration. May be repeated.")
@@ -27,7 +28,7 @@ def grid(
         typer.Option(help="key=value or key=value,value: configurations that have it."),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Comma-separated, or FIRST-LAST.")] = "0,1,2",
-    epochs: Annotated[int | None, typer.Option(help="At most so many (early stopping may end a run before).")] = None,
+    epochs: Epochs = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and train nothing.")] = False,
     budget: Annotated[
         str | None, typer.Option(help="Time to spend, as 90s, 45m, 2h or 1h30m: what is not done then waits.")
@@ -35,7 +36,7 @@ def grid(
     executor: Annotated[str, typer.Option(help="local (every GPU of this machine) or ray.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of the Ray cluster; default: Ray's own choice.")] = None,
     device: Annotated[str, typer.Option(help="auto (every GPU, else the CPU), cpu, cuda or cuda:N.")] = "auto",
-    amp: Annotated[str, typer.Option(help="auto, off, bfloat16 or float16.")] = "auto",
+    amp: Amp = "auto",
     way: Annotated[
         str, typer.Option(help="How packs train: auto (by measurement), serial, side-by-side, grouped or im2col.")
     ] = "auto",
@@ -43,10 +44,10 @@ def grid(
     weights: Annotated[
         str | None, typer.Option(help="For experiment 4: none, or a file; default: ImageNet's, cached or downloaded.")
     ] = None,
-    pipeline: Annotated[str, typer.Option(help="Where batches come from; `fastcifar list pipelines`.")] = "resident",
+    pipeline: Batches = "resident",
     log: Annotated[str, typer.Option(help="none, or tensorboard.")] = "none",
-    out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")] = False,
+    out: RunsTo = RUNS,
+    as_json: Json = False,
 ) -> None:
     """Train a whole grid of configurations and seeds, many runs at a time, each as if it were alone.
 
@@ -61,19 +62,19 @@ def grid(
     """
     from fastcifar.data.dataset import Dataset
     from fastcifar.experiments import EXPERIMENTS, PROTOCOLS
-    from fastcifar.grid import plan as running
     from fastcifar.grid.packing import CHOOSABLE, runs_of
+    from fastcifar.grid.plan import Asked, plan, train
     from fastcifar.runs.settings import SETTABLE, parse_choices, parse_overrides
     from fastcifar.system.devices import device_of
 
     dataset, on = Dataset.open(data), device_of(device)
-    limit = None if budget is None else seconds_of(budget)
+    limit = None if budget is None else budget_seconds(budget)
     overrides = parse_overrides(settings or [], SETTABLE) | ({} if epochs is None else {"epochs": epochs})
     runs = runs_of(
-        list(EXPERIMENTS) if exp == "all" else [_number(part) for part in _parts(exp)],
+        list(EXPERIMENTS) if exp == "all" else [_number(part) for part in parts(exp)],
         dataset,
         on,
-        protocols=list(PROTOCOLS) if protocol == "all" else _parts(protocol),
+        protocols=list(PROTOCOLS) if protocol == "all" else parts(protocol),
         seeds=_seeds(seeds),
         overrides=overrides,
         only=parse_choices(only or [], CHOOSABLE, "--only"),
@@ -81,27 +82,27 @@ def grid(
         pipeline=pipeline,
         weights=weights,
     )
-    asked = running.Asked(
+    asked = Asked(
         dataset, out, on, executor=executor, address=address, way=way, pack=pack, weights=weights, log=log,
         every_device=device in ("auto", "cuda"),
     )  # fmt: skip
-    plan = running.plan(asked, runs, lambda text: say(text, stderr=True))
+    planned = plan(asked, runs, lambda text: say(text, stderr=True))
     if as_json and dry_run:
-        print(json.dumps(plan.plain()))
+        print(json.dumps(planned.plain()))
         return
     if not as_json:
-        console().print(plan.table())
-        say(plan.sentence())
+        console().print(planned.table())
+        say(planned.sentence())
     for model, why in runs.left_out.items():
         say(f"left out: {model}: {why}", stderr=True)
     if dry_run:
         return
     try:
-        results = running.train(asked, plan, limit)
+        results = train(asked, planned, limit)
     except KeyboardInterrupt:
         say("stopped; the same command goes on from the last whole epochs", stderr=True)
         sys.exit(130)
-    _finish(plan, results, out, as_json)
+    _finish(planned, results, out, as_json)
     if results.failed or runs.left_out:
         raise FastcifarError(
             " and ".join(
@@ -135,16 +136,12 @@ def _finish(plan: Any, results: Any, out: Path, as_json: bool) -> None:
     say(f"{finished}; look at them: fastcifar runs --out {out}")
 
 
-def seconds_of(budget: str) -> float:
+def budget_seconds(budget: str) -> float:
     """1h30m as seconds. Raises UsageError for anything else."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", budget)
-    if not parts or "".join(number + unit for number, unit in parts) != budget:
+    found = re.findall(r"(\d+(?:\.\d+)?)([smhd])", budget)
+    if not found or "".join(number + unit for number, unit in found) != budget:
         raise UsageError(f"--budget {budget!r} is no time such as 90s, 45m, 2h or 1h30m")
-    return sum(float(number) * UNITS[unit] for number, unit in parts)
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return sum(float(number) * UNITS[unit] for number, unit in found)
 
 
 def _number(text: str) -> int:
@@ -154,7 +151,7 @@ def _number(text: str) -> int:
 
 
 def _seeds(text: str) -> list[int]:
-    spans = [re.fullmatch(r"(\d+)(?:-(\d+))?", part) for part in _parts(text)]
+    spans = [re.fullmatch(r"(\d+)(?:-(\d+))?", part) for part in parts(text)]
     if not spans or None in spans:
         raise UsageError(f"--seeds {text!r} is neither a list such as 0,1,2 nor a span such as 0-9")
     numbers = [seed for span in spans if span is not None for seed in range(int(span[1]), int(span[2] or span[1]) + 1)]

@@ -1,18 +1,17 @@
 """The command ``fastcifar list``."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fastcifar.cli.options import Json
+from fastcifar.cli.options import RUNS, Json, RunsFrom
 from fastcifar.show.console import console
 
 
-def list_(
+def list_command(
     what: Annotated[str, typer.Argument(help="experiments, recipes, pipelines, runs or all.")] = "all",
-    out: Annotated[Path, typer.Option(help="Where run directories are.")] = Path("runs"),
+    out: RunsFrom = RUNS,
     as_json: Json = False,
 ) -> None:
     """Show experiments with their models, recipes, pipelines (with what is missing and why), and runs.

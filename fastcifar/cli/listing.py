@@ -12,7 +12,7 @@ from fastcifar.augment import RECIPES
 from fastcifar.errors import UsageError
 from fastcifar.experiments import EXPERIMENTS, PROTOCOLS
 from fastcifar.pipeline import available
-from fastcifar.runs.rows import read
+from fastcifar.runs.record import read_runs
 from fastcifar.show.text import spread
 
 Rows = list[dict[str, Any]]
@@ -82,15 +82,17 @@ def _pipelines() -> Rows:
 def _runs(out: Path) -> Rows:
     if not out.exists():
         return []
-    found = read(out)
+    found = read_runs(out)
     rows = [
         {
-            "run": row["run_id"],
-            "status": row["status"],
-            "epochs": row["epochs"],
-            "accuracy, %": spread([row["val_accuracy"]]) if row["status"] in ("finished", "diverged") else "",
+            "run": record.run_id,
+            "status": record.status,
+            "epochs": record.results["epochs"],
+            "accuracy, %": spread([record.results["val_accuracy"]])
+            if record.status in ("finished", "diverged")
+            else "",
         }
-        for row in found.rows
+        for record in found.records
     ]
     broken = [{"run": path.name, "status": "damaged", "epochs": "", "accuracy, %": ""} for path in found.damaged]
     return sorted(rows + broken, key=lambda row: row["run"])

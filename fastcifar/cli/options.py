@@ -1,25 +1,50 @@
 """Options that several commands share, and reading lists that are separated by commas."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from fastcifar.errors import UsageError
 from fastcifar.show.text import parts
 
+T = TypeVar("T")
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")]
 Data = Annotated[Path, typer.Option(help="Dataset directory, made by `fastcifar convert`.")]
 DATA = Path("data/cifar10")
+RunsFrom = Annotated[Path, typer.Option(help="Where run directories are.")]
+RunsTo = Annotated[Path, typer.Option(help="Where run directories go.")]
+RUNS = Path("runs")
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Amp = Annotated[str, typer.Option(help="auto, off, bfloat16 or float16.")]
+Epochs = Annotated[int | None, typer.Option(help="At most so many (early stopping may end a run before).")]
+Batches = Annotated[str, typer.Option(help="Where batches come from; `fastcifar list pipelines`.")]
+
+
+def listed(text: str, option: str, read: Callable[[str], T], wanted: str) -> list[T]:
+    """The parts of a text between its commas, each as ``read`` reads it.
+
+    Raises UsageError, which says what is wanted, where ``read`` raises ValueError.
+    """
+    try:
+        return [read(part) for part in parts(text)]
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r} is not a list of {wanted}") from error
 
 
 def integers(text: str, option: str = "--seeds") -> list[int]:
     """``0,1,2`` as different integers. Raises UsageError for anything else."""
-    try:
-        numbers = [int(part) for part in parts(text)]
-    except ValueError:
-        numbers = []
+    wanted = "different integers such as 0,1,2"
+    numbers = listed(text, option, int, wanted)
     if not numbers or len(set(numbers)) < len(numbers):
-        raise UsageError(f"{option} {text!r} is not a list of different integers such as 0,1,2")
+        raise UsageError(f"{option} {text!r} is not a list of {wanted}")
     return numbers
+
+
+def positive(text: str) -> int:
+    """A text as an integer of at least 1. Raises ValueError for anything else."""
+    if (number := int(text)) < 1:
+        raise ValueError(f"{text} is less than 1")
+    return number

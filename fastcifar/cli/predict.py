@@ -6,17 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
+from fastcifar.cli.options import DATA, Data, Device, Json
 from fastcifar.show.console import console, say
 from fastcifar.show.text import counted
 from fastcifar.system.atomic import require_writable
 
 
-def predict(
+def predict_command(
     runs: Annotated[
         list[Path],
         typer.Argument(metavar="RUN", help="Run directories; of several, the mean of their probabilities."),
     ],
-    data: Annotated[Path, typer.Option(help="Dataset directory, made by `fastcifar convert`.")] = Path("data/cifar10"),
+    data: Data = DATA,
     split: Annotated[str, typer.Option(help="test, val, training or labelled (training and val).")] = "test",
     out: Annotated[Path | None, typer.Option(help="The CSV to write: id,label, as Kaggle wants it.")] = None,
     picture: Annotated[
@@ -24,12 +25,12 @@ def predict(
         typer.Option(help="The PNG of confusion and calibration, where there are labels; by default beside --out."),
     ] = None,
     tta: Annotated[str, typer.Option(help="none, or flip: the mean with the mirrored images.")] = "none",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     amp: Annotated[str, typer.Option(help="auto (as each run was trained), off, bfloat16 or float16.")] = "auto",
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images at a time; by default each run's, at most 512.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Predict classes with finished runs: a submission for Kaggle, and where labels are known, how good it is.
 
@@ -89,7 +90,7 @@ def _assess(
             console().print(table)
     if picture is None:
         return result.plain()
-    scores.draw(result, picture, title)
+    scores.write_png(result, picture, title)
     if not quiet:
         say(f"picture: {picture}")
     return result.plain() | {"picture": str(picture)}

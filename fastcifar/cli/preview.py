@@ -9,7 +9,7 @@ from fastcifar.cli.options import DATA, Data
 from fastcifar.show.console import say
 
 
-def preview(
+def preview_command(
     data: Data = DATA,
     recipe: Annotated[str, typer.Option(help="A recipe of `fastcifar list recipes`.")] = "erasing",
     rows: Annotated[int, typer.Option(help="Images.")] = 8,
@@ -23,7 +23,7 @@ def preview(
     """
     from fastcifar.data.dataset import Dataset
     from fastcifar.experiments import PROTOCOLS
-    from fastcifar.report.preview import preview as draw_preview
+    from fastcifar.report.preview import preview
 
-    draw_preview(Dataset.open(data), PROTOCOLS["sound"].recipe(recipe), out, rows, columns, seed)
+    preview(Dataset.open(data), PROTOCOLS["sound"].recipe(recipe), out, rows, columns, seed)
     say(f"{out}: {rows} images, each as it is and in {columns} draws of {recipe}")

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from fastcifar.cli.options import RUNS, Json, RunsFrom
 from fastcifar.show.console import say
 from fastcifar.show.text import counted
 
 
-def report(
-    runs: Annotated[Path, typer.Option(help="Where run directories are.")] = Path("runs"),
+def report_command(
+    runs: RunsFrom = RUNS,
     out: Annotated[Path | None, typer.Option(help="The folder to make; default: report, or bench-report.")] = None,
     data: Annotated[
         Path | None,
@@ -23,7 +24,7 @@ def report(
         typer.Option("--bench", metavar="ROWS", help="Render rows of fastcifar bench instead. May be repeated."),
     ] = None,
     device: Annotated[str, typer.Option(help="For predictions: auto, cpu, cuda or cuda:N.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Regenerate the report from run directories: figures, tables, verdicts on its claims, and one page with all of it.
 
@@ -38,12 +39,12 @@ def report(
     from fastcifar.system.devices import device_of
 
     if bench:
-        from fastcifar.throughput.page import build as build_throughput
+        from fastcifar.throughput import page
 
         if data is not None:
             raise UsageError("--bench renders rows of fastcifar bench and needs no --data; leave one out")
         folder = out or Path("bench-report")
-        files = build_throughput(bench, folder)
+        files = page.build(bench, folder)
         if as_json:
             print(json.dumps({"out": str(folder), "files": files}))
         else:

@@ -9,12 +9,13 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
+from fastcifar.cli.options import RUNS, Json, RunsFrom
 from fastcifar.show.console import console, say
 from fastcifar.show.text import counted
 
 
-def runs(
-    out: Annotated[Path, typer.Option(help="Where run directories are.")] = Path("runs"),
+def runs_command(
+    out: RunsFrom = RUNS,
     only: Annotated[
         list[str] | None,
         typer.Option(help="key=value or key=value,value: runs with one of the values. May be repeated: with each."),
@@ -29,7 +30,7 @@ def runs(
         tuple[str, str] | None,
         typer.Option(metavar="A B", help="How two runs differ. Each: an id, or a part of one, or its directory."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show runs: what they have in common, what they differ in, and how good they are.
 
@@ -40,7 +41,8 @@ def runs(
     fastcifar runs --csv runs.csv
     """
     from fastcifar.errors import FastcifarError, UsageError
-    from fastcifar.runs import rows as rows_of
+    from fastcifar.runs.record import read_runs
+    from fastcifar.runs.rows import choose, in_order, row_of
     from fastcifar.system.atomic import require_writable
 
     if diff is not None:
@@ -53,12 +55,13 @@ def runs(
     printed = csv_file is not None and str(csv_file) == "-"
     if not printed:
         require_writable(csv_file, ".csv", "the export is a CSV file")
-    found = rows_of.read(out)
+    found = read_runs(out)
+    rows = [row_of(record) for record in found.records]
     for reason in (*found.damaged.values(), *found.foreign.values()):
         say(f"skipped: {reason}", stderr=True)
-    if found.damaged and not found.rows:
+    if found.damaged and not rows:
         raise FastcifarError(f"no run below {out} can be read; {counted(len(found.damaged), 'run')} damaged, see above")
-    chosen = rows_of.in_order(rows_of.choose(found.rows, only or []), sort)
+    chosen = in_order(choose(rows, only or []), sort)
     if as_json:
         print(json.dumps(chosen))
     elif printed:
@@ -71,8 +74,8 @@ def runs(
         say(f"{csv_file}: {counted(len(chosen), 'run')}")
     elif chosen:
         _show(chosen)
-    elif found.rows:
-        say(f"none of {counted(len(found.rows), 'run')} below {out} fits; {_values(found.rows, only or [])}")
+    elif rows:
+        say(f"none of {counted(len(rows), 'run')} below {out} fits; {_values(rows, only or [])}")
     else:
         say(f"no runs below {out} yet")
 

@@ -2,17 +2,16 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fastcifar.cli.options import DATA, Data, Device, Json, integers
+from fastcifar.cli.options import DATA, RUNS, Amp, Batches, Data, Device, Epochs, Json, RunsTo, integers
 from fastcifar.cli.results import show_results
 from fastcifar.show.console import note
 
 
-def train(
+def train_command(
     exp: Annotated[int, typer.Option(help="Experiment: 1 MLP, 2 CNN, 3 ViT, 4 pretrained networks.")],
     data: Data = DATA,
     model: Annotated[
@@ -31,15 +30,15 @@ def train(
             "--set", help="key=value: batch_size, lr, l2, dropout, recipe, tune (full, head, as-run). May be repeated."
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most so many (early stopping may end a run before).")] = None,
+    epochs: Epochs = None,
     device: Device = "auto",
-    amp: Annotated[str, typer.Option(help="auto, off, bfloat16 or float16.")] = "auto",
+    amp: Amp = "auto",
     compile_: Annotated[
         str, typer.Option("--compile", help="auto (the fastest by measurement), graph, inductor or none.")
     ] = "auto",
-    pipeline: Annotated[str, typer.Option(help="Where batches come from; `fastcifar list pipelines`.")] = "resident",
+    pipeline: Batches = "resident",
     log: Annotated[str, typer.Option(help="none, or tensorboard: events in each run's folder.")] = "none",
-    out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("runs"),
+    out: RunsTo = RUNS,
     as_json: Json = False,
 ) -> None:
     """Train an experiment's headline configuration with three seeds, and tabulate it.
@@ -58,26 +57,18 @@ def train(
     from fastcifar.runs.tensorboard import log_of
     from fastcifar.system.devices import device_of, leads
     from fastcifar.training import session
+    from fastcifar.training.options import Options
 
     events = log_of(log)
     dataset, on = Dataset.open(data), device_of(device)
     initial = weights_for(exp, model, weights)
     overrides = parse_overrides(settings or [], SETTABLE) | ({} if epochs is None else {"epochs": epochs})
-    specs = headline_runs(
-        exp,
-        dataset,
-        model=model,
-        protocol=protocol,
-        seeds=integers(seeds),
-        overrides=overrides,
-        precision=precision_of(amp, on, exp),
-        pipeline=pipeline,
-        weights=initial.identity,
-    )
+    defaults = {"precision": precision_of(amp, on, exp), "pipeline": pipeline, "weights": initial.identity}
+    specs = headline_runs(exp, dataset, protocol, integers(seeds), model=model, **defaults | overrides)
     say = note if leads() else lambda text: None
     say(f"{dataset.name} on {on}, {specs[0].precision}, {len(specs)} runs into {out}/exp{exp}")
     try:
-        done = session.run(specs, dataset, out, on, compile_, say, initial.tensors, events)
+        done = session.run(specs, dataset, out, on, Options(compile_, initial.tensors, say), events)
     except KeyboardInterrupt:
         say("stopped; the same command goes on from the last whole epoch")
         sys.exit(130)

@@ -73,7 +73,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class BatchNormExperiment:
     """spec: the network, its training, epochs and seed; its ``tune`` is each arm's. Raises UsageError where too few
     evaluations would be compared.
     """

@@ -1,4 +1,4 @@
-"""The evaluations of `batchnorm.Experiment` as a picture: by epochs, as training curves are, and between them."""
+"""The evaluations of `BatchNormExperiment` as a picture: by epochs, as training curves are, and between them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,26 +6,22 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fastcifar.diagnose.batchnorm import Evaluation
-from fastcifar.show.figures import COLOURS
+from fastcifar.show.figures import colour, grid, plain, write
 
 RESTORED = "the same heads, initial statistics put back"
 
 
-def draw(evaluations: Sequence[Evaluation], title: str, path: Path) -> None:
+def write_png(evaluations: Sequence[Evaluation], title: str, path: Path) -> None:
     """Write a PNG of losses, accuracies and how far the statistics moved; a colour an arm."""
-    figure = Figure(figsize=(10, 6.5), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    (losses, accuracies), (steps, moved) = figure.subplots(2, 2)
+    figure, (losses, accuracies, steps, moved) = grid(10, 6.5, 2, 2)
     arms = dict.fromkeys(evaluation.arm for evaluation in evaluations)
     for place, name in enumerate(arms):
         found = [evaluation for evaluation in evaluations if evaluation.arm == name]
         ends = list({evaluation.epoch: evaluation for evaluation in found}.values())  # the last of each epoch stays
-        style: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)], "label": name}
+        style: dict[str, Any] = {"color": colour(place), "label": name}
         _line(losses, ends, "loss", **style, marker=".")
         _line(accuracies, ends, "accuracy", **style, marker=".")
         _by_step(steps, found, "loss", **style)
@@ -44,14 +40,12 @@ def draw(evaluations: Sequence[Evaluation], title: str, path: Path) -> None:
     for axes in (losses, accuracies, steps, moved):
         axes.title.set_fontsize(10)
         axes.set_xlabel("epoch" if axes in (losses, accuracies) else "epoch, of each its last steps alone")
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        plain(axes, epochs=True)
     dotted = Line2D([], [], color="0.3", ls=":", lw=2, label=RESTORED)
     solid = [line for line in losses.lines if line.get_linestyle() == "-"]
     figure.legend(handles=[*solid, dotted], loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=10)
-    figure.savefig(path)
+    write(figure, path)
 
 
 def _line(axes: Axes, found: Sequence[Evaluation], key: str, **style: Any) -> None:

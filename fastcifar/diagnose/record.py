@@ -10,8 +10,8 @@ from typing import Any
 from rich.table import Table
 
 from fastcifar.diagnose import picture
-from fastcifar.diagnose.batchnorm import Evaluation, Experiment
-from fastcifar.diagnose.verdict import DEFINITION, Finding, sentence
+from fastcifar.diagnose.batchnorm import BatchNormExperiment, Evaluation
+from fastcifar.diagnose.verdict import DEFINITION, ArmFinding, sentence
 from fastcifar.errors import UsageError
 from fastcifar.system.atomic import neighbour, put_in_place, writing
 from fastcifar.system.measure import environment
@@ -20,7 +20,7 @@ FILES = {"evaluations.jsonl", "summary.json", "table.md", "curves.png"}
 HEADER = ("arm", "loss", "restored", "accuracy, %", "jump", "restored", "between epochs", "restored", "moved", "most")
 
 
-def rows(found: Iterable[Finding]) -> list[list[str]]:
+def rows(found: Iterable[ArmFinding]) -> list[list[str]]:
     """The cells of each arm, under HEADER."""
     return [
         [
@@ -34,7 +34,7 @@ def rows(found: Iterable[Finding]) -> list[list[str]]:
     ]
 
 
-def table(found: Iterable[Finding]) -> Table:
+def table(found: Iterable[ArmFinding]) -> Table:
     """For a terminal."""
     drawn = Table(title="Validation loss at the end, and how much it jumps", caption=DEFINITION)
     for place, column in enumerate(HEADER):
@@ -44,7 +44,7 @@ def table(found: Iterable[Finding]) -> Table:
     return drawn
 
 
-def markdown(evaluations: Sequence[Evaluation], found: Sequence[Finding]) -> str:
+def markdown(evaluations: Sequence[Evaluation], found: Sequence[ArmFinding]) -> str:
     """The sentence, the table, and loss and accuracy of each arm at the end of each epoch."""
     ends = {(evaluation.arm, evaluation.epoch): evaluation for evaluation in evaluations}  # the last of each stays
     arms, epochs = [arm.arm for arm in found], sorted({epoch for _, epoch in ends})
@@ -56,7 +56,7 @@ def markdown(evaluations: Sequence[Evaluation], found: Sequence[Finding]) -> str
     )
 
 
-def summary(experiment: Experiment, found: Sequence[Finding]) -> dict[str, Any]:
+def summary(experiment: BatchNormExperiment, found: Sequence[ArmFinding]) -> dict[str, Any]:
     """The sentence, the arms' findings, and all that they depend on, ready for JSON."""
     dataset = experiment.dataset
     return {
@@ -85,7 +85,7 @@ def check(folder: Path, overwrite: bool) -> None:
 def write(
     folder: Path,
     evaluations: Sequence[Evaluation],
-    found: Sequence[Finding],
+    found: Sequence[ArmFinding],
     summary: Mapping[str, Any],
     overwrite: bool,
 ) -> None:
@@ -104,11 +104,11 @@ def write(
             (made / "evaluations.jsonl").write_text("".join(f"{line}\n" for line in lines))
             (made / "summary.json").write_text(json.dumps(summary, indent=1))
             (made / "table.md").write_text(markdown(evaluations, found), "utf-8")
-            picture.draw(evaluations, title, made / "curves.png")
+            picture.write_png(evaluations, title, made / "curves.png")
         put_in_place(made, folder, overwrite)
 
 
-def as_json(of: Evaluation | Finding) -> dict[str, Any]:
+def as_json(of: Evaluation | ArmFinding) -> dict[str, Any]:
     """Its fields; null for what is not finite."""
     return {
         key: None if isinstance(value, float) and not isfinite(value) else value for key, value in asdict(of).items()

@@ -24,7 +24,7 @@ DEFINITION = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class ArmFinding:
     """An arm in numbers; see DEFINITION. NaN where a loss was not finite or there are too few."""
 
     arm: str
@@ -42,12 +42,12 @@ class Finding:
     """pairs of changes behind ``jump``"""
 
 
-def finding(evaluations: Sequence[Evaluation]) -> Finding:
+def finding(evaluations: Sequence[Evaluation]) -> ArmFinding:
     """Of an arm's evaluations, in order."""
     epochs = [list(group) for _, group in groupby(evaluations, lambda one: one.epoch) if _ > 0]
     ends = [epoch[-1] for epoch in epochs]
     after = epochs[1:]
-    return Finding(
+    return ArmFinding(
         arm=evaluations[-1].arm,
         loss=ends[-1].loss,
         accuracy=ends[-1].accuracy,
@@ -70,13 +70,13 @@ def jump(series: Iterable[Sequence[float]]) -> float:
     return sqrt(mean(squares) / 2) if squares and all(map(isfinite, squares)) else nan
 
 
-def findings(evaluations: Sequence[Evaluation]) -> list[Finding]:
+def findings(evaluations: Sequence[Evaluation]) -> list[ArmFinding]:
     """A finding for each arm, in the order of the arms."""
     names = dict.fromkeys(evaluation.arm for evaluation in evaluations)
     return [finding([evaluation for evaluation in evaluations if evaluation.arm == name]) for name in names]
 
 
-def sentence(found: Iterable[Finding]) -> str:
+def sentence(found: Iterable[ArmFinding]) -> str:
     """What the arms' findings say on the question, no more than they show."""
     by_arm = {finding.arm: finding for finding in found}
     steady = by_arm.pop(Arm().name)

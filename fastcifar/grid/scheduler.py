@@ -12,6 +12,7 @@ from fastcifar.grid.leases import Leases
 from fastcifar.grid.messages import Began, Done, Ended, Epoch, Event, Files, Job, Lost, Ready, Said
 from fastcifar.grid.packing import Pack
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.failure import give_up, retry
 from fastcifar.runs.spec import RunSpec
 
 TICK = 1.0  # seconds between looks at the time, and at what others do, when no worker says anything
@@ -129,7 +130,7 @@ class Scheduler:
                     self.results.finished[spec.run_id] = summary
                     self._leases.end([spec.run_id])
                 elif spec.run_id in taken:
-                    directory.retry()
+                    retry(directory)
                     mine.append(spec)
                 else:
                     others.append(spec)
@@ -169,7 +170,7 @@ class Scheduler:
 
     def _failed(self, spec: RunSpec, error: str) -> None:
         self.results.failed[spec.run_id] = error
-        RunDirectory.of(spec, self._out).fail(error)
+        give_up(RunDirectory.of(spec, self._out), error)
 
     def _lost(self, worker: str, event: Lost) -> None:
         """Its runs are tried again in halves, as too little memory is the likeliest cause; one alone fails."""

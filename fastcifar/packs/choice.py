@@ -23,6 +23,7 @@ from fastcifar.runs.spec import RunSpec
 from fastcifar.system import machine
 from fastcifar.system.atomic import whole
 from fastcifar.system.devices import give_back
+from fastcifar.system.measure import rotated
 
 ROUNDS = 5  # of each way, alternated
 HOPELESS = 0.6  # of the fastest's speed: a way that is slower in its first round gets no other
@@ -128,7 +129,7 @@ def _rates(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) -> 
         rates: dict[str, list[float]] = {way: [] for way in trials}
         going = list(trials)
         for round_ in range(ROUNDS):
-            for way in going[round_ % len(going) :] + going[: round_ % len(going)]:
+            for way in rotated(going, round_):
                 rates[way].append(trials[way].rate())
             fastest = max(rate for found in rates.values() for rate in found)
             going = [way for way in going if way == SERIAL or max(rates[way]) > HOPELESS * fastest]

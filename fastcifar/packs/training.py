@@ -1,7 +1,6 @@
 """Training a stack of runs: epochs, validation, and each run's own end, kept weights and going on."""
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from fastcifar.models import count_parameters
 from fastcifar.packs.feed import Feed
 from fastcifar.packs.stacked import Stacked
 from fastcifar.runs.directory import RunDirectory
-from fastcifar.runs.outcome import Lines, number, over, summary_of
+from fastcifar.runs.outcome import Lines, epoch_line, over, summary_of
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system.devices import forget_peak, give_back
 from fastcifar.training.batches import requests
@@ -187,17 +186,11 @@ def _epoch(
     trained = steps.epoch(k)
     validated = stack.evaluate(validation.epoch(k), validation.which, means)
     seconds = (perf_counter() - started) / runs
-    for n, (member, (val_loss, val_accuracy)) in enumerate(zip(members, validated, strict=True)):
+    rate, stall = runs * sum(trained.sizes) / trained.seconds, trained.waited / trained.seconds
+    for n, (member, each) in enumerate(zip(members, validated, strict=True)):
         member.learner.epoch += 1
-        line = {
-            "epoch": member.learner.epoch,
-            "train_loss": number(mean_loss(trained.losses[:, n], trained.sizes, means)),
-            "val_loss": number(val_loss),
-            "val_accuracy": val_accuracy if math.isfinite(val_loss) else None,
-            "seconds": seconds,
-            "images_per_s": runs * sum(trained.sizes) / trained.seconds,
-            "stall": trained.waited / trained.seconds,
-        }
+        train_loss = mean_loss(trained.losses[:, n], trained.sizes, means)
+        line = epoch_line(member.learner.epoch, train_loss, each, seconds, rate, stall)
         record(member.learner, member.directory, member.lines, line)
     for member in members:  # all are on the disk by now, should a watch end the training
         packing.watch(member.spec, member.lines[-1])

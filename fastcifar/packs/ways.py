@@ -18,6 +18,7 @@ from fastcifar.system import machine
 from fastcifar.system.devices import a_thread_each
 from fastcifar.training.heads import can_be_cached, train_heads
 from fastcifar.training.loop import train
+from fastcifar.training.options import Options
 
 SERIAL, SIDE_BY_SIDE, STACKED = "serial", "side-by-side", convolution.WAYS
 WAYS = (SERIAL, SIDE_BY_SIDE, *STACKED)
@@ -74,7 +75,9 @@ def train_pack(
 
     def alone(spec: RunSpec) -> None:
         try:
-            outcome: Outcome = train(spec, dataset, out, device, lambda line: watch(spec, line), mode, tensors, say)
+            outcome: Outcome = train(
+                spec, dataset, out, device, lambda line: watch(spec, line), Options(mode, tensors or {}, say)
+            )
         except (FastcifarError, RuntimeError, OSError) as error:
             outcome = error
         ended(spec, outcome)
@@ -114,7 +117,7 @@ def _heads(
     watches = {spec: (lambda line, spec=spec: watch(spec, line)) for spec in specs}
     outcomes: Sequence[Outcome]
     try:
-        outcomes = train_heads(specs, dataset, out, device, tensors, watches, say)
+        outcomes = train_heads(specs, dataset, out, device, watches, Options(tensors=tensors, say=say))
     except (FastcifarError, RuntimeError, OSError) as error:
         outcomes = [error] * len(specs)
     for spec, outcome in zip(specs, outcomes, strict=True):

@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from fastcifar.show.figures import COLOURS
+from fastcifar.show.figures import blank, colour, plain, write
 
 BINS = 15  # of confidence, as in Guo et al. (below)
 LEAST = float(np.finfo(np.float32).tiny)  # a smaller probability counts as this one, so that its logarithm is finite
@@ -145,17 +143,15 @@ def _mistakes(result: Classification) -> Table:
     return table
 
 
-def draw(result: Classification, path: Path, title: str) -> None:
+def write_png(result: Classification, path: Path, title: str) -> None:
     """Write a PNG of the confusion matrix and the reliability diagram (Guo et al., figure 1)."""
-    figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(11, 5)
     figure.suptitle(title, fontsize=10)
     parts = [["matrix", "reliability"], ["matrix", "images"]]
     axes: dict[str, Axes] = figure.subplot_mosaic(parts, height_ratios=(4, 1))
     _draw_matrix(axes["matrix"], result)
     _draw_reliability(axes["reliability"], axes["images"], result)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    write(figure, path)
 
 
 def _draw_matrix(axes: Axes, result: Classification) -> None:
@@ -182,9 +178,9 @@ def _draw_reliability(axes: Axes, below: Axes, result: Classification) -> None:
     shown = [b for b in result.bins if b.images]
     places, width = [(b.low + b.high) / 2 for b in shown], 1 / BINS
     sure, right = [b.confidence for b in shown], [b.accuracy for b in shown]
-    axes.bar(places, right, width, color=COLOURS[5], edgecolor="white", label="accuracy")
+    axes.bar(places, right, width, color=colour(5), edgecolor="white", label="accuracy")
     axes.plot([0, 1], [0, 1], color="0.4", ls="--", lw=1, label="calibrated")
-    axes.vlines(sure, sure, right, color=COLOURS[1], lw=2, label="from confidence to accuracy")
+    axes.vlines(sure, sure, right, color=colour(1), lw=2, label="from confidence to accuracy")
     axes.set(ylim=(0, 1), ylabel="accuracy")
     axes.set_title(
         f"expected calibration error {100 * result.ece:.2f} %, negative log-likelihood {result.nll:.4f}", fontsize=10
@@ -195,4 +191,4 @@ def _draw_reliability(axes: Axes, below: Axes, result: Classification) -> None:
     below.set(xlabel="confidence", ylabel="images, %")
     for each in (axes, below):
         each.set_xlim(0, 1)
-        each.spines[["top", "right"]].set_visible(False)
+        plain(each, lines=False)

@@ -39,7 +39,7 @@ class TwoImages:
 
 
 @dataclass(frozen=True)
-class Step:
+class RecipeStep:
     """From one recipe to another: the accuracy gained, on clean and on augmented images."""
 
     what: str
@@ -86,7 +86,7 @@ def compared(collection: Collection) -> list[Compared]:
     return found
 
 
-def on_two_kinds_of_images(collection: Collection) -> tuple[list[TwoImages], list[Step]]:
+def on_two_kinds_of_images(collection: Collection) -> tuple[list[TwoImages], list[RecipeStep]]:
     """What augmentation, erasing above all, does on clean and on augmented images; of runs that have predictions."""
     rows, steps = [], []
     for protocol in collection.protocols:
@@ -100,7 +100,7 @@ def on_two_kinds_of_images(collection: Collection) -> tuple[list[TwoImages], lis
                     rows.append(TwoImages(recipe, protocol, _spread(clean), _spread(augmented), run_ids(each)))
         for before, after in combinations(known, 2):
             steps.append(
-                Step(
+                RecipeStep(
                     f"{before.values['recipe']} → {after.values['recipe']}",
                     protocol,
                     paired(after, before, "clean"),

@@ -11,7 +11,7 @@ from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.report import tables as made
-from fastcifar.report.collection import Collection, collect, run_ids
+from fastcifar.report.collection import Collection, collect, run_ids, with_predictions
 from fastcifar.report.figures import FIGURES, draw
 from fastcifar.report.markdown import markdown
 from fastcifar.report.page import Drawn, environments, page, png
@@ -19,6 +19,7 @@ from fastcifar.report.predictions import predict
 from fastcifar.report.preview import sheet
 from fastcifar.show.figures import inline, save
 from fastcifar.show.progress import track
+from fastcifar.show.provenance import commit
 from fastcifar.show.tables import Cell, Table
 from fastcifar.show.text import counted
 from fastcifar.system import machine
@@ -51,7 +52,7 @@ def build(runs: Path, out: Path, dataset: Dataset | None = None, device: torch.d
     unasked: list[str] = []
     if dataset is not None:
         unasked = predict([run.path for run in collection.runs if run.accuracy is not None], dataset, device)
-        collection = collect(runs)
+        collection = with_predictions(collection)
     out.mkdir(parents=True, exist_ok=True)
     figures, files = _figures(collection, out)
     notes = [*_overview(collection, figures), *collection.notes, *unasked]
@@ -131,10 +132,8 @@ def _lead(collection: Collection) -> str:
 
 
 def _foot() -> str:
-    commit, dirty = machine.commit()
-    return f"Made by fastcifar {__version__}" + (
-        f", commit {commit[:8]}{' with other changes' if dirty else ''}." if commit else "."
-    )
+    name, dirty = machine.commit()
+    return f"Made by fastcifar {__version__}" + (f", commit {commit(name, dirty)}." if name else ".")
 
 
 def _samples(dataset: Dataset) -> list[tuple[str, bytes]]:

@@ -2,16 +2,17 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fastcifar.errors import FastcifarError
 from fastcifar.experiments import EXPERIMENTS, PROTOCOLS, SEEDS, experiment
 from fastcifar.report.predictions import Predictions
-from fastcifar.runs import rows
-from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.outcome import Lines
+from fastcifar.runs.record import RunRecord, read_runs
+from fastcifar.runs.rows import Row, row_of
 from fastcifar.show.text import counted
 
 VARIED = ("model", "batch_size", "lr", "l2", "dropout", "recipe")
@@ -24,19 +25,38 @@ ENDED = ("finished", "diverged")
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has ended. row: as `report.rows.row`; about: its summary; begun: its run.json."""
+    """A run that has ended, and what its kept weights say of the validation images, where they were asked."""
 
-    row: Mapping[str, Any]
-    lines: Lines
-    about: Mapping[str, Any]
-    begun: Mapping[str, Any]
-    path: Path
+    record: RunRecord
     predictions: Predictions | None
-    """what its kept weights say of the validation images, where that was asked"""
+
+    @cached_property
+    def row(self) -> Row:
+        return row_of(self.record)
+
+    @property
+    def lines(self) -> Lines:
+        """metrics.jsonl"""
+        return self.record.lines
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """summary.json"""
+        return self.record.summary or {}
+
+    @property
+    def begun(self) -> Mapping[str, Any]:
+        """run.json"""
+        return self.record.begun
 
     @property
     def run_id(self) -> str:
-        return str(self.row["run_id"])
+        return self.record.run_id
+
+    @property
+    def path(self) -> Path:
+        """The run's directory."""
+        return self.record.path
 
     @property
     def accuracy(self) -> float | None:
@@ -130,33 +150,49 @@ def matched(a: Configuration, b: Configuration) -> list[tuple[Run, Run, float, f
 
 
 def collect(out: Path) -> Collection:
-    """Read every run below ``out``. Raises UsageError where there is no such folder."""
-    found = rows.read(out)
+    """Read every run below ``out``, once. Raises UsageError where there is no such folder."""
+    found = read_runs(out)
     notes = [*found.damaged.values(), *found.foreign.values()]
     runs: list[Run] = []
     unfinished = []
-    for row in found.rows:
-        if row["status"] not in ENDED:
-            unfinished.append(row)
+    for record in found.records:
+        if record.status not in ENDED:
+            unfinished.append(row_of(record))
             continue
-        directory = RunDirectory(out / f"exp{row['experiment']}" / row["run_id"])
         try:
-            lines, about, begun = directory.metrics(), directory.summary() or {}, directory.begun()
+            _ = record.lines  # read now, so that damage is noted here
         except (FastcifarError, OSError) as error:
             notes.append(str(error))
             continue
-        predictions = None
-        try:
-            predictions = Predictions.read(directory)
-        except FastcifarError as error:  # the run is whole without them
-            notes.append(str(error))
-        runs.append(Run(row, lines, about, begun, directory.path, predictions))
+        runs.append(Run(record, _predictions(record, notes)))
     for group, fields in SETTINGS.items():
         runs, aside = _alike(runs, group, fields)
         notes += aside
     for name, count in Counter(str(row["status"]) for row in unfinished).items():
         notes.append(f"{counted(count, 'run')} {name}: left out until finished")
     return Collection(_configurations(runs), notes, unfinished)
+
+
+def with_predictions(collection: Collection) -> Collection:
+    """The same runs, with the predictions that were kept since they were read."""
+    notes = list(collection.notes)
+    configurations = [
+        replace(each, runs={
+            seed: run if run.predictions is not None else Run(run.record, _predictions(run.record, notes))
+            for seed, run in each.runs.items()
+        })
+        for each in collection.configurations
+    ]  # fmt: skip
+    return replace(collection, configurations=configurations, notes=list(dict.fromkeys(notes)))
+
+
+def _predictions(record: RunRecord, notes: list[str]) -> Predictions | None:
+    """The predictions that are kept with a run; None, with a note, where they are damaged: the run is whole without."""
+    try:
+        return Predictions.read(record.directory)
+    except FastcifarError as error:
+        notes.append(str(error))
+        return None
 
 
 def _alike(runs: Sequence[Run], group: Sequence[str], fields: Sequence[str]) -> tuple[list[Run], list[str]]:

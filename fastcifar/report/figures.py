@@ -8,13 +8,12 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fastcifar.experiments import SEEDS, experiment
 from fastcifar.report.collection import VARIED, Collection, Configuration
-from fastcifar.show.figures import COLOURS, SETTINGS, mean_std
+from fastcifar.show.figures import SETTINGS, colour, grid, mean_std, plain
 
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # a second sign beside the colour
 NAMES = MappingProxyType({"batch_size": "batch", "lr": "lr", "l2": "L2", "dropout": "dropout"})
@@ -98,9 +97,7 @@ def draw(shown: Shown, series: Sequence[tuple[str, Configuration]]) -> Figure:
     """The figure: of each curve the mean over seeds, one standard deviation (n - 1) shaded."""
     with mpl.rc_context(SETTINGS):
         panels = len(shown.metrics)
-        figure = Figure(figsize=(8.6 if panels > 1 else 5.6, 3.9), dpi=150, layout="constrained")
-        FigureCanvasAgg(figure)
-        axes: Sequence[Axes] = figure.subplots(1, panels, squeeze=False, sharey=panels > 1)[0]
+        figure, axes = grid(8.6 if panels > 1 else 5.6, 3.9, 1, panels, sharey=panels > 1)
         for place, metric in zip(axes, shown.metrics, strict=True):
             _panel(place, metric, series)
         handles, labels = axes[0].get_legend_handles_labels()
@@ -116,15 +113,14 @@ def _panel(axes: Axes, metric: str, series: Sequence[tuple[str, Configuration]])
     for n, (label, configuration) in enumerate(series):
         mean, std = mean_std([run.lines for run in configuration.runs.values()], metric)
         epochs = np.arange(1, len(mean) + 1)
-        colour = COLOURS[n % len(COLOURS)]
+        ink = colour(n)
         alone = "o" if np.isfinite(mean).sum() == 1 else None  # a line of one point would not be seen
-        axes.plot(epochs, mean * scale, color=colour, ls=STYLES[n % len(STYLES)], lw=1.6, marker=alone, label=label)
-        axes.fill_between(epochs, (mean - std) * scale, (mean + std) * scale, color=colour, alpha=0.18, lw=0)
+        axes.plot(epochs, mean * scale, color=ink, ls=STYLES[n % len(STYLES)], lw=1.6, marker=alone, label=label)
+        axes.fill_between(epochs, (mean - std) * scale, (mean + std) * scale, color=ink, alpha=0.18, lw=0)
         largest = max([largest, *mean[np.isfinite(mean)]])
     if metric != "val_accuracy" and largest > LARGE_LOSS:
         axes.set_yscale("log")
     axes.set_title(PANELS[metric], fontsize=10)
     axes.set_xlabel("epoch")
-    axes.grid(alpha=0.25, lw=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(10))
+    plain(axes, epochs=True)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from fastcifar.report.page import Drawn
+from fastcifar.show.markdown import plain
+from fastcifar.show.markdown import table as lines
 from fastcifar.show.tables import EVIDENCE, Cell, Table
 
 HASH = 8  # the last characters of a run-id: enough for `fastcifar runs --diff`
@@ -11,7 +13,7 @@ HASH = 8  # the last characters of a run-id: enough for `fastcifar runs --diff`
 def markdown(tables: Sequence[Table], figures: Sequence[Drawn], files: Sequence[str], notes: Sequence[str],
              title: str, lead: str, foot: str) -> str:  # fmt: skip
     """files: those of the figures, PNGs in the same folder."""
-    parts = [f"# {title}", lead, "## What is here, and what is not", "\n".join(f"- {_plain(note)}" for note in notes)]
+    parts = [f"# {title}", lead, "## What is here, and what is not", "\n".join(f"- {plain(note)}" for note in notes)]
     for table in tables:
         if table.name == "configurations":
             parts.append("## The report's figures")
@@ -29,20 +31,11 @@ def markdown(tables: Sequence[Table], figures: Sequence[Drawn], files: Sequence[
 
 
 def _table(table: Table) -> str:
-    lines = [_line(table.columns), _line(["---"] * len(table.columns))]
-    lines += [_line([_cell(cell, name) for cell, name in zip(row, table.columns, strict=True)]) for row in table.rows]
-    return "\n".join(lines)
+    body = [[_cell(cell, name) for cell, name in zip(row, table.columns, strict=True)] for row in table.rows]
+    return lines(table.columns, body, numbers=False).rstrip("\n")
 
 
 def _cell(cell: Cell, column: str) -> str:
     if column == EVIDENCE and cell.runs:
         return " ".join(run[-HASH:] for run in cell.runs)
     return cell.text
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_plain(cell) for cell in cells) + " |"
-
-
-def _plain(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

@@ -9,12 +9,14 @@ from typing import Any
 
 from fastcifar.report.collection import Collection
 from fastcifar.report.rules import CONFIRMED, NOT_RUN, REFUTED
+from fastcifar.show import provenance
 from fastcifar.show.figures import COLOURS
 from fastcifar.show.html import rendered
 from fastcifar.show.tables import EVIDENCE, Cell, Table
 
 HERE = Path(__file__).resolve().parent
 MARKS = {CONFIRMED: "yes", REFUTED: "no", NOT_RUN: "none"}
+HASH = 12  # characters of a commit and of a dataset's content that are shown
 DIGITS = 5  # of a curve's values: finer than a screen's pixels
 SECTIONS = (
     ("missing", "Overview"), ("claims", "Claims"), ("figures", "Figures"), ("configurations", "Configurations"),
@@ -98,16 +100,12 @@ def environments(collection: Collection) -> Table:
 
 
 def _environment(begun: Mapping[str, Any]) -> tuple[str, ...]:
-    about = begun.get("environment", {})
-    versions = ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items() if version)
-    processor = f"{about.get('cpu', 'unknown')}, {about.get('cores', '?')} cores"
-    if str(begun.get("device", "")).startswith("cuda"):
-        processor = ", ".join(map(str, about.get("gpus") or [])) or processor
-    commit = str(about.get("commit") or "unknown")[:12] + (" with other changes" if about.get("dirty") else "")
-    dataset = begun.get("dataset", {})
+    about, dataset = begun.get("environment", {}), begun.get("dataset", {})
+    device = str(begun.get("device", "unknown"))
     return (
-        str(begun.get("device", "unknown")), str(processor), f"Python {about.get('python', '?')}, {versions}", commit,
-        f"{dataset.get('name', 'unknown')} {str(dataset.get('sha256', ''))[:12]}",
+        device, provenance.hardware(about, device), provenance.software(about),
+        provenance.commit(about.get("commit"), about.get("dirty"), HASH),
+        f"{dataset.get('name', 'unknown')} {str(dataset.get('sha256', ''))[:HASH]}",
     )  # fmt: skip
 
 

@@ -171,7 +171,7 @@ def seeds_matter(collection: Collection, protocol: str) -> Verdict:
     return Verdict(_said(apart > ABOUT), measured, run_ids(most))
 
 
-def alike(**where: object) -> Rule:
+def none_surely_apart(**where: object) -> Rule:
     """Whether no two configurations' accuracies are surely more than ABOUT apart."""
 
     def judge(collection: Collection, protocol: str) -> Verdict:

@@ -13,7 +13,8 @@ from rich.table import Table
 from fastcifar.errors import UsageError
 from fastcifar.runs.directory import TIMING, RunDirectory, find_runs
 from fastcifar.runs.overview import text
-from fastcifar.runs.rows import COLUMNS, row
+from fastcifar.runs.record import RunRecord
+from fastcifar.runs.rows import COLUMNS, row_of
 
 RESULTS = ("status", "epochs", "kept_epoch", "val_accuracy", "val_loss", "seconds", "images_per_s")
 SHOWN = 5  # of the runs that a text may mean
@@ -37,18 +38,19 @@ class Difference:
     @classmethod
     def of(cls, a: RunDirectory, b: RunDirectory) -> "Difference":
         """Raises FastcifarError for a run that is damaged."""
-        rows, facts = (row(a), row(b)), (_facts(a), _facts(b))
+        ours, theirs = RunRecord.read(a), RunRecord.read(b)
+        rows, facts = (row_of(ours), row_of(theirs)), (_facts(ours), _facts(theirs))
         fields = [key for key in COLUMNS if key not in ("run_id", "error", *RESULTS)]
         configuration = {key: (rows[0][key], rows[1][key]) for key in fields if rows[0][key] != rows[1][key]}
         configuration |= differing(*facts)
-        lines = a.metrics(), b.metrics()
+        lines = ours.lines, theirs.lines
         first, metrics = None, {}
-        for epoch, (ours, theirs) in enumerate(zip(*lines, strict=False), 1):  # one may have more
-            if metrics := differing(_untimed(ours), _untimed(theirs)):
+        for epoch, (line, other) in enumerate(zip(*lines, strict=False), 1):  # one run may have more epochs
+            if metrics := differing(_untimed(line), _untimed(other)):
                 first = epoch
                 break
         results = {key: (rows[0][key], rows[1][key]) for key in RESULTS}
-        names, epochs = (a.path.name, b.path.name), (len(lines[0]), len(lines[1]))
+        names, epochs = (ours.run_id, theirs.run_id), (len(lines[0]), len(lines[1]))
         return cls(names, configuration, results, epochs, first, metrics)
 
     def plain(self) -> dict[str, Any]:
@@ -133,9 +135,9 @@ def subtract(a: Any, b: Any) -> Any:
     return b - a if isinstance(a, int | float) and isinstance(b, int | float) else None
 
 
-def _facts(directory: RunDirectory) -> dict[str, Any]:
+def _facts(record: RunRecord) -> dict[str, Any]:
     """What run.json says beside the spec, flat: environment.versions.torch."""
-    begun = {key: value for key, value in directory.begun().items() if key != "spec"}
+    begun = {key: value for key, value in record.begun.items() if key != "spec"}
     return {key: value for key, value in _flat(begun).items() if key != "dataset.sha256"}  # which the spec has
 
 

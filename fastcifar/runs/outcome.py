@@ -18,6 +18,27 @@ def number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def epoch_line(
+    epoch: int, train_loss: float, validated: tuple[float, float], seconds: float, images_per_s: float, stall: float
+) -> dict[str, Any]:
+    """A line of metrics.jsonl: what is written of an epoch, whoever trained it.
+
+    epoch: counted from 1. train_loss: nats. validated: validation loss in nats, and accuracy in [0, 1]. seconds: of
+    training and validation. images_per_s: of training. stall: the share of training in [0, 1] that the network waited
+    for its batches.
+    """
+    val_loss, val_accuracy = validated
+    return {
+        "epoch": epoch,
+        "train_loss": number(train_loss),
+        "val_loss": number(val_loss),
+        "val_accuracy": val_accuracy if math.isfinite(val_loss) else None,
+        "seconds": seconds,
+        "images_per_s": images_per_s,
+        "stall": stall,
+    }
+
+
 def accuracies(lines: Lines) -> list[float]:
     """Of the epochs, [0, 1]."""
     return [line["val_accuracy"] for line in lines]

@@ -1,6 +1,6 @@
 """Which runs an option asks for: the specs of an experiment's headline configuration, their weights and precision."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,41 +14,30 @@ from fastcifar.pipeline import pipeline_names
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system import machine
 
-PRETRAINED = 4  # the experiment whose networks are
+PRETRAINED = 4  # the experiment with pretrained networks
 AMP = ("auto", "off", "bfloat16", "float16")
 
 
 def headline_runs(
-    number: int,
-    dataset: Dataset,
-    *,
-    model: str | None = None,
-    protocol: str = "sound",
-    seeds: Iterable[int] = SEEDS,
-    overrides: Mapping[str, Any] | None = None,
-    precision: str = "float32",
-    pipeline: str = "resident",
-    weights: str = NONE,
+    number: int, dataset: Dataset, protocol: str = "sound", seeds: Iterable[int] = SEEDS, **settings: Any
 ) -> list[RunSpec]:
-    """The specs of an experiment's headline configuration (with ``overrides``), one a seed.
+    """The specs of an experiment's headline configuration, one for each seed.
 
-    weights: the identity of what a pretrained network begins with. Raises UsageError for what does not exist or is out
-    of range.
+    settings: fields of RunSpec that replace the configuration's own, unless they are None. By default precision is
+    float32, pipeline is resident and weights is none. Raises UsageError for what does not exist or is out of range.
     """
-    declared = experiment(number, protocol)
-    chosen = dict(overrides or {})
-    if model is not None:
-        if number == PRETRAINED and is_pretrained(model):
-            chosen = {"recipe": preprocessing(model).recipe, **chosen}
-        elif model not in declared.models:
-            raise UsageError(
-                f"experiment {number} under protocol {protocol} has no model {model!r}; "
-                f"there are {', '.join(declared.models)}"
-            )
-        chosen["model"] = model
-    if pipeline not in pipeline_names():
-        raise UsageError(f"pipeline {pipeline!r} does not exist; there are {', '.join(pipeline_names())}")
-    fields = {"precision": precision, "pipeline": pipeline, "weights": weights} | declared.configuration(**chosen)
+    settings = {name: value for name, value in settings.items() if value is not None}
+    declared, model = experiment(number, protocol), settings.get("model")
+    if model is not None and number == PRETRAINED and is_pretrained(model):
+        settings = {"recipe": preprocessing(model).recipe, **settings}
+    elif model not in (None, *declared.models):
+        raise UsageError(
+            f"experiment {number} under protocol {protocol} has no model {model!r}; "
+            f"there are {', '.join(declared.models)}"
+        )
+    fields = {"precision": "float32", "pipeline": "resident", "weights": NONE} | declared.configuration(**settings)
+    if fields["pipeline"] not in pipeline_names():
+        raise UsageError(f"pipeline {fields['pipeline']!r} does not exist; there are {', '.join(pipeline_names())}")
     return [
         RunSpec(experiment=number, protocol=protocol, seed=seed, dataset=dataset.sha256, **fields) for seed in seeds
     ]

@@ -21,7 +21,8 @@ def parse_choices(pairs: list[str], known: Mapping[str, type], option: str) -> d
     """
     chosen: dict[str, list[Any]] = {}
     for key, texts in _split(pairs, known, option):
-        chosen.setdefault(key, []).extend(_typed(key, text.strip(), known, option) for text in texts.split(","))
+        values = [text.strip() for text in texts.split(",")]  # not `parts`: an empty value is a mistake here
+        chosen.setdefault(key, []).extend(_typed(key, text, known, option) for text in values)
     return chosen
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastcifar.errors import FastcifarError
+from fastcifar.errors import FastcifarError, UsageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the quota, the limit on a file's size
 
@@ -81,6 +81,19 @@ def whole(dest: Path) -> Iterator[Path]:
             _sync(dest.parent)
 
 
+def write_whole(dest: Path, content: bytes) -> None:
+    """Write a file beside its place, have it on the disk, then rename it: a reader sees the old file or the new one.
+
+    Unlike `whole` it makes no folder and says nothing of its own: raises OSError where the file cannot be written.
+    """
+    temporary = dest.parent / f".{dest.name}.tmp"
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(dest)
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -91,8 +104,6 @@ def _sync(path: Path) -> None:
 
 def require_writable(path: Path | None, suffix: str, what: str) -> None:
     """Raise UsageError unless a file of that suffix can be made at the path; None is no file."""
-    from fastcifar.errors import UsageError
-
     if path is None:
         return
     if path.suffix.lower() != suffix:

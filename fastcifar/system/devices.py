@@ -11,10 +11,10 @@ from fastcifar.errors import UsageError
 
 def device_of(name: str) -> torch.device:
     """The device that `named` finds, made the current one of this thread, with arithmetic that is `exact`."""
-    return use(named(name))
+    return use(device_named(name))
 
 
-def named(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
     """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``. Raises UsageError where there is none."""
     name = local_device(name)
     if name == "auto":

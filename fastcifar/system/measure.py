@@ -9,17 +9,18 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fastcifar.errors import UsageError
 from fastcifar.system import machine
 
+T = TypeVar("T")
 PACKAGES = ("torch", "torchvision", "numba", "numpy", "triton", "ffcv")
 DALI_BUILDS = ("nvidia-dali-cuda130", "nvidia-dali-cuda120", "nvidia-dali-cuda110")
 
@@ -52,6 +53,14 @@ class Clock:
             import torch
 
             torch.cuda.synchronize(self._device)
+
+
+def rotated(items: Sequence[T], round_: int) -> list[T]:
+    """The items in the order in which they take their turns in a round, counted from 0: each round begins with another
+    item, so that none is always the first.
+    """
+    first = round_ % len(items)
+    return [*items[first:], *items[:first]]
 
 
 @dataclass(frozen=True)
@@ -95,8 +104,7 @@ def alternate(
     names = list(contestants)
     clocks: dict[str, list[Clock]] = {name: [] for name in names}
     for round_ in range(warmup + repeats):
-        first = round_ % len(names)
-        for name in names[first:] + names[:first]:
+        for name in rotated(names, round_):
             with Clock(device) as clock:
                 contestants[name]()
             if round_ >= warmup:

@@ -22,7 +22,7 @@ def main() -> None:
 
     try:
         contestant = Contestant(**json.loads(sys.stdin.readline()))
-        hold(contestant.threads)
+        keep_to_cores(contestant.threads)
         go_first()
         from fastcifar.throughput.turn import Racer  # numpy and torch: their threads must be held as well
 
@@ -36,7 +36,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def hold(threads: int) -> None:
+def keep_to_cores(threads: int) -> None:
     """Let this process and all that it starts run on ``threads`` cores and no more, where the system can do that."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])

@@ -12,7 +12,7 @@ from fastcifar.system.measure import environment
 from fastcifar.throughput import rows
 from fastcifar.throughput.contestant import REPLAY, Contestant
 from fastcifar.throughput.process import ContestantFailed, Process
-from fastcifar.throughput.verify import Check, as_row
+from fastcifar.throughput.verify import Verification, as_row
 
 WARM_UP = 2  # turns: until all the memory a pipeline uses again and again was used once, which can take the first
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -45,7 +45,7 @@ class Entrant:
         """why it is out"""
         self.turns: list[dict[str, Any]] = []
         """answers of Racer.turn, those that are timed"""
-        self._check = Check()
+        self._check = Verification()
         self._opening: dict[str, Any] = {}
         self._start: float | None = None
         self._process: Process | None = None
@@ -87,7 +87,7 @@ class Entrant:
         except ContestantFailed as error:
             self._process, self.reason = None, str(error)
             return None
-        self._check.add(Check(**turn["check"]))
+        self._check.add(Verification(**turn["check"]))
         if self._unverified() and not self.rules.unverified:
             self.reason = self._unverified()
             self.leave()

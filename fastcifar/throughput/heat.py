@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fastcifar.system.measure import rotated
 from fastcifar.throughput import resources
 from fastcifar.throughput.contestant import Contestant
 from fastcifar.throughput.entrant import Entrant, Rules, replay_of
@@ -35,8 +36,7 @@ def hold(
         for entrant in entrants:
             turn(entrant, entrant.enter)
         for round_ in range(rules.repeats):
-            first = round_ % len(entrants)
-            for entrant in entrants[first:] + entrants[:first]:
+            for entrant in rotated(entrants, round_):
                 turn(entrant, entrant.race)
         return rows()
     finally:

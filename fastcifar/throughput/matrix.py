@@ -14,7 +14,7 @@ from fastcifar.data.formats import FORMATS, extra_formats
 from fastcifar.errors import UsageError
 from fastcifar.pipeline import pipeline_names
 from fastcifar.runs.spec import PRECISIONS
-from fastcifar.system.devices import named
+from fastcifar.system.devices import device_named
 from fastcifar.system.machine import usable_cores
 from fastcifar.throughput.contestant import REPLAY, Contestant
 from fastcifar.throughput.networks import NETWORKS
@@ -42,7 +42,7 @@ class Matrix:
         _known("network", self.models, NETWORKS)
         _known("dtype", self.dtypes, list(PRECISIONS))
         for device in self.devices:
-            named(device)
+            device_named(device)
         if not (self.recipes and self.batch_sizes and self.devices and self.dtypes):
             raise UsageError("nothing to time: name at least one recipe, batch size, device and dtype")
         if self.threads is not None and not 1 <= self.threads <= usable_cores():
@@ -56,7 +56,7 @@ class Matrix:
     def heats(self, dataset: Dataset) -> list[list[Contestant]]:
         """The contestants of each heat; where a network is trained, one of them replays."""
         names = list(self.pipelines) or pipeline_names()
-        devices = dict.fromkeys(str(named(device)) for device in self.devices)
+        devices = dict.fromkeys(str(device_named(device)) for device in self.devices)
         return [
             [
                 Contestant(

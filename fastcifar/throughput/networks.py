@@ -31,8 +31,10 @@ class WithoutNoise(nn.Module):
 def trainee(contestant: Contestant, dataset: Dataset) -> Learner:
     """The contestant's network with Adam, in the contestant's dtype (mixed precision unless float32)."""
     device = torch.device(contestant.device)
-    wanted = {"batch_size": contestant.batch_size, "recipe": contestant.recipe}
-    (spec,) = headline_runs(2, dataset, seeds=[contestant.seed], overrides=wanted, precision=contestant.dtype)
+    (spec,) = headline_runs(
+        2, dataset, seeds=[contestant.seed], batch_size=contestant.batch_size, recipe=contestant.recipe,
+        precision=contestant.dtype,
+    )  # fmt: skip
     learner = Learner.new(spec, len(dataset.classes), device)
     if contestant.model == "cnn":
         return learner

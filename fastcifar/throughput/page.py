@@ -1,4 +1,4 @@
-"""A page of benchmark rows: bars with their spread and ceilings, by device, and what was verified."""
+"""A page of benchmark rows: speeds with their ranges and ceilings, by device, and what was verified."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,21 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from fastcifar.errors import UsageError
+from fastcifar.show import provenance
 from fastcifar.show.figures import inline, save
 from fastcifar.show.html import rendered
 from fastcifar.show.tables import Cell, Table
 from fastcifar.show.text import counted
 from fastcifar.system.atomic import whole
 from fastcifar.throughput import rows as files
-from fastcifar.throughput.plot import bars
+from fastcifar.throughput.plot import dots
 from fastcifar.throughput.table import heat_name, pixels
 
 HERE = Path(__file__).resolve().parent
 CONTESTANTS = ("pipeline", "kernel", "loop")
 """the key that names who competed, by kind of rows"""
 NOTES = (
-    "Bars are medians of the turns, whiskers go from the slowest to the fastest turn; a hatched bar's pixels were "
-    "compared with the definition and found wrong.",
+    "A dot is the median of the turns, and its line goes from the slowest to the fastest turn. The axes are "
+    "logarithmic, so that equal distances are equal ratios. An open dot belongs to a contestant whose pixels were not "
+    "verified; the last column of the rows says why.",
     "The dotted line is what the memory's bandwidth, measured in the same run, would let through.",
     "Rows of one panel ran on one machine, in turns; rows of different machines are apart and do not compare.",
 )
@@ -47,7 +49,7 @@ def build(sources: Sequence[Path], out: Path) -> list[str]:
         for device, found in _by_device(files.read(path)).items():
             name = f"{path.stem}-{device}".replace(" ", "-").replace(",", "")
             alike = [_alike(row) for row in found]
-            figure = bars(alike)
+            figure = dots(alike)
             save(figure, out, name)
             names += [f"{name}.png", f"{name}.svg"]
             title = f"{path.stem}: {device}"
@@ -96,21 +98,13 @@ def _by_device(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]
 
 
 def _device(row: Mapping[str, Any]) -> str:
-    about = row.get("environment", {})
-    if str(row.get("device", "cpu")).startswith("cuda"):
-        return ", ".join(map(str, about.get("gpus") or [])) or "cuda"
-    return f"{about.get('cpu', 'an unknown processor')}, {about.get('cores', '?')} cores"
+    return provenance.hardware(row.get("environment", {}), row.get("device", "cpu"))
 
 
 def _where(rows: Sequence[Mapping[str, Any]]) -> str:
     """Software and commits of the rows."""
-    about = rows[0].get("environment", {})
-    versions = ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items() if version)
-    commits = {str(row.get("environment", {}).get("commit") or "unknown")[:8]: row for row in rows}
-    dirty = {commit: row.get("environment", {}).get("dirty") for commit, row in commits.items()}
-    return f"Python {about.get('python', '?')}, {versions}; commit " + ", ".join(
-        commit + (" with other changes" if dirty[commit] else "") for commit in commits
-    )
+    around = [row.get("environment", {}) for row in rows]
+    return f"{provenance.software(around[0])}; commit {provenance.commits(around)}"
 
 
 def _alike(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,6 +114,7 @@ def _alike(row: Mapping[str, Any]) -> dict[str, Any]:
         row["images_per_s"] / share if share and row["images_per_s"] else None
     )
     missing = dict.fromkeys(("model", "recipe", "dtype", "max_abs_dev", "pixels_apart", "reason"))
+    verified = row.get("verified", row.get("verified_pixels"))  # the latter of a rival, in rows of the GPU check
     return {
         **missing,
         "device": "cpu",
@@ -129,8 +124,8 @@ def _alike(row: Mapping[str, Any]) -> dict[str, Any]:
         "dtype": row.get("dtype") or "",
         "pipeline": next(str(row[key]) for key in CONTESTANTS if row.get(key)),
         "ceiling_images_per_s": ceiling,
-        "verified": row.get("verified", True),
-        "compared": "verified" in row,
+        "verified": True if verified is None else verified,
+        "compared": verified is not None,
     }
 
 

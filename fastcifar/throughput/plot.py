@@ -1,91 +1,138 @@
-"""Rows as a picture: a panel a heat, a bar a contestant, whiskers for the spread, a line for the ceiling."""
+"""Rows as a picture: each heat has a panel, where each contestant has a dot at its median and a line for its range."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from fastcifar.errors import UsageError
-from fastcifar.show.figures import COLOURS
+from fastcifar.show.figures import colour, grid, plain, write
 from fastcifar.throughput.contestant import REPLAY
 from fastcifar.throughput.table import heat_name, heat_of
 
 Rows = Sequence[Mapping[str, Any]]
 COLUMNS, WIDTH, DPI = 2, 8.0, 200  # panels beside each other; inches, so that at 800 pixels 10 points are readable
-CLEAR = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # so that no line crosses a figure
-BAR, FRAME = 0.27, 0.75  # inches
+CLEAR = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # so that no line crosses a number
+LINE, FRAME = 0.23, 0.75  # inches: of a contestant, and of a panel's title and axis
+FIGURES, UNVERIFIED_FIGURES = 0.2, 0.42  # shares of a panel's width that the words beside a line take
 
 
 def plot(rows: Rows, path: Path) -> None:
-    """Write `bars` as a PNG. Raises as that does."""
-    figure = bars(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    """Write the figure of `dots` as a PNG. Raises as `dots` and `show.figures.write` do."""
+    write(dots(rows), path)
 
 
-def bars(rows: Rows) -> Figure:
-    """The figure of all rows with a speed. Raises UsageError where there are none."""
+def dots(rows: Rows) -> Figure:
+    """The figure of all rows with a speed. Raises UsageError where there are none.
+
+    The axes are logarithmic. Such an axis has no zero, so a bar on it would have no meaningful length.
+    """
     heats: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         heats.setdefault(heat_of(row), []).append(row)
     panels = [heat for heat in heats.values() if any(row["images_per_s"] for row in heat)]
     if not panels:
         raise UsageError("there is nothing to draw, as no row has a speed")
-    names = dict.fromkeys(row["pipeline"].partition(":")[0] for row in rows if row["pipeline"] != REPLAY)
-    lines = -(-len(panels) // COLUMNS)
-    height = lines * (FRAME + BAR * max(map(len, panels)))
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(lines, COLUMNS if len(panels) > 1 else 1, squeeze=False)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    for axes, panel in zip(grid.flat, panels, strict=False):
-        _panel(axes, panel, dict(zip(names, COLOURS * len(names), strict=False)))
+    names = dict.fromkeys(_family(row) for row in rows if row["pipeline"] != REPLAY)
+    colours = {name: colour(number) for number, name in enumerate(names)}
+    columns = min(COLUMNS, len(panels))
+    contestants = [max(map(len, panels[first : first + columns])) for first in range(0, len(panels), columns)]
+    height = 0.3 + sum(FRAME + LINE * count for count in contestants)
+    figure, axes = grid(WIDTH, height, len(contestants), columns, DPI, height_ratios=contestants)
+    for place, panel in zip(axes, panels, strict=False):
+        _panel(place, panel, colours)
+    for place in axes[len(panels) :]:
+        place.set_visible(False)
+    figure.supxlabel(_explained([row for panel in panels for row in panel]), fontsize=8)
     return figure
+
+
+def _family(row: Mapping[str, Any]) -> str:
+    """The pipeline without its form: its forms share a colour."""
+    return str(row["pipeline"].partition(":")[0])
+
+
+def _explained(rows: Rows) -> str:
+    """The picture's marks in words."""
+    timed = [row for row in rows if row["images_per_s"]]
+    lines = ["A dot is the median of the turns; its line goes from the slowest to the fastest turn."]
+    if any(row["ceiling_images_per_s"] for row in timed):
+        lines.append("A dotted line is the speed that the memory's bandwidth would let through.")
+    if not all(row["verified"] for row in timed):
+        lines.append("An open dot belongs to a contestant whose pixels were not verified.")
+    return "\n".join(lines)
 
 
 def _panel(axes: Axes, rows: Rows, colours: Mapping[str, str]) -> None:
     timed = [row for row in rows if row["images_per_s"]]
-    ceilings = [row["ceiling_images_per_s"] for row in timed if row["ceiling_images_per_s"]]
-    least = min(row["images_per_s_min"] for row in timed)
-    most = max([*ceilings, *(row["images_per_s_max"] for row in timed)])
-    for place, row in enumerate(rows):
-        if not row["images_per_s"]:
-            axes.text(least / 2, place, " no speed", va="center", fontsize=8, style="italic")
-            continue
-        middle = row["images_per_s"]
-        spread = [[middle - row["images_per_s_min"]], [row["images_per_s_max"] - middle]]
-        grey = row["pipeline"] == REPLAY
-        axes.barh(
-            place,
-            middle,
-            height=0.75,
-            xerr=spread,
-            color="0.6" if grey else colours[row["pipeline"].partition(":")[0]],
-            hatch=None if row["verified"] else "////",
-            edgecolor="white",
-            linewidth=0,
-            error_kw={"elinewidth": 1, "capsize": 2},
-        )
-        note = f" {_short(middle)}{'' if row['verified'] else ' not verified'}"
-        axes.text(row["images_per_s_max"] * 1.05, place, note, va="center", fontsize=8, bbox=CLEAR)
-    for ceiling in {round(ceiling) for ceiling in ceilings}:
-        axes.axvline(ceiling, color="0.3", ls=":", lw=1)
+    ceilings = {round(row["ceiling_images_per_s"]) for row in timed if row["ceiling_images_per_s"]}
+    least = min(row["images_per_s_min"] for row in timed) / 2
+    most = max([1.5 * ceiling for ceiling in ceilings] + [_room(row, least) for row in timed])
     axes.set_xscale("log")
-    axes.set_xlim(least / 2, most * 6)
+    axes.set_xlim(least, most)
+    for ceiling in ceilings:
+        axes.axvline(ceiling, color="0.3", ls=":", lw=1.2)
+    for place, row in enumerate(rows):
+        if row["images_per_s"]:
+            ink = "0.6" if row["pipeline"] == REPLAY else colours[_family(row)]
+            _contestant(axes, place, row, ink, _left(row, ceilings, least, most))
+        else:
+            _words(axes, "no speed", least, place, style="italic")
     axes.set_yticks(range(len(rows)), [row["pipeline"] for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)  # the first on top
     axes.set_title(heat_name(rows[0]), fontsize=9, loc="left")
-    axes.set_xlabel("images/s" + ("; dotted: memory's bandwidth" if ceilings else ""), fontsize=8)
-    axes.xaxis.set_major_locator(LogLocator(10, numticks=6))
+    axes.set_xlabel("images/s", fontsize=8)
+    axes.xaxis.set_major_locator(LogLocator(10, (1,) if most > 30 * least else (1, 2, 3, 5, 7), numticks=6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
     axes.tick_params(axis="x", labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_axisbelow(True)
+    plain(axes)
+
+
+def _contestant(axes: Axes, place: int, row: Mapping[str, Any], ink: str, left: bool) -> None:
+    """The dot, the line and, to the left or to the right of the line, the speed in figures."""
+    least, most = row["images_per_s_min"], row["images_per_s_max"]
+    axes.plot([least, most], [place, place], "|-", color=ink, lw=1.5, ms=7, mew=1.5)
+    face = ink if row["verified"] else "white"
+    axes.plot(row["images_per_s"], place, "o", ms=5, mec=ink, mfc=face, mew=1.2, zorder=2.5)
+    words = _short(row["images_per_s"]) + ("" if row["verified"] else ", not verified")
+    _words(axes, words, least if left else most, place, left)
+
+
+def _words(axes: Axes, words: str, x: float, place: int, left: bool = False, **options: Any) -> None:
+    away, side = (-5, "right") if left else (5, "left")
+    axes.annotate(
+        words,
+        (x, place),
+        (away, 0),
+        textcoords="offset points",
+        ha=side,
+        va="center",
+        fontsize=8,
+        bbox=CLEAR,
+        **options,
+    )
+
+
+def _share(row: Mapping[str, Any]) -> float:
+    return FIGURES if row["verified"] else UNVERIFIED_FIGURES
+
+
+def _room(row: Mapping[str, Any], least: float) -> float:
+    """The right end of a logarithmic axis from `least` on that leaves room for the words to the right of the line."""
+    return float(least * (row["images_per_s_max"] / least) ** (1 / (1 - _share(row))))
+
+
+def _left(row: Mapping[str, Any], ceilings: Collection[float], least: float, most: float) -> bool:
+    """Whether a ceiling would cross the words to the right of the line, and there is room to the left of it."""
+    width = (most / least) ** _share(row)
+    crossed = any(row["images_per_s_max"] <= ceiling < row["images_per_s_max"] * width for ceiling in ceilings)
+    return crossed and row["images_per_s_min"] / width > least
 
 
 def _short(value: float) -> str:

@@ -37,7 +37,7 @@ def available_bytes() -> int:
     return min(free, limit - current)
 
 
-def forget_peak() -> None:
+def forget_rss_peak() -> None:
     """Let `measure.peak_rss_bytes` begin again from what is held now; does nothing where the system cannot."""
     try:
         (PROC / "self/clear_refs").write_text("5")

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.system.atomic import write_whole
 
 
 def rates(speeds: Sequence[float]) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def rates(speeds: Sequence[float]) -> dict[str, Any]:
 def write(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     """Write the rows in place of what ``path`` held. Each has its "environment" (``measure.environment``)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def read(path: Path) -> list[dict[str, Any]]:

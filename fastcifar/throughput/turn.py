@@ -17,7 +17,7 @@ from fastcifar.system.devices import device_of
 from fastcifar.system.measure import environment, peak_rss_bytes
 from fastcifar.throughput import resources
 from fastcifar.throughput.contestant import REPLAY, Contestant
-from fastcifar.throughput.verify import Check, check_pixels, check_samples
+from fastcifar.throughput.verify import Verification, check_pixels, check_samples
 
 REPLAYED = 8  # batches kept by the replay: enough that they are not all in the cache
 
@@ -76,7 +76,7 @@ class Racer:
         self._peak = max(self._peak, peak_rss_bytes())
         lap.batches.close()
         found = self._look(lap)
-        resources.forget_peak()  # the reference's memory is not the contestant's
+        resources.forget_rss_peak()  # the reference's memory is not the contestant's
         gaps = [after - before for before, after in pairwise(lap.stamps)]
         images, seconds, waited = lap.images, lap.seconds, lap.waited / lap.seconds
         del lap  # the batch that was kept
@@ -118,11 +118,11 @@ class Racer:
         lap.seconds = time.perf_counter() - lap.stamps[0]
         return lap
 
-    def _look(self, lap: "Lap") -> Check:
+    def _look(self, lap: "Lap") -> Verification:
         """Whether what came was what was asked: ids and labels of all, pixels of the kept batch."""
         if isinstance(self._pipeline, Replay):
             return self._pipeline.check
-        found, last = Check(), max(lap.seen)
+        found, last = Verification(), max(lap.seen)
         for epoch, batches in lap.seen.items():
             if batches or epoch < last:
                 whole = epoch < last or len(batches) == len(self._pipeline)

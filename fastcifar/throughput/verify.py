@@ -16,7 +16,7 @@ from fastcifar.pipeline import Batch, Request
 
 ROUNDING = 8e-6
 """of a pixel before normalising: what float32 arithmetic in another order comes to, torchvision's enlargement being
-the furthest off (tests/test_reference.py, RESIZED); one unit in the last place of the dtype is added to it"""
+the furthest off (tests/kernels/test_reference.py, RESIZED); one unit in the last place of the dtype is added to it"""
 GREY_LEVEL = 1 / 255
 """of a pixel before normalising: what an image stored in bytes cannot show"""
 FAR_SHARE = 0.01
@@ -26,7 +26,7 @@ CHUNK_VALUES = 1 << 20  # given to the reference at once: it needs many times th
 
 
 @dataclass
-class Check:
+class Verification:
     """What was found so far."""
 
     images: int = 0
@@ -41,7 +41,7 @@ class Check:
     fault: str | None = None
     """the first thing that is plainly wrong"""
 
-    def add(self, other: "Check") -> None:
+    def add(self, other: "Verification") -> None:
         """Count what another check found, too."""
         self.images, self.values = self.images + other.images, self.values + other.values
         self.apart, self.far = self.apart + other.apart, self.far + other.far
@@ -62,7 +62,7 @@ class Check:
         return None
 
 
-def check_pixels(batch: Batch, request: Request, epoch: int) -> Check:
+def check_pixels(batch: Batch, request: Request, epoch: int) -> Verification:
     """Compare images of a batch of ``epoch`` with the reference's, in one thread: on a machine that is busy with
     something else, threads that wait for each other at every small operation take fifty times as long.
     """
@@ -74,15 +74,15 @@ def check_pixels(batch: Batch, request: Request, epoch: int) -> Check:
         torch.set_num_threads(threads)
 
 
-def _compared(batch: Batch, request: Request, epoch: int) -> Check:
+def _compared(batch: Batch, request: Request, epoch: int) -> Verification:
     images, rows = batch.images, batch.ids.cpu().numpy()
     size = request.augment.out_size
     wanted = (len(rows), 3, size, size), request.dtype, request.device.type
     if (tuple(images.shape), images.dtype, images.device.type) != wanted:
-        return Check(fault=f"images are {tuple(images.shape)} {images.dtype} on {images.device}, not {wanted}")
+        return Verification(fault=f"images are {tuple(images.shape)} {images.dtype} on {images.device}, not {wanted}")
     if not images.is_contiguous(memory_format=torch.channels_last):
-        return Check(fault="images are not channels_last")
-    check = Check()
+        return Verification(fault="images are not channels_last")
+    check = Verification()
     source = request.dataset.images(request.dataset.part(request.split))
     scale = torch.from_numpy(reference.normalisation(request.augment)[1]).view(3, 1, 1)
     step, chunk = -(-len(rows) // COMPARED), max(1, CHUNK_VALUES // (3 * size * size))
@@ -92,10 +92,10 @@ def _compared(batch: Batch, request: Request, epoch: int) -> Check:
         expected = reference.apply(torch.from_numpy(source[rows[here]]), draws, request.augment, request.dtype).float()
         apart = (images[here].cpu().float() - expected).abs()
         if not bool(apart.isfinite().all()):
-            return Check(fault="pixels are not finite")
+            return Verification(fault="pixels are not finite")
         unit = torch.finfo(request.dtype).eps * expected.abs()
         check.add(
-            Check(
+            Verification(
                 images=len(apart),
                 values=apart.numel(),
                 apart=int((apart > ROUNDING * scale + unit).sum()),
@@ -106,32 +106,34 @@ def _compared(batch: Batch, request: Request, epoch: int) -> Check:
     return check
 
 
-def check_samples(batches: Sequence[Batch], request: Request, whole: bool) -> Check:
-    """Check ids and labels of successive batches of one epoch, from its beginning; whole: until its end.
+def check_samples(batches: Sequence[Batch], request: Request, whole: bool) -> Verification:
+    """Verification ids and labels of successive batches of one epoch, from its beginning; whole: until its end.
 
     The batches' images are not looked at.
     """
     if not batches:
-        return Check(fault="an epoch gave no batch")
+        return Verification(fault="an epoch gave no batch")
     ids = torch.cat([batch.ids for batch in batches]).cpu().numpy()
     labels = torch.cat([batch.labels for batch in batches]).cpu().numpy()
     sizes = {len(batch.ids) for batch in batches[: -1 if whole else None]}
     known = request.dataset.labels(request.dataset.part(request.split))
     missing = len(request.ids) - len(np.unique(ids))
     if len(np.unique(ids)) != len(ids):
-        return Check(fault="an epoch gave a sample twice")
+        return Verification(fault="an epoch gave a sample twice")
     if not np.isin(ids, request.ids).all():
-        return Check(fault="an epoch gave samples that are not of its split")
+        return Verification(fault="an epoch gave samples that are not of its split")
     if sizes - {request.batch_size}:
-        return Check(fault=f"batches of {sorted(sizes)} images were given where {request.batch_size} were asked for")
+        return Verification(
+            fault=f"batches of {sorted(sizes)} images were given where {request.batch_size} were asked for"
+        )
     if whole and missing:
-        return Check(fault=f"an epoch left out {missing} of {len(request.ids)} samples")
+        return Verification(fault=f"an epoch left out {missing} of {len(request.ids)} samples")
     if known is not None and not np.array_equal(labels, known[ids]):
-        return Check(fault=f"{(labels != known[ids]).mean():.1%} of the labels are wrong")
-    return Check()
+        return Verification(fault=f"{(labels != known[ids]).mean():.1%} of the labels are wrong")
+    return Verification()
 
 
-def as_row(check: Check, differs: str, reason: str | None) -> dict[str, Any]:
+def as_row(check: Verification, differs: str, reason: str | None) -> dict[str, Any]:
     """The part of a row that says what was verified, and how far the pixels are from the reference's."""
     compared = check.images > 0
     return {

@@ -9,26 +9,28 @@ from fastcifar.experiments import PROTOCOLS
 from fastcifar.models import MODELS
 from fastcifar.pipeline import Pipeline, open_pipeline
 from fastcifar.runs.spec import PRECISIONS, RunSpec
-from fastcifar.training.team import Team
 
 EVALUATION_BATCH = 512  # of protocols whose loss does not depend on it
 
 
 def open_pipelines(
-    spec: RunSpec, dataset: Dataset, device: torch.device, team: Team = Team()
+    spec: RunSpec, dataset: Dataset, device: torch.device, shard: tuple[int, int] = (0, 1)
 ) -> tuple[Pipeline, Pipeline]:
-    """The training batches of a run, or a process's share of them, and the validation batches, as its protocol has
-    them.
+    """The pipelines of a run's training batches and of its validation batches, as its protocol has them.
+
+    shard: rank and number of the processes that share the training batches.
     """
-    training, validation = requests(spec, device, team)
+    training, validation = requests(spec, device, shard)
     return (
         open_pipeline(spec.pipeline, dataset, **training),
         open_pipeline(spec.pipeline, dataset, **validation),
     )
 
 
-def requests(spec: RunSpec, device: torch.device, team: Team = Team()) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `open_pipelines` asks for, as `open_pipeline` takes it."""
+def requests(
+    spec: RunSpec, device: torch.device, shard: tuple[int, int] = (0, 1)
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of `open_pipeline` for training and for validation."""
     protocol = PROTOCOLS[spec.protocol]
     augment = protocol.recipe(spec.recipe)
     shared = {
@@ -42,7 +44,7 @@ def requests(spec: RunSpec, device: torch.device, team: Team = Team()) -> tuple[
         "split": "training",
         "augment": augment,
         "batch_size": spec.batch_size,
-        "shard": (team.rank, team.size),
+        "shard": shard,
     }
     validation = {
         **shared,

@@ -7,10 +7,12 @@ import torch
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.pipeline import Pipeline
+from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system.devices import give_back, processes
 from fastcifar.training.batches import open_pipelines
 from fastcifar.training.learner import Learner
+from fastcifar.training.options import Options
 from fastcifar.training.steps import Captured, Eager
 
 MODES = ("graph", "inductor", "none")
@@ -83,3 +85,27 @@ def _seconds(mode: str, spec: RunSpec, training: Pipeline, classes: int) -> floa
     enough = int(TRIAL_SECONDS * len(trained.sizes) / trained.seconds)
     trained = steps.epoch(1, max(2, min(TRIAL_STEPS, enough)))
     return trained.seconds / len(trained.sizes)
+
+
+class Modes:
+    """The mode of each run of a session; auto is decided once for each configuration."""
+
+    def __init__(self, dataset: Dataset, device: torch.device, options: Options) -> None:
+        self._dataset, self._device, self._options = dataset, device, options
+        self._chosen: dict[str, str] = {}
+
+    def of(self, spec: RunSpec, directory: RunDirectory) -> str:
+        """The options' mode. Where that is auto: the mode that the run was begun in, whose rounding its metrics have, else
+        the fastest mode for its configuration, which is said.
+        """
+        if self._options.mode != "auto" or directory.summary() is not None:
+            return self._options.mode
+        begun = directory.begun().get("mode")
+        if begun:
+            return str(begun)
+        if spec.label not in self._chosen:
+            choice = choose(spec, self._dataset, self._device)
+            if choice.why:
+                self._options.say(f"{spec.label}: --compile {choice.mode} ({choice.why})")
+            self._chosen[spec.label] = choice.mode
+        return self._chosen[spec.label]

@@ -1,8 +1,7 @@
 """Training last layers on cached features: the heads of all seeds of a configuration at once, each as if alone."""
 
 import contextlib
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
@@ -20,11 +19,12 @@ from fastcifar.models import count_parameters
 from fastcifar.models.pretrained import Pretrained
 from fastcifar.pipeline import Request
 from fastcifar.runs.directory import RunDirectory
-from fastcifar.runs.outcome import Lines, accuracies, diverged, number, over, summary_of
+from fastcifar.runs.outcome import Lines, accuracies, diverged, epoch_line, over, summary_of
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system.devices import processes
 from fastcifar.training.features import Features, features_of
 from fastcifar.training.learner import Learner, mean_loss
+from fastcifar.training.options import Options, Watches
 from fastcifar.training.record import context
 
 
@@ -38,15 +38,14 @@ def train_heads(
     dataset: Dataset,
     out: Path,
     device: torch.device,
-    tensors: Mapping[str, Tensor],
-    watches: Mapping[RunSpec, Callable[[Mapping[str, Any]], None]] = MappingProxyType({}),
-    say: Callable[[str], None] = lambda text: None,
+    watches: Watches = MappingProxyType({}),
+    options: Options = Options(),
 ) -> list[dict[str, Any]]:
-    """Train runs that differ in their seed alone and return their summaries; those that are finished are not trained.
+    """Train runs that differ in their seed alone and return their summaries; finished runs are not trained again.
 
-    The same metrics as `train.train` gives, to rounding. A run that was interrupted begins anew: it takes seconds, and
-    gives the same again. watches: called with each epoch of a run. tensors: what the backbone begins with; without any,
-    each seed has a backbone of its own. Raises what `train.train` raises.
+    The metrics are those of `loop.train`, to rounding. A run that was interrupted begins anew: it takes seconds, and
+    gives the same again. watches: called with each epoch of a run. Where ``options`` has no tensors, each seed has a
+    backbone of its own. Raises what `loop.train` raises.
     """
     if processes() > 1:
         raise UsageError("last layers on cached features train on one device, in seconds; leave torchrun out")
@@ -55,29 +54,29 @@ def train_heads(
         for directory in directories:
             locks.enter_context(directory.locked())
         unfinished = [n for n, directory in enumerate(directories) if directory.summary() is None]
-        together = [unfinished] if tensors else [[n] for n in unfinished]
+        together = [unfinished] if options.tensors else [[n] for n in unfinished]
         for group in filter(None, together):
-            _train([specs[n] for n in group], dataset, [directories[n] for n in group], device, tensors, watches, say)
+            runs = [(specs[n], directories[n]) for n in group]
+            _train(runs, dataset, device, watches, options)
         return [directory.summary() or {} for directory in directories]
 
 
 def _train(
-    specs: Sequence[RunSpec],
+    runs: Sequence[tuple[RunSpec, RunDirectory]],
     dataset: Dataset,
-    directories: Sequence[RunDirectory],
     device: torch.device,
-    tensors: Mapping[str, Tensor],
-    watches: Mapping[RunSpec, Callable[[Mapping[str, Any]], None]],
-    say: Callable[[str], None],
+    watches: Watches,
+    options: Options,
 ) -> None:
-    learners = [Learner.new(spec, len(dataset.classes), device, tensors) for spec in specs]
+    specs, directories = [spec for spec, _ in runs], [directory for _, directory in runs]
+    learners = [Learner.new(spec, len(dataset.classes), device, options.tensors) for spec in specs]
     features = features_of(learners[0], dataset)
     if features.seconds:
-        say(
+        options.say(
             f"{specs[0].model}: features of {len(features.values):,} images computed in {features.seconds:,.0f} s, kept"
         )
     about = context(dataset, device, "cached features")
-    for spec, directory in zip(specs, directories, strict=True):
+    for spec, directory in runs:
         directory.start(spec, about)
         directory.keep_metrics(0)
     heads = Heads(learners, features, dataset)
@@ -148,17 +147,16 @@ class Heads:
         trained = perf_counter() - started
         batch_means = PROTOCOLS[self._first.spec.protocol].batch_mean_loss
         validated = {n: self._evaluate(n, batch_means) for n in going}
-        runs = len(self._specs)
+        runs, seconds = len(self._specs), perf_counter() - started
         return [
-            {
-                "epoch": k,
-                "train_loss": number(mean_loss(by_run[n], sizes, batch_means)),
-                "val_loss": number(validated[n][0]),
-                "val_accuracy": validated[n][1] if math.isfinite(validated[n][0]) else None,
-                "seconds": (perf_counter() - started) / runs,
-                "images_per_s": runs * sum(sizes) / trained,
-                "stall": 0.0,
-            }
+            epoch_line(
+                k,
+                mean_loss(by_run[n], sizes, batch_means),
+                validated[n],
+                seconds / runs,
+                runs * sum(sizes) / trained,
+                0.0,
+            )
             for n in going
         ]
 

@@ -10,18 +10,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.models import MOST_IMAGES, build, images_at_once
 from fastcifar.models.dropout import Noise
-from fastcifar.models.pretrained import Pretrained, preprocessing
+from fastcifar.models.pretrained import Pretrained
 from fastcifar.models.published import Weights, load
 from fastcifar.models.tuning import freeze, ready
 from fastcifar.pipeline import Batch
 from fastcifar.runs.spec import PRECISIONS, RunSpec
 from fastcifar.system import machine
 from fastcifar.system.devices import exact
-
-BATCH_NORM = nn.modules.batchnorm._BatchNorm
+from fastcifar.training.memory import within_memory
 
 
 @dataclass
@@ -81,34 +79,15 @@ class Learner:
         clock: where seed and epoch are read when the step runs, for one that is recorded; else they are the learner's.
         weight: of this batch's gradients among those of other processes.
         """
-        gradients = self._within_memory if self._untried else self._gradients
-        loss = gradients(batch, clock, weight)
+        loss = (self._first_gradients if self._untried else self._gradients)(batch, clock, weight)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
         return loss
 
-    def _within_memory(self, batch: Batch, clock: Tensor | None, weight: float) -> Tensor:
-        """`_gradients` with the largest micro-batch that fits, by halves; attempts that failed leave no trace.
-
-        In a run's first step alone: batches are of one size, and whatever follows is replayed as it was recorded.
-        """
-        asked, norms = self.micro_batch, [buffer.clone() for buffer in self.model.buffers()]
-        while True:
-            try:
-                loss = self._gradients(batch, clock, weight)
-                break
-            except torch.OutOfMemoryError as error:
-                failed = error.with_traceback(None)  # whose frames hold what is to be freed
-            except (RuntimeError, AssertionError) as error:
-                if isinstance(self.model, Pretrained):
-                    self._refuse_misfit(error)
-                raise
-            self._shrink(len(batch.ids), failed)
-            for buffer, before in zip(self.model.buffers(), norms, strict=True):
-                buffer.copy_(before)
-        if self.micro_batch < asked:
-            self._say_shrunk(len(batch.ids))
+    def _first_gradients(self, batch: Batch, clock: Tensor | None, weight: float) -> Tensor:
+        """`_gradients` of a run's first step: batches are of one size, so what fits now fits from now on."""
+        loss = within_memory(self, len(batch.ids), lambda: self._gradients(batch, clock, weight))
         self._untried = False
         return loss
 
@@ -130,42 +109,6 @@ class Learner:
                 losses.append(loss.detach())
                 self.scaler.scale(loss if weight == 1 else loss * weight).backward()
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-
-    def _shrink(self, batch: int, error: torch.OutOfMemoryError) -> None:
-        """Halve the micro-batch. Raises FastcifarError where one image is too much."""
-        self.optimizer.zero_grad()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        largest = min(self.micro_batch, batch)
-        if isinstance(self.network, DistributedDataParallel):
-            raise FastcifarError(
-                f"{largest} images at once do not fit on {self.device} any more, and the other processes cannot take "
-                "a step back; choose a smaller batch, --set batch_size"
-            ) from error
-        if largest == 1:
-            raise FastcifarError(
-                f"{self.spec.model} does not fit on {self.device}, not with a single image at a time; choose another "
-                "device, a smaller network, or --set tune=head"
-            ) from error
-        self.micro_batch = -(-largest // 2)
-
-    def _refuse_misfit(self, error: Exception) -> None:
-        """Raise UsageError where a pretrained network failed on images that are not as its weights want them."""
-        spec, own = self.spec, preprocessing(self.spec.model).recipe
-        if spec.recipe != own:
-            reason = str(error).strip().splitlines()[0]
-            raise UsageError(
-                f"{spec.model} cannot take the images of recipe {spec.recipe!r} ({reason}); leave --set recipe out for "
-                f"what its weights want, {own!r}"
-            ) from error
-
-    def _say_shrunk(self, batch: int) -> None:
-        norms = any(isinstance(module, BATCH_NORM) and module.training for module in self.model.modules())
-        self.say(
-            f"{self.spec.model}: {batch} images at once do not fit on {self.device}; a step takes them "
-            f"{self.micro_batch} at a time and adds up the gradients"
-            + (", and BatchNorm sees those" if norms else ", which is the same to rounding")
-        )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that the next epoch depends on: tensors, and a note for JSON."""

@@ -1,4 +1,4 @@
-"""What ``fastcifar train`` does between its options and its table: specs, runs one after another, results."""
+"""A session: runs trained one after another, under a progress bar where a person is looking, and their results."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from torch import Tensor
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.runs.directory import RunDirectory
@@ -19,9 +18,10 @@ from fastcifar.runs.spec import RunSpec
 from fastcifar.runs.tensorboard import Log, log_of
 from fastcifar.show.figures import curves
 from fastcifar.system.devices import leads
-from fastcifar.training.compile import choose
+from fastcifar.training.compile import Modes
 from fastcifar.training.heads import can_be_cached, train_heads
 from fastcifar.training.loop import train
+from fastcifar.training.options import Options, Watch
 from fastcifar.training.team import Team
 
 
@@ -53,61 +53,70 @@ def run(
     dataset: Dataset,
     out: Path,
     device: torch.device,
-    mode: str = "auto",
-    say: Callable[[str], None] = lambda text: None,
-    tensors: Mapping[str, Tensor] | None = None,
+    options: Options = Options("auto"),
     log: Log = log_of("none"),
 ) -> Session:
-    """Train the specs one after another, under a progress bar where a person is looking.
+    """Train the specs one after another; seeds of one configuration on cached features together.
 
-    mode: one of `compilation.MODES`; auto: that which a run was begun in, else the fastest for its configuration.
-    say: told what auto chose, and the memory that a run took. tensors: what pretrained networks begin with.
-    log: who else is told of each run's epochs, by the process that writes.
+    log: makes a further watcher of each run's epochs, in the process that writes.
     """
-    log = log if leads() else log_of("none")
-    chosen: dict[str, str] = {}
+    modes = Modes(dataset, device, options)
     summaries: list[dict[str, Any]] = []
-    shown = sys.stderr.isatty() and leads()
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn(),
-        TextColumn("{task.fields[news]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
-        tasks = {}
-
-        def watched(spec: RunSpec, logs: ExitStack) -> Callable[[Mapping[str, Any]], None]:
-            tasks[spec] = progress.add_task(f"{spec.label}, seed {spec.seed}", total=spec.epochs, news="")
-            events = logs.enter_context(closing(log(spec, RunDirectory.of(spec, out))))
-
-            def watch(line: Mapping[str, Any]) -> None:
-                progress.update(tasks[spec], advance=1, news=_news(line))
-                events(line)
-
-            return watch
-
-        def ended(spec: RunSpec, summary: dict[str, Any]) -> None:
-            progress.update(tasks[spec], total=summary["epochs"], completed=summary["epochs"])
-            summaries.append(summary)
-
+    with Bars(log if leads() else log_of("none"), out) as bars:
         for together in _together(specs):
             with ExitStack() as logs:
-                watches = {spec: watched(spec, logs) for spec in together}
+                watches = {spec: bars.watch(spec, logs) for spec in together}
                 if can_be_cached(together[0]):
-                    trained = train_heads(together, dataset, out, device, tensors or {}, watches, say)
-                    for spec, summary in zip(together, trained, strict=True):
-                        ended(spec, summary)
-                    continue
-                (spec,) = together
-                directory, now = RunDirectory.of(spec, out), mode
-                if mode == "auto" and directory.summary() is None:
-                    now = _mode(spec, dataset, directory, device, chosen, say)
-                summary = train(spec, dataset, out, device, watches[spec], now, tensors, say)
-                if summary.get("peak_device_bytes"):
-                    peak = f"{summary['peak_device_bytes'] / 2**20:,.0f} MiB"
-                    say(f"{spec.label}, seed {spec.seed}: took at most {peak} of {device}")
-                ended(spec, summary)
+                    found = train_heads(together, dataset, out, device, watches, options)
+                else:
+                    (spec,) = together
+                    how = replace(options, mode=modes.of(spec, RunDirectory.of(spec, out)))
+                    found = [train(spec, dataset, out, device, watches[spec], how)]
+                    if found[0].get("peak_device_bytes"):
+                        peak = f"{found[0]['peak_device_bytes'] / 2**20:,.0f} MiB"
+                        options.say(f"{spec.label}, seed {spec.seed}: took at most {peak} of {device}")
+            bars.end(together, found)
+            summaries += found
     Team.joined(device).leave()
     return Session(specs, [RunDirectory.of(spec, out) for spec in specs], summaries)
+
+
+class Bars:
+    """A progress bar for each run, where a person is looking, and the run's other watchers."""
+
+    def __init__(self, log: Log, out: Path) -> None:
+        shown = sys.stderr.isatty() and leads()
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"),
+            TimeElapsedColumn(), TextColumn("{task.fields[news]}"),
+        )  # fmt: skip
+        self._log, self._out, self._tasks = log, out, dict[RunSpec, TaskID]()
+        self._progress = Progress(*columns, console=Console(stderr=True), disable=not shown)
+
+    def __enter__(self) -> "Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def watch(self, spec: RunSpec, logs: ExitStack) -> Watch:
+        """The callback for a run's epochs. What it opens is closed with ``logs``."""
+        task = self._progress.add_task(f"{spec.label}, seed {spec.seed}", total=spec.epochs, news="")
+        events: Callable[[Mapping[str, Any]], None]
+        events = logs.enter_context(closing(self._log(spec, RunDirectory.of(spec, self._out))))
+        self._tasks[spec] = task
+
+        def watch(line: Mapping[str, Any]) -> None:
+            self._progress.update(task, advance=1, news=_news(line))
+            events(line)
+
+        return watch
+
+    def end(self, specs: Sequence[RunSpec], summaries: Sequence[Mapping[str, Any]]) -> None:
+        """Fill the bars of runs that have ended."""
+        for spec, summary in zip(specs, summaries, strict=True):
+            self._progress.update(self._tasks[spec], total=summary["epochs"], completed=summary["epochs"])
 
 
 def _together(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
@@ -125,23 +134,3 @@ def _news(line: Mapping[str, Any]) -> str:
     accuracy = "diverged" if diverged([dict(line)]) else f"{100 * line['val_accuracy']:.2f} %"
     share = f", {100 * line['peak_share']:.0f} % of the peak" if "peak_share" in line else ""
     return f"{accuracy}  {line['images_per_s']:,.0f} images/s{share}"
-
-
-def _mode(
-    spec: RunSpec,
-    dataset: Dataset,
-    directory: RunDirectory,
-    device: torch.device,
-    chosen: dict[str, str],
-    say: Callable[[str], None],
-) -> str:
-    """The mode that a run was begun in, whose rounding its metrics have, else the fastest for its configuration."""
-    begun = directory.begun().get("mode")
-    if begun:
-        return str(begun)
-    if spec.label not in chosen:
-        choice = choose(spec, dataset, device)
-        if choice.why:
-            say(f"{spec.label}: --compile {choice.mode} ({choice.why})")
-        chosen[spec.label] = choice.mode
-    return chosen[spec.label]

@@ -1,6 +1,6 @@
 """The steps of an epoch, one after another (`Eager`) or as replays of one CUDA graph (`Captured`): the same numbers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
@@ -11,14 +11,11 @@ from torch import Tensor
 from fastcifar.pipeline import Batch, Pipeline, Renderer
 from fastcifar.rng.cursor import BATCH
 from fastcifar.runs.spec import RunSpec
+from fastcifar.system.cuda import Record, recorded
 from fastcifar.system.devices import on
 from fastcifar.system.measure import Clock
 
-REHEARSALS = 3  # on a side stream before recording, as torch's notes on CUDA graphs ask
 TIMED = 20  # replays and renderings, to know how much of a step its pixels are
-
-Record = Callable[[Callable[[], None], Callable[[], None]], Callable[[], None]]
-"""given a rehearsal and the work, what does the work again"""
 
 
 class Trainee(Protocol):
@@ -81,9 +78,8 @@ class Captured:
     What changes is in device memory: order, epoch and batch number. Within an epoch the host waits for nothing.
     """
 
-    def __init__(self, learner: Trainee, renderer: Renderer, record: "Record | None" = None) -> None:
-        """record: default `cuda_graph`. The learner is as before when this returns."""
-        record = record or cuda_graph
+    def __init__(self, learner: Trainee, renderer: Renderer, record: Record = recorded) -> None:
+        """record: how a step is recorded. The learner is as before when this returns."""
         self._learner, self._renderer = learner, renderer
         self._order = renderer.order(0).clone()
         self._size = learner.spec.batch_size
@@ -95,7 +91,7 @@ class Captured:
         if self._full:
             before = learner.snapshot()
             with on(learner.device):
-                self._replay = record(self._rehearse, self._step)
+                self._replay = record(self._warm_up, self._step)
                 self._pixels_share = self._share_of_pixels(record)
             learner.restore(*before)
 
@@ -125,7 +121,7 @@ class Captured:
         self._losses.index_copy_(0, self._clock[..., BATCH].view(-1)[:1], loss[None])
         self._clock[..., BATCH].add_(1)
 
-    def _rehearse(self) -> None:
+    def _warm_up(self) -> None:
         self._clock[..., BATCH].zero_()
         self._step()
 
@@ -138,7 +134,7 @@ class Captured:
 
     def _share_of_pixels(self, record: Record) -> float:
         """Of a step's time, [0, 1]: that of its pixels when nothing else runs."""
-        self._clock[..., BATCH].zero_()  # a rehearsal renders, too: never a batch beyond the last
+        self._clock[..., BATCH].zero_()  # a warm-up renders, too, and must not render a batch beyond the last
         pixels, steps = record(self._render, self._render_often), min(TIMED, self._full)
         device = str(self._learner.device)
         pixels()  # the first replay of a graph also sends it to the device
@@ -150,20 +146,6 @@ class Captured:
             for _ in range(steps):
                 self._replay()
         return min(1.0, (rendering.seconds / TIMED) / (stepping.seconds / steps))
-
-
-def cuda_graph(rehearsal: Callable[[], None], work: Callable[[], None]) -> Callable[[], None]:
-    """Record ``work`` on the current device; what is returned replays it on the current stream."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(REHEARSALS):
-            rehearsal()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        work()
-    return graph.replay
 
 
 class Stopwatch:

@@ -37,6 +37,11 @@ class Team:
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return cls(dist.get_rank(), size)
 
+    @property
+    def shard(self) -> tuple[int, int]:
+        """Rank and number of the processes, as `Request.shard` has them."""
+        return self.rank, self.size
+
     def leave(self) -> None:
         """End the talk; the processes wait for one another no more."""
         if self.size > 1 and dist.is_initialized():

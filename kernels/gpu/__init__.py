@@ -56,7 +56,7 @@ class Tables(NamedTuple):
 
 
 @cache
-def tables(spec: Augment, device: torch.device) -> Tables:
+def spec_tables(spec: Augment, device: torch.device) -> Tables:
     """A spec's tables, a few thousand bytes, kept for as long as the process lives: recorded launches read them."""
     first, weight = resize_taps(*spec.size) if spec.size else (np.zeros(1, np.int64), np.zeros(1, np.float32))
     arrays = (
@@ -88,7 +88,7 @@ def render(
     read of it; clock: `clock_of`. out: (B, 3, S, S), channels_last, float32, float16 or bfloat16; out_labels, out_ids:
     (B,) int64. given: (B, 16) int32, draws to use instead of one's own (`packed`). launch: by default CHOSEN.
     """
-    known, batch, device = tables(spec, images.device), len(out), images.device
+    known, batch, device = spec_tables(spec, images.device), len(out), images.device
     if not batch:
         return
     warps, where = launch or CHOSEN
@@ -115,7 +115,7 @@ def render(
 
 def _written(order: Tensor, clock: Tensor, spec: Augment, batch: int) -> Tensor:
     """(batch, 16) int32: the draws of a batch as `render` reads them, by the kernels' own dice."""
-    known = tables(spec, order.device)
+    known = spec_tables(spec, order.device)
     table = torch.empty((batch, int(pixels.COLUMNS)), dtype=torch.int32, device=order.device)
     with on(order.device):
         numbers.write_draws[(triton.cdiv(batch, numbers.SAMPLES),)](

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from fastcifar.pipelines.resident.host import Buffers
 from torch import Tensor
 
 from fastcifar.augment import Augment
 from fastcifar.data.formats.samples import I64
 from fastcifar.errors import UsageError
 from fastcifar.pipeline import Batch, Pipeline, Request
+from fastcifar.system.buffers import Buffers
 
 if TYPE_CHECKING:
     from fastcifar.pipelines.dali.reading import Read

@@ -11,12 +11,12 @@ import numba
 import numpy as np
 import torch
 from fastcifar.kernels import cpu
-from fastcifar.pipelines.resident.host import Buffers
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fastcifar.data.formats.ffcv import threads_kept  # before FFCV, which it keeps from changing numbers of threads
 from fastcifar.pipeline import Batch, Request
+from fastcifar.system.buffers import Buffers
 from fastcifar.system.transfer import Sent, Transfer, pinned_images
 
 # isort: split
@@ -72,14 +72,14 @@ class Reader:
         self._memory = pinned_images if request.device.type == "cuda" else Buffers().images
         self._make = self._keep if stock else self._render
         self._pool = ThreadPoolExecutor(workers, "fastcifar-ffcv")
-        self.reading: Reading | None = None
+        self.reading: ReadAhead | None = None
         """the last one begun"""
 
-    def read(self, order: NDArray[np.int64], epoch: int) -> "Reading":
+    def read(self, order: NDArray[np.int64], epoch: int) -> "ReadAhead":
         """Begin to read the ids of ``order`` with the draws of ``epoch``; what was being read is left."""
         if self.reading is not None:
             self.reading.stop()
-        self.reading = Reading(self._loader, order, lambda *made: self._pool.submit(self._finish, epoch, *made))
+        self.reading = ReadAhead(self._loader, order, lambda *made: self._pool.submit(self._finish, epoch, *made))
         return self.reading
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class Reader:
         return out
 
 
-class Reading(EpochIterator):
+class ReadAhead(EpochIterator):
     """FFCV's thread that reads ahead, and the iterator over its batches, which are the caller's to keep.
 
     The thread's loop is ours. In FFCV's, an error ends the thread while the caller waits for ever, and the numbers of

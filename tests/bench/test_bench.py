@@ -1,4 +1,4 @@
-"""The benchmark scripts run, check what they time, and the README says what the committed rows say."""
+"""The benchmark scripts run, check what they time, and the pages' tables say what the committed rows say."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from bench import packs, readme
 from bench.lib import rows, sass
 from bench.rivals.networks import NETWORKS
 from bench.rivals.plain import apply_numba_pixels
+from bench.tables import claims
 from fastcifar.augment import RECIPES, draw
 from fastcifar.models import build, count_parameters
 
@@ -24,6 +25,14 @@ def test_a_pages_tables_are_those_of_the_committed_rows(page):
     text = page.read_text()
     assert readme.rendered(page) == text, "run: python bench/readme.py"
     assert [name for _, name, _ in readme.BLOCK.findall(text)] == list(readme.PAGES[page])
+
+
+def test_pixels_that_differ_are_not_claimed_to_be_equal():
+    gpu, parity = (rows.read(rows.RESULTS / name) for name in ("gpu-check-h100.jsonl", "parity-cpu.jsonl"))
+    assert claims.pixels(gpu, parity)[1].startswith("0 of 44 million values differ")
+    wrong = [row | {"verified": False, "differing": 1} if row["what"] == "bits" else row for row in gpu]
+    with pytest.raises(ValueError, match="differ from the definition"):
+        claims.pixels(wrong, parity)
 
 
 @pytest.mark.parametrize("path", sorted(rows.RESULTS.glob("*.jsonl")), ids=lambda path: path.name)

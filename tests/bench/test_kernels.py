@@ -25,7 +25,7 @@ OTHER_WORK = "draws once a batch: all of its images are changed alike"
 def raced(recipe: str, dtype: torch.dtype, batch: int = 4, **how) -> dict[str, dict]:
     """The contestants for a GPU, on the CPU: ours in Triton's interpreter, nothing recorded. Rows by kernel."""
     pytest.importorskip("triton", reason="Triton is not installed")
-    contests = kernels.OnGpu(CPU, device.Bandwidth(copy=4e12, fill=3e12))
+    contests = kernels.OnGpu(CPU, device.DeviceBandwidth(copy=4e12, fill=3e12))
     return {row["kernel"]: row for row in contests.rows(recipe, dtype, batch, 1, **{"compiles": False} | how)}
 
 
@@ -74,8 +74,8 @@ def test_draws_as_tensors_give_the_reference_s_pixels(recipe):
     assert got.is_contiguous(memory_format=torch.channels_last)
 
 
-def contestant(call, expected=None, **more) -> rival.Contestant:
-    return rival.Contestant(8, call, expected, **more)
+def contestant(call, expected=None, **more) -> rival.Rival:
+    return rival.Rival(8, call, expected, **more)
 
 
 def test_a_contestant_that_is_wrong_or_raises_gets_no_verified_row():

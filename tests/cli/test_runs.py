@@ -16,6 +16,7 @@ from fastcifar.errors import UsageError
 from fastcifar.runs import difference, overview, rows
 from fastcifar.runs.directory import RunDirectory, find_runs
 from fastcifar.runs.outcome import summary_of
+from fastcifar.runs.record import read_runs
 from fastcifar.runs.rows import COLUMNS
 
 CONTEXT = {
@@ -58,6 +59,10 @@ def four(tmp_path):
     ]
 
 
+def rows_below(out):
+    return [rows.row_of(record) for record in read_runs(out).records]
+
+
 def seeds(found):
     return [row["seed"] for row in found]
 
@@ -66,9 +71,9 @@ def seeds(found):
 
 
 def test_a_row_is_what_the_run_is_and_has(four, tmp_path):
-    found = rows.read(tmp_path)
+    found = read_runs(tmp_path)
     assert (found.damaged, found.foreign) == ({}, {})
-    by_seed = {row["seed"]: row for row in found.rows}
+    by_seed = {row["seed"]: row for row in map(rows.row_of, found.records)}
     assert by_seed[3] == {
         "run_id": four[3].path.name, "experiment": 2, "protocol": "sound", "model": "cnn", "batch_size": 128,
         "lr": 0.001, "l2": 0.0, "dropout": 0.5, "recipe": "basic", "seed": 3, "precision": "bfloat16", "epochs": 2,
@@ -76,7 +81,7 @@ def test_a_row_is_what_the_run_is_and_has(four, tmp_path):
         "status": "finished", "max_epochs": 100, "pipeline": "resident", "tune": "full", "weights": "none",
         "dataset": SPEC.dataset, "error": None,
     }  # fmt: skip
-    assert all(list(row) == list(COLUMNS) for row in found.rows)
+    assert all(list(row) == list(COLUMNS) for row in map(rows.row_of, found.records))
     results = ("status", "epochs", "kept_epoch", "val_accuracy")
     assert {seed: tuple(row[key] for key in results) for seed, row in by_seed.items()} == {
         0: ("finished", 2, 2, 0.75),
@@ -89,7 +94,7 @@ def test_a_row_is_what_the_run_is_and_has(four, tmp_path):
 def test_a_run_that_never_had_an_accuracy(tmp_path):
     made(tmp_path, None)
     made(tmp_path, finished=False, seed=1)
-    found = rows.read(tmp_path).rows
+    found = rows_below(tmp_path)
     assert [(row["status"], row["epochs"], row["kept_epoch"], row["val_accuracy"], row["val_loss"]) for row in found] \
         == [("diverged", 1, None, None, None), ("unfinished", 0, None, None, None)]  # fmt: skip
     assert found[1]["images_per_s"] is None
@@ -99,7 +104,7 @@ def test_states_of_unfinished_runs(tmp_path):
     directory = made(tmp_path, 0.5, finished=False)
 
     def state():
-        (row,) = rows.read(tmp_path).rows
+        (row,) = rows_below(tmp_path)
         return row["status"], row["error"]
 
     assert state() == ("unfinished", None)
@@ -138,7 +143,7 @@ def test_runs_from_before_a_field_was_there(tmp_path):
         del begun["spec"][name]
     begun["spec"]["lr"] = 1
     (directory.path / "run.json").write_text(json.dumps(begun))
-    (row,) = rows.read(tmp_path).rows
+    (row,) = rows_below(tmp_path)
     assert (row["tune"], row["weights"], row["lr"], type(row["lr"])) == ("full", "none", 1.0, float)
 
 
@@ -160,8 +165,8 @@ def test_damaged_runs_are_named_and_the_others_shown(tmp_path, name, content, wh
     broken = made(tmp_path, 0.5, seed=1)
     (broken.path / name).write_bytes(content)
     made(tmp_path, 0.5)
-    found = rows.read(tmp_path)
-    assert seeds(found.rows) == [0]
+    found = read_runs(tmp_path)
+    assert seeds(map(rows.row_of, found.records)) == [0]
     assert list(found.damaged) == [broken.path]
     assert str(broken.path / name) in found.damaged[broken.path]
     assert why in found.damaged[broken.path]
@@ -171,8 +176,8 @@ def test_damaged_runs_are_named_and_the_others_shown(tmp_path, name, content, wh
 def test_damaged_metrics_of_unfinished_runs(tmp_path, line):
     broken = made(tmp_path, 0.5, finished=False)
     (broken.path / "metrics.jsonl").write_bytes(line)
-    found = rows.read(tmp_path)
-    assert found.rows == []
+    found = read_runs(tmp_path)
+    assert found.records == []
     assert "metrics.jsonl" in found.damaged[broken.path]
 
 
@@ -185,8 +190,8 @@ def test_folders_that_hold_no_run(tmp_path):
     with RunDirectory(tmp_path / "exp3" / "given-up").locked():
         pass
     (tmp_path / "exp3" / "given-up" / "failure.json").write_text('{"error": "no memory"}')
-    found = rows.read(tmp_path)
-    assert (len(found.rows), found.damaged) == (1, {})
+    found = read_runs(tmp_path)
+    assert (len(found.records), found.damaged) == (1, {})
     assert {path.name: why.partition(": ")[2] for path, why in found.foreign.items()} == {
         "notes": "it has no run.json",
         "empty": "it has no run.json",
@@ -195,7 +200,7 @@ def test_folders_that_hold_no_run(tmp_path):
 
 
 def test_choosing(four, tmp_path):
-    found = rows.read(tmp_path).rows
+    found = rows_below(tmp_path)
 
     def chosen(*only):
         return sorted(seeds(rows.choose(found, list(only))))
@@ -228,7 +233,7 @@ def test_choices_that_cannot_be_are_refused(only, message):
 def test_sorting_has_runs_without_a_value_last(tmp_path):
     for seed, accuracy in enumerate((0.5, None, 0.25, 0.75)):
         made(tmp_path, accuracy, seed=seed)
-    found = rows.read(tmp_path).rows
+    found = rows_below(tmp_path)
     assert seeds(rows.in_order(found, "val_accuracy")) == [2, 0, 3, 1]
     assert seeds(rows.in_order(found, "-val_accuracy")) == [3, 0, 2, 1]
     assert seeds(rows.in_order(found, "-seed")) == [3, 2, 1, 0]
@@ -244,7 +249,7 @@ def test_sorting_has_runs_without_a_value_last(tmp_path):
 def test_the_table_has_what_differs_and_the_line_above_what_does_not(tmp_path):
     for seed in (0, 1):
         made(tmp_path, 0.5, 0.75, seed=seed)
-    notes, lines = overview.overview(rows.read(tmp_path).rows, 140)
+    notes, lines = overview.overview(rows_below(tmp_path), 140)
     assert notes == [
         "2 runs, all of experiment 2, protocol sound, model cnn, batch_size 128, lr 0.001, l2 0, dropout 0.5, recipe "
         "basic, precision bfloat16, kept_epoch 2, val_loss 0.2500, images_per_s 1,500, seconds 0.2, max_epochs 100, "
@@ -271,7 +276,7 @@ def test_a_table_of_250_runs_is_made_in_a_second_and_fits(tmp_path):
             if n % 4:
                 (directory.path / "summary.json").write_text(json.dumps(summary_of(spec, lines[: 30 + n % 30], 9)))
     started = time.perf_counter()
-    found = rows.read(tmp_path).rows
+    found = rows_below(tmp_path)
     notes, printed = overview.overview(found, 140)
     assert time.perf_counter() - started < 1
     assert len(found) == 250
@@ -291,7 +296,7 @@ def test_an_error_is_one_line_that_is_not_too_long_nor_markup(command, tmp_path)
     directory = made(tmp_path, 0.5, finished=False)
     made(tmp_path, 0.5, seed=1)
     (directory.path / "failure.json").write_text(json.dumps({"error": "[red] alert\n" + "no memory " * 50}))
-    _, lines = overview.overview(rows.read(tmp_path).rows, 300)
+    _, lines = overview.overview(rows_below(tmp_path), 300)
     assert len(lines) == 3 + 2
     assert "  [red] alert no memory no" in lines[3]
     assert lines[3].endswith("…")
@@ -368,7 +373,7 @@ def test_runs_are_printed(command, four, tmp_path):
              for line in answer.out.splitlines() if "0." in line and "-s" in line]  # fmt: skip
     assert order == [3, 2, 1]
     answer = command("runs", "--out", tmp_path, "--sort", "seed", "--json")
-    assert json.loads(answer.out) == rows.in_order(rows.read(tmp_path).rows, "seed")
+    assert json.loads(answer.out) == rows.in_order(rows_below(tmp_path), "seed")
 
 
 def test_a_pretrained_run_is_shown_without_building_its_network(command, tmp_path):
@@ -387,7 +392,7 @@ def test_exports(command, four, tmp_path):
     file = tmp_path / "all.csv"
     answer = command("runs", "--out", tmp_path, "--csv", file)
     assert answer == Answer(0, f"{file}: 4 runs\n", "")
-    found = rows.read(tmp_path).rows
+    found = rows_below(tmp_path)
     with open(file, newline="") as opened:
         read = list(csv.DictReader(opened))
     assert [

@@ -14,6 +14,7 @@ from fastcifar.grid.messages import Done, Ended, Epoch, Files, Lost, Ready
 from fastcifar.grid.packing import packs_of, runs_of
 from fastcifar.grid.scheduler import MOST_LOSSES, Scheduler
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.failure import failure_of
 
 DATASET = SimpleNamespace(sha256="ab" * 32)
 LINE = {"epoch": 1, "val_accuracy": 0.5}
@@ -93,10 +94,10 @@ def test_a_run_that_fails_is_written_down_and_its_neighbours_go_on(packs, tmp_pa
     results, _ = scheduled(packs, tmp_path, play)
     assert results.failed == {bad.run_id: "the disk is full"}
     assert len(results.finished) == 5
-    assert RunDirectory.of(bad, tmp_path).failure() == "the disk is full"
+    assert failure_of(RunDirectory.of(bad, tmp_path)) == "the disk is full"
     again, _ = scheduled(packs[:1], tmp_path, lambda job: finish(job, tmp_path))
     assert not again.failed
-    assert RunDirectory.of(bad, tmp_path).failure() is None, "taken back as it is tried again"
+    assert failure_of(RunDirectory.of(bad, tmp_path)) is None, "taken back as it is tried again"
 
 
 def test_what_a_lost_worker_had_is_tried_in_halves_until_one_run_alone_is_to_blame(packs, tmp_path):

@@ -196,8 +196,8 @@ def test_what_does_not_fit_together_is_refused():
 
 def test_a_spec_s_tables_are_made_once_per_device():
     cpu = torch.device("cpu")
-    assert gpu.tables(RECIPES["basic"], cpu) is gpu.tables(RECIPES["basic"], cpu)
-    starts = gpu.tables(RECIPES["imagenet256"], cpu).row_starts
+    assert gpu.spec_tables(RECIPES["basic"], cpu) is gpu.spec_tables(RECIPES["basic"], cpu)
+    starts = gpu.spec_tables(RECIPES["imagenet256"], cpu).row_starts
     assert (starts[0], starts[31]) == (0, 224)
 
 

@@ -18,6 +18,7 @@ from fastcifar.models.tuning import WAYS, freeze
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.training.learner import Learner, evaluate
 from fastcifar.training.loop import train
+from fastcifar.training.options import Options
 
 CPU = torch.device("cpu")
 
@@ -86,7 +87,7 @@ def test_evaluation_leaves_training_as_it_was(synthetic, tensors, tune):
 def test_over_a_whole_run(synthetic, tensors, tmp_path, tune):
     """BatchNorm's statistics after a run: those of the file, or others."""
     one = spec(synthetic, tune=tune, weights="0123456789abcdef")
-    summary, lines, _ = run(one, synthetic, tmp_path, tensors=tensors)
+    summary, lines, _ = run(one, synthetic, tmp_path, options=Options(tensors=tensors))
     kept, note = RunDirectory.of(one, tmp_path).load_tensors("model", CPU)
     assert (note["model"], len(lines)) == (MODEL, 2)
     at_first = {f"backbone.{name}": value for name, value in tensors.items() if not name.startswith("classifier.3.")}
@@ -133,7 +134,7 @@ def test_stopped_and_started_again_it_is_as_if_nothing_had_been(synthetic, tmp_p
 
 def test_weights_that_do_not_fit_leave_no_run(synthetic, tensors, tmp_path):
     with pytest.raises(UsageError, match=f"weights {'0' * 16} .* they are of another network"):
-        train(spec(synthetic, model="resnet18"), synthetic, tmp_path, CPU, tensors=tensors)
+        train(spec(synthetic, model="resnet18"), synthetic, tmp_path, CPU, options=Options(tensors=tensors))
     assert not list(tmp_path.rglob("run.json"))
 
 

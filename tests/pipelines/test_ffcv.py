@@ -51,9 +51,9 @@ def within_seconds(action):
 @needs_ffcv
 @pytest.mark.parametrize("form", FfcvPipeline.forms)
 def test_a_producer_that_dies_is_an_error_and_the_pipeline_lives_on(form, synthetic, monkeypatch):
-    from fastcifar.pipelines.ffcv.reading import Reading
+    from fastcifar.pipelines.ffcv.reading import ReadAhead
 
-    run_pipeline = Reading.run_pipeline
+    run_pipeline = ReadAhead.run_pipeline
 
     def failing(self, number, *rest):
         if number == 4:
@@ -62,12 +62,12 @@ def test_a_producer_that_dies_is_an_error_and_the_pipeline_lives_on(form, synthe
 
     with FfcvPipeline(request(synthetic, Augment()), form) as pipeline:
         seen = []
-        monkeypatch.setattr(Reading, "run_pipeline", failing)
+        monkeypatch.setattr(ReadAhead, "run_pipeline", failing)
         error = within_seconds(lambda: seen.extend(pipeline.epoch(0)))
         assert isinstance(error, MemoryError)
         assert "batch 4" in str(error)
         assert len(seen) == 4
-        monkeypatch.setattr(Reading, "run_pipeline", run_pipeline)
+        monkeypatch.setattr(ReadAhead, "run_pipeline", run_pipeline)
         assert len(list(pipeline.epoch(0))) == 10
 
 

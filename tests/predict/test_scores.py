@@ -5,11 +5,12 @@ from math import log
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from support.text import text_of
 
 from fastcifar.predict import scores
-from fastcifar.predict.scores import LEAST, Classification, draw, tables
+from fastcifar.predict.scores import LEAST, Classification, tables, write_png
 
 CLASSES = ("ant", "[bee]", "cat")
 PROBABILITIES = np.array(
@@ -131,17 +132,17 @@ def test_of_many_classes_the_most_frequent_confusions_are_shown():
 def figures(monkeypatch):
     made = []
 
-    class Kept(scores.Figure):
+    class Kept(Figure):
         def __init__(self, **options):
             super().__init__(**options)
             made.append(self)
 
-    monkeypatch.setattr(scores, "Figure", Kept)
+    monkeypatch.setattr("fastcifar.show.figures.Figure", Kept)
     return made
 
 
 def test_the_picture_shows_the_matrix(figures, tmp_path):
-    draw(RESULT, tmp_path / "made" / "a.png", "a title")
+    write_png(RESULT, tmp_path / "made" / "a.png", "a title")
     with Image.open(tmp_path / "made" / "a.png") as image:
         assert (image.format, image.size) == ("PNG", (1650, 750))
     assert figures[0].get_suptitle() == "a title"
@@ -159,7 +160,7 @@ def test_the_picture_shows_the_matrix(figures, tmp_path):
 
 
 def test_the_picture_shows_the_calibration(figures, tmp_path):
-    draw(RESULT, tmp_path / "a.png", "")
+    write_png(RESULT, tmp_path / "a.png", "")
     _, reliability, below = figures[0].axes
     assert f"error 39.40 %, negative log-likelihood {RESULT.nll:.4f}" in reliability.get_title()
     bars = {round(bar.get_x() * 15): bar.get_height() for bar in reliability.patches}
@@ -177,6 +178,6 @@ def test_the_picture_shows_the_calibration(figures, tmp_path):
 
 
 def test_a_large_matrix_has_no_numbers(figures, tmp_path):
-    draw(many(30), tmp_path / "a.png", "")
+    write_png(many(30), tmp_path / "a.png", "")
     assert not figures[0].axes[0].texts
     assert figures[0].axes[0].images[0].get_array().shape == (30, 30)

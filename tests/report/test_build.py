@@ -172,6 +172,8 @@ def test_the_committed_rows_become_a_page(tmp_path, monkeypatch):
     html = (tmp_path / "out" / "index.html").read_text()
     for name in ("throughput-cpu", "feeding-cpu", "kernels-cpu", "training-cpu", "packs-cpu"):
         assert f"{name}: " in html
+    assert "gpu-check-h100: NVIDIA H100 80GB HBM3" in html
+    assert (tmp_path / "out" / "gpu-check-h100-NVIDIA-H100-80GB-HBM3.png").is_file()
 
 
 @pytest.mark.parametrize(

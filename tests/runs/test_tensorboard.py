@@ -13,6 +13,7 @@ from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.plan import headline_runs
 from fastcifar.runs.tensorboard import SCALARS, Events, log_of
 from fastcifar.training import session
+from fastcifar.training.options import Options
 
 CPU = torch.device("cpu")
 
@@ -148,8 +149,8 @@ def test_tensorboard_itself_reads_it(directory, tensorboard):
 
 
 def test_sessions_tell_it_of_their_runs(synthetic, tmp_path, written):
-    specs = headline_runs(2, synthetic, seeds=[0, 1], overrides={"epochs": 2, "batch_size": 32})
-    session.run(specs, synthetic, tmp_path, CPU, "none", log=log_of("tensorboard"))
+    specs = headline_runs(2, synthetic, seeds=[0, 1], **{"epochs": 2, "batch_size": 32})
+    session.run(specs, synthetic, tmp_path, CPU, Options(), log_of("tensorboard"))
     for spec in specs:
         directory = RunDirectory.of(spec, tmp_path)
         assert_told(written(directory), directory.metrics())
@@ -163,12 +164,12 @@ def test_a_session_that_goes_on_tells_every_epoch_once(synthetic, tmp_path, writ
             if line["epoch"] == 2:
                 raise KeyboardInterrupt
 
-    (spec,) = headline_runs(2, synthetic, seeds=[0], overrides={"epochs": 4, "batch_size": 32})
+    (spec,) = headline_runs(2, synthetic, seeds=[0], **{"epochs": 4, "batch_size": 32})
     directory = RunDirectory.of(spec, tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        session.run([spec], synthetic, tmp_path, CPU, "none", log=Stopping)
+        session.run([spec], synthetic, tmp_path, CPU, Options(), Stopping)
     assert_told(written(directory), directory.metrics())
-    session.run([spec], synthetic, tmp_path, CPU, "none", log=log_of("tensorboard"))
+    session.run([spec], synthetic, tmp_path, CPU, Options(), log_of("tensorboard"))
     assert len(directory.metrics()) == 4
     assert_told(written(directory), directory.metrics())
 

@@ -25,18 +25,18 @@ CPU, CUDA, SECOND = (torch.device(name) for name in ("cpu", "cuda", "cuda:1"))
 
 
 def test_devices_are_found_by_name(monkeypatch):
-    assert devices.named("cpu") == CPU
+    assert devices.device_named("cpu") == CPU
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert devices.named("auto") == CPU
+    assert devices.device_named("auto") == CPU
     with pytest.raises(UsageError, match="device 'cuda': torch sees 0 CUDA devices; fastcifar doctor"):
-        devices.named("cuda")
+        devices.device_named("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert devices.named("auto") == CUDA
-    assert devices.named("cuda:1") == SECOND
+    assert devices.device_named("auto") == CUDA
+    assert devices.device_named("cuda:1") == SECOND
     with pytest.raises(UsageError, match="device 'cuda:2': torch sees 2 CUDA devices"):
-        devices.named("cuda:2")
+        devices.device_named("cuda:2")
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "meta", "CPU", "cuda:x"])
@@ -178,7 +178,7 @@ def test_every_way_to_a_device_makes_it_current(machine, synthetic, tmp_path, mo
     assert devices.device_of("cuda:1") == SECOND
     assert machine.current == 1
     machine.current = 0
-    assert devices.named("cuda:1") == SECOND
+    assert devices.device_named("cuda:1") == SECOND
     assert machine.current == 0, "asking for its name changes nothing"
     devices.device_of("cuda")
     assert machine.current == 0

@@ -4,10 +4,10 @@ import threading
 
 import pytest
 import torch
-from fastcifar.pipelines.resident.host import Buffers
 from support.pretend_cuda import PretendDevice, Stream
 
 from fastcifar.pipeline import Batch
+from fastcifar.system.buffers import Buffers
 from fastcifar.system.transfer import Transfer, pinned_images
 
 CPU = torch.device("cpu")

@@ -41,7 +41,7 @@ def test_the_runs_and_their_order(gallery, digits):
 def test_each_run_is_trained_once_and_its_record_is_a_run_to_report(gallery, digits, tmp_path, monkeypatch, capfd):
     records, out = tmp_path / "records", tmp_path / "out"
     specs = [replace(spec, epochs=1) for spec in gallery.chosen(digits) if spec.model == "cnn"][:3]
-    assert gallery.train(digits, out, records, specs)
+    assert gallery.train_missing(digits, out, records, specs)
     said = capfd.readouterr().err
     assert f"0 of 3 runs recorded in {records}" in said
     assert f"3 of 3: {specs[2].run_id}" in said
@@ -54,14 +54,14 @@ def test_each_run_is_trained_once_and_its_record_is_a_run_to_report(gallery, dig
         assert np.array_equal(predictions.ids, digits.ids("validation"))
         assert predictions.right().mean() == pytest.approx(record.summary()["val_accuracy"])
     monkeypatch.setattr("fastcifar.grid.local.Local", lambda *_, **__: pytest.fail("it trains again"))
-    assert gallery.train(digits, tmp_path / "elsewhere", records, specs)
+    assert gallery.train_missing(digits, tmp_path / "elsewhere", records, specs)
 
 
 def test_what_was_finished_before_it_was_recorded_is_recorded(gallery, digits, tmp_path, monkeypatch):
     records, out = tmp_path / "records", tmp_path / "out"
     spec = spec_of()
     write_run(out, spec, [0.5], right=np.ones(10, bool))
-    assert gallery.train(digits, out, records, [spec])
+    assert gallery.train_missing(digits, out, records, [spec])
     assert RunDirectory.of(spec, records).summary()["val_accuracy"] == 0.5
 
 
@@ -96,7 +96,7 @@ def test_a_run_that_another_process_trains_and_records_is_done(gallery, digits, 
     monkeypatch.setattr("fastcifar.grid.local.Local", lambda *_, **__: nullcontext())
     monkeypatch.setattr("fastcifar.grid.scheduler.Scheduler", Elsewhere)
     out.mkdir()
-    assert gallery.train(digits, out, records, [recorded, finished])
+    assert gallery.train_missing(digits, out, records, [recorded, finished])
     assert RunDirectory.of(finished, records).summary() is not None
 
 

@@ -186,7 +186,7 @@ def whole(out: Path, resume: bool, **variables: str) -> "subprocess.Popen[str]":
 
 def of(leader: int) -> list[int]:
     """The processes that descend from one."""
-    children = [pid for pid, (parent, _) in processes.processes().items() if parent == leader]
+    children = [pid for pid, (parent, _) in processes.process_table().items() if parent == leader]
     return children + [pid for child in children for pid in of(child)]
 
 

@@ -16,6 +16,7 @@ from fastcifar.training.batches import open_pipelines
 from fastcifar.training.compile import MODES, Choice, choose, steps_of
 from fastcifar.training.learner import Learner
 from fastcifar.training.loop import train
+from fastcifar.training.options import Options
 from fastcifar.training.steps import Eager
 
 
@@ -150,8 +151,10 @@ def test_where_others_train_too_nothing_is_tried(synthetic, monkeypatch):
 def test_a_session_says_what_it_chose_once_a_configuration(synthetic, tmp_path, monkeypatch):
     said = []
     specs = [spec_of(synthetic, seed=seed, epochs=1) for seed in (0, 1)]
-    monkeypatch.setattr(session, "choose", lambda *_: Choice("none", "none 9 µs a step, graph 10 µs a step"))
-    session.run(specs, synthetic, tmp_path, CPU, say=said.append)
+    monkeypatch.setattr(
+        "fastcifar.training.compile.choose", lambda *_: Choice("none", "none 9 µs a step, graph 10 µs a step")
+    )
+    session.run(specs, synthetic, tmp_path, CPU, Options("auto", say=said.append))
     assert said == [f"{specs[0].label}: --compile none (none 9 µs a step, graph 10 µs a step)"]
     assert RunDirectory.of(specs[0], tmp_path).begun()["mode"] == "none"
     assert RunDirectory.of(specs[1], tmp_path).summary()["mode"] == "none"
@@ -168,7 +171,7 @@ def test_auto_goes_on_in_the_mode_that_a_run_was_begun_in(synthetic, tmp_path, m
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(spec, synthetic, tmp_path, CPU, stop, "inductor")
+        train(spec, synthetic, tmp_path, CPU, stop, Options("inductor"))
     session.run([spec, dataclasses.replace(spec, seed=5)], synthetic, tmp_path, CPU)
     assert modes == ["inductor", "inductor", "none"]
 
@@ -178,8 +181,8 @@ def test_auto_goes_on_in_the_mode_that_a_run_was_begun_in(synthetic, tmp_path, m
 @pytest.mark.parametrize("mode", ["graph", "inductor"])
 def test_on_cuda_a_mode_trains_as_none_does(mode, digits, tmp_path):
     spec, cuda = spec_of(digits, epochs=3, recipe="erasing", batch_size=64), devices.device_of("cuda")
-    plain = train(spec, digits, tmp_path / "none", cuda, mode="none")
-    other = train(spec, digits, tmp_path / mode, cuda, mode=mode)
+    plain = train(spec, digits, tmp_path / "none", cuda, options=Options("none"))
+    other = train(spec, digits, tmp_path / mode, cuda, options=Options(mode))
     # the same kernels in the graph; others, that round otherwise, through torch.compile: Adam makes that grow
     assert other["val_loss"] == pytest.approx(plain["val_loss"], rel=0 if mode == "graph" else 0.2)
     assert other["mode"] == mode

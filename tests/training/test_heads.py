@@ -15,6 +15,7 @@ from fastcifar.training.features import features_of
 from fastcifar.training.heads import can_be_cached, train_heads
 from fastcifar.training.learner import Learner
 from fastcifar.training.loop import train
+from fastcifar.training.options import Options
 
 CPU = torch.device("cpu")
 
@@ -48,13 +49,13 @@ def lines_of(spec, out):
 def trained(synthetic, tensors, tmp_path_factory):
     """(specs, folder) of three seeds that were trained at once."""
     specs, out = specs_of(synthetic), tmp_path_factory.mktemp("heads")
-    train_heads(specs, synthetic, out, CPU, tensors)
+    train_heads(specs, synthetic, out, CPU, options=Options(tensors=tensors))
     return specs, out
 
 
 def test_it_is_the_training_without_a_cache_to_rounding(trained, synthetic, tensors, tmp_path):
     specs, out = trained
-    train(specs[1], synthetic, tmp_path, CPU, tensors=tensors)
+    train(specs[1], synthetic, tmp_path, CPU, options=Options(tensors=tensors))
     for got, wanted in zip(lines_of(specs[1], out), lines_of(specs[1], tmp_path), strict=True):
         assert got["val_accuracy"] == wanted["val_accuracy"]
         for key in ("train_loss", "val_loss"):
@@ -70,7 +71,7 @@ def test_it_is_the_training_without_a_cache_to_rounding(trained, synthetic, tens
 
 def test_a_seed_alone_is_a_seed_among_others(trained, synthetic, tensors, tmp_path):
     specs, out = trained
-    train_heads(specs[2:], synthetic, tmp_path, CPU, tensors)
+    train_heads(specs[2:], synthetic, tmp_path, CPU, options=Options(tensors=tensors))
     for got, wanted in zip(lines_of(specs[2], tmp_path), lines_of(specs[2], out), strict=True):
         assert got["train_loss"] == pytest.approx(wanted["train_loss"], rel=1e-6)
         assert got["val_loss"] == pytest.approx(wanted["val_loss"], rel=1e-6)
@@ -79,7 +80,7 @@ def test_a_seed_alone_is_a_seed_among_others(trained, synthetic, tensors, tmp_pa
 
 def test_features_are_computed_once(trained, synthetic, tensors, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "_computed", None)  # not to be called
-    summaries = train_heads(specs_of(synthetic, lr=1e-3), synthetic, tmp_path, CPU, tensors)
+    summaries = train_heads(specs_of(synthetic, lr=1e-3), synthetic, tmp_path, CPU, options=Options(tensors=tensors))
     assert [summary["features_seconds"] for summary in summaries] == [0.0] * 3
     assert {summary["status"] for summary in summaries} == {"finished"}
 
@@ -132,20 +133,20 @@ def test_an_interrupted_run_gives_the_same_when_it_is_started_again(synthetic, t
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_heads(specs, synthetic, tmp_path, CPU, tensors, {specs[1]: stop})
+        train_heads(specs, synthetic, tmp_path, CPU, {specs[1]: stop}, Options(tensors=tensors))
     assert RunDirectory.of(specs[0], tmp_path).summary() is None
-    train_heads(specs, synthetic, tmp_path, CPU, tensors)
+    train_heads(specs, synthetic, tmp_path, CPU, options=Options(tensors=tensors))
     for spec in specs:
         assert lines_of(spec, tmp_path) == lines_of(spec, out)
 
 
 def test_finished_seeds_are_left_alone(synthetic, tensors, tmp_path):
     specs = specs_of(synthetic, epochs=1)
-    train_heads(specs[:1], synthetic, tmp_path, CPU, tensors)
+    train_heads(specs[:1], synthetic, tmp_path, CPU, options=Options(tensors=tensors))
     before = (RunDirectory.of(specs[0], tmp_path).path / "metrics.jsonl").stat().st_mtime_ns
     seen = []
     watches = {spec: (lambda line, seed=spec.seed: seen.append(seed)) for spec in specs}
-    assert len(train_heads(specs, synthetic, tmp_path, CPU, tensors, watches)) == 3
+    assert len(train_heads(specs, synthetic, tmp_path, CPU, watches, Options(tensors=tensors))) == 3
     assert sorted(seen) == [1, 2]
     assert (RunDirectory.of(specs[0], tmp_path).path / "metrics.jsonl").stat().st_mtime_ns == before
 
@@ -162,7 +163,7 @@ def test_who_may_be_cached(synthetic):
 def test_a_session_trains_them_together(synthetic, tensors, tmp_path, trained):
     specs, out = trained
     said = []
-    done = session.run(specs, synthetic, tmp_path, CPU, say=said.append, tensors=tensors)
+    done = session.run(specs, synthetic, tmp_path, CPU, Options("auto", tensors, said.append))
     assert [summary["mode"] for summary in done.summaries] == ["cached features"] * 3
     assert lines_of(specs[0], tmp_path) == lines_of(specs[0], out)
 
@@ -178,7 +179,7 @@ def test_a_run_that_diverges_is_said_to_and_the_others_go_on(synthetic, tensors,
         ]
 
     monkeypatch.setattr(heads.Heads, "epoch", poisoned)
-    summaries = train_heads(specs, synthetic, tmp_path, CPU, tensors)
+    summaries = train_heads(specs, synthetic, tmp_path, CPU, options=Options(tensors=tensors))
     assert [summary["status"] for summary in summaries] == ["finished", "diverged", "finished"]
     assert (summaries[1]["epochs"], summaries[1]["kept_epoch"]) == (2, 1)
     assert lines_of(specs[2], tmp_path) == lines_of(specs[2], out)
@@ -187,4 +188,4 @@ def test_a_run_that_diverges_is_said_to_and_the_others_go_on(synthetic, tensors,
 def test_two_sessions_do_not_train_one_run(synthetic, tensors, tmp_path):
     specs = specs_of(synthetic, epochs=1)
     with RunDirectory.of(specs[1], tmp_path).locked(), pytest.raises(FastcifarError, match="another process"):
-        train_heads(specs, synthetic, tmp_path, CPU, tensors)
+        train_heads(specs, synthetic, tmp_path, CPU, options=Options(tensors=tensors))

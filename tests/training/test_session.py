@@ -25,13 +25,13 @@ def test_the_plan_is_the_headline_configuration_with_three_seeds(synthetic):
 
 def test_what_is_chosen_replaces_it(synthetic):
     (spec,) = headline_runs(
-        1, synthetic, model="mlp_l", protocol="report", seeds=[7], overrides={"lr": 0.1, "epochs": 3},
+        1, synthetic, model="mlp_l", protocol="report", seeds=[7], lr=0.1, epochs=3,
         precision="bfloat16", pipeline="resident",
     )  # fmt: skip
     assert (spec.model, spec.protocol, spec.seed, spec.lr, spec.epochs) == ("mlp_l", "report", 7, 0.1, 3)
     assert (spec.batch_size, spec.dropout, spec.precision, spec.pipeline) == (128, 0.1, "bfloat16", "resident")
-    (spec,) = headline_runs(1, synthetic, seeds=[7], overrides={"precision": "float32"}, precision="bfloat16")
-    assert spec.precision == "float32"  # --set is the more particular
+    (spec,) = headline_runs(1, synthetic, seeds=[7], precision="float16")
+    assert spec.precision == "float16"
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,9 @@ def test_what_is_chosen_replaces_it(synthetic):
         ({"number": 1, "model": "mlp_l", "protocol": "as-run"}, "has no model 'mlp_l'; there are mlp_s"),
         ({"pipeline": "garden"}, "pipeline 'garden' does not exist; there are .*resident"),
         ({"number": 4, "model": "cnn"}, "has no model 'cnn'; there are mobilenet_v3_small"),
-        ({"number": 4, "overrides": {"tune": "some"}}, "tune 'some' is not one of full, head, as-run"),
-        ({"overrides": {"lr": -1.0}}, "lr -1.0 is outside"),
-        ({"overrides": {"recipe": "imagenet384"}}, "makes images of 384 x 384 pixels, but cnn takes 32 x 32"),
+        ({"number": 4, "tune": "some"}, "tune 'some' is not one of full, head, as-run"),
+        ({"lr": -1.0}, "lr -1.0 is outside"),
+        ({"recipe": "imagenet384"}, "makes images of 384 x 384 pixels, but cnn takes 32 x 32"),
         ({"seeds": [-1]}, "seed -1 is outside"),
     ],
 )
@@ -66,7 +66,7 @@ def test_any_of_torchvision_s_networks_comes_with_its_preprocessing(synthetic, m
     assert (spec.model, spec.recipe) == (model or "mobilenet_v3_small", recipe)
     assert (spec.tune, spec.weights, spec.batch_size, spec.lr) == ("full", "0123456789abcdef", 128, 1e-4)
     overrides = {"recipe": "none", "tune": "head"}
-    (spec,) = headline_runs(4, synthetic, model=model, protocol="as-run", seeds=[1], overrides=overrides)
+    (spec,) = headline_runs(4, synthetic, model=model, protocol="as-run", seeds=[1], **overrides)
     assert (spec.recipe, spec.tune, spec.weights) == ("none", "head", "none")
 
 
@@ -81,8 +81,8 @@ def test_only_experiment_4_has_weights():
 
 def test_a_session_is_its_runs_by_configuration(synthetic, tmp_path, monkeypatch):
     tiny = {"epochs": 2, "batch_size": 32}
-    specs = headline_runs(2, synthetic, seeds=[0, 1], overrides=tiny, precision="float32")
-    specs += headline_runs(2, synthetic, seeds=[0], overrides=tiny | {"recipe": "none"}, precision="float32")
+    specs = headline_runs(2, synthetic, seeds=[0, 1], **tiny, precision="float32")
+    specs += headline_runs(2, synthetic, seeds=[0], **tiny | {"recipe": "none"}, precision="float32")
     done = session.run(specs, synthetic, tmp_path, CPU)
     assert [directory.path for directory in done.directories] == [RunDirectory.of(s, tmp_path).path for s in specs]
     assert list(done.summaries) == [directory.summary() for directory in done.directories]

@@ -12,9 +12,10 @@ from support.syncs import watched_syncs
 from fastcifar.augment import RECIPES
 from fastcifar.pipeline import Pipeline, Request
 from fastcifar.runs.spec import PRECISIONS, RunSpec
+from fastcifar.system.cuda import WARM_UP, recorded
 from fastcifar.training import steps
 from fastcifar.training.learner import Learner
-from fastcifar.training.steps import REHEARSALS, Captured, Eager, cuda_graph
+from fastcifar.training.steps import Captured, Eager
 
 pytest.importorskip("triton", reason="Triton is not installed")
 device = importlib.import_module("fastcifar.pipelines.resident.device")
@@ -39,7 +40,7 @@ def little_is_timed(monkeypatch):
 
 def twin(rehearsal, work):
     """Records nothing, and does the work again: as a graph, it has been rehearsed by then."""
-    for _ in range(REHEARSALS):
+    for _ in range(WARM_UP):
         rehearsal()
     return work
 
@@ -68,8 +69,8 @@ class Rendered(Pipeline):
         pass
 
 
-def recorded(learner, renderer):
-    return Captured(learner, renderer, twin if learner.device.type == "cpu" else cuda_graph)
+def captured(learner, renderer):
+    return Captured(learner, renderer, twin if learner.device.type == "cpu" else recorded)
 
 
 def differing(one, other):
@@ -84,7 +85,7 @@ def differing(one, other):
 def test_replays_are_the_steps_one_by_one(precision, recipe, on, synthetic):
     """Three full batches and a short one, six epochs: 24 steps, the same bits of losses, weights and moments."""
     (one, eager), (other, renderer) = both(synthetic, on, precision=precision, recipe=recipe)
-    stepping, replaying = Eager(one, Rendered(eager)), recorded(other, renderer)
+    stepping, replaying = Eager(one, Rendered(eager)), captured(other, renderer)
     for epoch in range(1, 7):
         wanted, got = stepping.epoch(epoch), replaying.epoch(epoch)
         assert got.sizes == wanted.sizes == [24, 24, 24, 8]
@@ -98,7 +99,7 @@ def test_replays_are_the_steps_one_by_one(precision, recipe, on, synthetic):
 def test_recording_leaves_the_learner_as_it_was(precision, on, synthetic):
     (one, _), (other, renderer) = both(synthetic, on, precision=precision, recipe="none")
     places = [value.data_ptr() for value in other.model.state_dict().values()]
-    recorded(other, renderer)
+    captured(other, renderer)
     assert differing(one, other) == []
     assert [value.data_ptr() for value in other.model.state_dict().values()] == places
 
@@ -106,7 +107,7 @@ def test_recording_leaves_the_learner_as_it_was(precision, on, synthetic):
 @somewhere
 def test_a_recorded_step_goes_on_with_a_restored_learner(on, synthetic):
     (one, eager), (other, renderer) = both(synthetic, on, recipe="none")
-    stepping, replaying = Eager(one, Rendered(eager)), recorded(other, renderer)
+    stepping, replaying = Eager(one, Rendered(eager)), captured(other, renderer)
     stepping.epoch(1)
     one.epoch = 1
     other.restore(*one.snapshot())
@@ -117,7 +118,7 @@ def test_a_recorded_step_goes_on_with_a_restored_learner(on, synthetic):
 @somewhere
 def test_a_part_of_an_epoch(on, synthetic):
     (one, eager), (other, renderer) = both(synthetic, on, recipe="none")
-    wanted, got = Eager(one, Rendered(eager)).epoch(1, 2), recorded(other, renderer).epoch(1, 2)
+    wanted, got = Eager(one, Rendered(eager)).epoch(1, 2), captured(other, renderer).epoch(1, 2)
     assert got.sizes == wanted.sizes == [24, 24]
     assert got.losses.tolist() == wanted.losses.tolist()
 
@@ -125,7 +126,7 @@ def test_a_part_of_an_epoch(on, synthetic):
 @somewhere
 def test_fewer_samples_than_a_batch_are_one_short_batch(on, synthetic):
     (one, eager), (other, renderer) = both(synthetic, on, batch_size=100, recipe="none")
-    wanted, got = Eager(one, Rendered(eager)).epoch(1), recorded(other, renderer).epoch(1)
+    wanted, got = Eager(one, Rendered(eager)).epoch(1), captured(other, renderer).epoch(1)
     assert got.sizes == wanted.sizes == [80]
     assert got.losses.tolist() == wanted.losses.tolist()
 
@@ -133,7 +134,7 @@ def test_fewer_samples_than_a_batch_are_one_short_batch(on, synthetic):
 @somewhere
 def test_the_time_that_pixels_take_is_a_share_of_the_step(on, synthetic):
     ((_, _), (learner, renderer)) = both(synthetic, on, recipe="none")
-    trained = recorded(learner, renderer).epoch(1)
+    trained = captured(learner, renderer).epoch(1)
     assert 0 < trained.waited <= trained.seconds
 
 
@@ -146,14 +147,14 @@ def test_no_batch_is_rendered_beyond_the_last_full_one(batch_size, synthetic, mo
     monkeypatch.setattr(
         renderer, "render", lambda order, clock, out: rendered.append(int(clock[2])) or render(order, clock, out)
     )
-    recorded(learner, renderer).epoch(1)
+    captured(learner, renderer).epoch(1)
     assert max(rendered) < 80 // batch_size
 
 
 @somewhere
 def test_a_part_of_an_epoch_without_a_full_batch_is_its_short_one(on, synthetic):
     ((_, _), (learner, renderer)) = both(synthetic, on, batch_size=100, recipe="none")
-    assert recorded(learner, renderer).epoch(1, 2).sizes == [80]
+    assert captured(learner, renderer).epoch(1, 2).sizes == [80]
 
 
 @interpreted

@@ -75,10 +75,11 @@ def noise(ids: I64, epoch: int) -> tuple[U8, U8]:
 def download(folder: Path) -> Path:
     """Fetch the original python archive through torchvision (170 MB, its MD5 checked) into ``folder``."""
     try:
-        from torchvision.datasets import CIFAR10 as dataset
+        from torchvision import datasets
         from torchvision.datasets.utils import download_url
     except ImportError as error:
         raise UsageError(f"cifar10 needs torchvision to fetch it ({error}): pip install torchvision") from error
+    dataset = datasets.CIFAR10
     try:
         download_url(dataset.url, str(folder), dataset.filename, dataset.tgz_md5)
     except (OSError, RuntimeError) as error:  # no network; a wrong checksum

@@ -5,10 +5,11 @@ import pytest
 import torch
 from fastcifar.kernels import cpu
 from fastcifar.pipelines.resident import ResidentPipeline, host
-from fastcifar.pipelines.resident.host import Buffers, OnHost
+from fastcifar.pipelines.resident.host import OnHost
 
 from fastcifar.augment import RECIPES
 from fastcifar.pipeline import Request
+from fastcifar.system.buffers import KEPT, Buffers
 
 
 def request(dataset, **more):
@@ -84,7 +85,7 @@ def test_a_saved_activation_keeps_its_memory():
 def test_the_pool_does_not_grow_with_what_the_caller_keeps():
     buffers = Buffers()
     kept = [buffers.images(1, 32, torch.float32) for _ in range(100)]
-    assert len(buffers._arrays) <= host.KEPT
+    assert len(buffers._arrays) <= KEPT
     assert len({tensor.data_ptr() for tensor in kept}) == 100
 
 

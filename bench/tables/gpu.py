@@ -1,0 +1,122 @@
+"""Tables of a GPU, from the rows of `make gpu-check`: row["what"] says what a row measured."""
+
+from typing import Any
+
+from bench.tables.cells import ranged
+from fastcifar.show.markdown import Rows, table, under
+from fastcifar.throughput.table import pixels
+
+PACKAGES = ("torch", "torchvision", "triton")
+MODES = {"graph": "one CUDA graph a step", "none": "one launch an operation"}
+
+
+def measured(found: Rows) -> str:
+    """A table with a caption for each kind of work. Profiles, launches and comparisons of bits are left out."""
+    parts = {
+        "Input pipelines, each in a process of its own:": pipelines(found),
+        "Kernels alone. The ceiling is the rate at which the device's memory copies the bytes that an image needs:": (
+            contests(found)
+        ),
+        "An epoch of the CNN, 40,000 images:": epochs(found),
+        f"Packs: {_runs(found)} runs at once, training steps only:": ways(found),
+        "Fine-tuning EfficientNetV2-S on images of 384 × 384 pixels:": pretrained(found),
+    }
+    text = "\n".join(f"{caption}\n\n{lines}" for caption, lines in parts.items())
+    return under(f"{text}\n{grid(found)}", found, PACKAGES)
+
+
+def packs(found: Rows) -> str:
+    """The ways to train a pack, and the small grid."""
+    kept = [row for row in found if row["what"] in ("pack", "grid")]
+    return under(f"{ways(kept)}\n{grid(kept)}", kept, PACKAGES)
+
+
+def of(found: Rows, what: str, **fields: Any) -> Rows:
+    """The rows that measured ``what`` and have these values."""
+    return [row for row in found if row["what"] == what and all(row.get(key) == value for key, value in fields.items())]
+
+
+def pipelines(found: Rows) -> str:
+    rows = of(found, "pipeline")
+    base = min(row["images_per_s"] for row in rows)
+    header = ["pipeline", "recipe, output", "images/s: median (range)", "of the slowest", "CPU cores busy", "pixels"]
+    body = []
+    for row in rows:
+        times, cores = f"{row['images_per_s'] / base:,.0f}×", f"{row['cores_busy']:.1f}"
+        body.append([row["pipeline"], _work(row), ranged(row), times, cores, pixels(checked(row))])
+    return table(header, body)
+
+
+def contests(found: Rows) -> str:
+    """A contest's rows follow the one of fastcifar's kernel, which is what they are compared with."""
+    body, ours = [], None
+    for row in of(found, "contest"):
+        ours = row if row["kernel"] == "gpu" else ours
+        if ours is None or not row["images_per_s"]:
+            continue
+        times = "" if row is ours else f"{ours['images_per_s'] / row['images_per_s']:.3g}×"
+        share = _percent(row["ceiling_share"], 1)
+        name = "**fastcifar**" if row is ours else row["kernel"]
+        body.append([_work(row), name, ranged(row), share, times, row["reason"] or pixels(checked(row))])
+    header = ["recipe, output", "kernel", "images/s: median (range)", "of the ceiling", "fastcifar is faster by"]
+    absent = {f"{row['kernel']}: {row['reason']}": None for row in of(found, "contest", images_per_s=None)}
+    return table([*header, "pixels"], body) + "".join(f"\nNo speed of {reason}.\n" for reason in absent)
+
+
+def epochs(found: Rows) -> str:
+    header = ["steps", "seconds an epoch", "images/s: median (range)", "µs a step (median)", "data stall"]
+    body = []
+    for row in of(found, "epoch"):
+        name = MODES[row["mode"]] + ("" if row["deterministic"] else ", cuDNN free to choose its algorithms")
+        stall = _percent(row["stall"], 1)
+        body.append([name, f"{row['seconds']:.3f}", ranged(row), f"{row['step_us_p50']:,.0f}", stall])
+    (same,) = of(found, "same losses")
+    text = "the same bits" if same["verified"] else f"{same['differing']} of them differ"
+    return table(header, body) + f"\nThe {same['values']} losses of the first epoch by graph and by launches: {text}.\n"
+
+
+def ways(found: Rows) -> str:
+    header = ["network, recipe", "way", "images/s, all runs: median (range)", "of serial", "µs a step", "peak GB"]
+    body = []
+    for row in of(found, "pack"):
+        (serial,) = of(found, "pack", model=row["model"], way="serial")
+        times, step = row["images_per_s"] / serial["images_per_s"], f"{1e6 * row['step_seconds']:,.0f}"
+        body.append([f"{row['model']}, {row['recipe']}", row["way"], ranged(row), f"{times:.2f}×", step, _peak(row)])
+    return table(header, body)
+
+
+def grid(found: Rows) -> str:
+    (row,) = of(found, "grid")
+    each = row["epochs"] // row["runs"]
+    return (
+        f"`fastcifar grid`, {row['runs']} runs of {each} epochs each, validation and files included: "
+        f"{row['seconds']:.1f} s, or {row['runs_a_minute']:.0f} runs a minute; {row['wall_seconds']:.1f} s with the "
+        "start of the processes.\n"
+    )
+
+
+def pretrained(found: Rows) -> str:
+    header = ["steps", "images/s: median (range)", "data stall", "peak GB"]
+    rows = of(found, "pretrained")
+    return table(header, [[MODES[row["mode"]], ranged(row), _percent(row["stall"], 2), _peak(row)] for row in rows])
+
+
+def checked(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a rival says in "verified_pixels" what ours says in "verified"."""
+    return {"verified": row.get("verified_pixels"), **row}
+
+
+def _runs(found: Rows) -> str:
+    return " or ".join(str(count) for count in sorted({row["runs"] for row in of(found, "pack")}))
+
+
+def _work(row: dict[str, Any]) -> str:
+    return f"{row['recipe']}, {row['dtype']}"
+
+
+def _percent(share: float, digits: int) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _peak(row: dict[str, Any]) -> str:
+    return f"{row['peak_device_bytes'] / 1e9:.1f}"

@@ -1,0 +1,146 @@
+"""A run directory read once: what tables, the report and ``fastcifar runs`` know of a run. Nothing here trains."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.experiments import PROTOCOLS
+from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.failure import failure_of
+from fastcifar.runs.outcome import Lines, standing
+from fastcifar.runs.spec import RunSpec
+
+SPEC: dict[str, type] = {field.name: field.type for field in fields(RunSpec)}  # type: ignore[misc]
+"""the fields of a RunSpec, with their types"""
+RESULTS: dict[str, type] = {
+    "epochs": int, "kept_epoch": int, "val_accuracy": float, "val_loss": float, "images_per_s": float, "seconds": float,
+}  # fmt: skip
+"""what a run's epochs amount to, with their types; a value that does not exist is None"""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its directory says. status: finished, diverged, unfinished, failed (error says why) or in work."""
+
+    directory: RunDirectory
+    begun: Mapping[str, Any]
+    """run.json"""
+    spec: Mapping[str, Any]
+    """the fields of its RunSpec, typed; a RunSpec proper would import torchvision to check some of them"""
+    summary: Mapping[str, Any] | None
+    """summary.json; None where the run has not ended"""
+    status: str
+    error: str | None
+
+    @classmethod
+    def read(cls, directory: RunDirectory) -> "RunRecord":
+        """Raises FastcifarError for a damaged directory or one of another version, OSError for an unreadable one."""
+        begun = directory.begun()
+        spec = _spec(directory, begun)
+        busy = directory.busy()  # asked first: a run that ends meanwhile is then seen as finished
+        summary, error = directory.summary(), None
+        if summary is None:
+            error = None if busy else failure_of(directory)
+            status = "in work" if busy else "unfinished" if error is None else "failed"
+        else:
+            status = str(summary.get("status"))
+        record = cls(directory, begun, spec, summary, status, error)
+        _ = record.results  # checked now
+        return record
+
+    @property
+    def path(self) -> Path:
+        return self.directory.path
+
+    @property
+    def run_id(self) -> str:
+        return self.directory.path.name
+
+    @cached_property
+    def lines(self) -> Lines:
+        """metrics.jsonl, a line an epoch. Raises FastcifarError where the file is damaged."""
+        return self.directory.metrics()
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """RESULTS: of a run that has ended its summary's, else those of its epochs so far."""
+        file = "metrics.jsonl" if self.summary is None else "summary.json"
+        try:
+            if self.summary is None:
+                found = standing(PROTOCOLS[self.spec["protocol"]], self.lines)
+            else:
+                found = {"status": self.summary["status"], **self.summary}
+            return {name: None if found.get(name) is None else kind(found[name]) for name, kind in RESULTS.items()}
+        except (KeyError, TypeError, ValueError) as problem:
+            raise _unknown(self.directory, file, problem) from problem
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies below a folder of runs."""
+
+    records: list[RunRecord]
+    damaged: dict[Path, str]
+    """run directories that cannot be read, with the reason, which names a file"""
+    foreign: dict[Path, str]
+    """folders that hold no run, with the reason"""
+
+
+def read_runs(out: Path) -> Found:
+    """Every run below ``out``, by experiment and name. Raises UsageError where there is no such folder."""
+    if not out.is_dir():
+        raise UsageError(f"there is no folder {out}; fastcifar train makes it, or say with --out where runs are")
+    found = Found([], {}, {})
+    for path in _folders(out):
+        if not (path / "run.json").exists():
+            found.foreign[path] = _why_foreign(path)
+            continue
+        try:
+            found.records.append(RunRecord.read(RunDirectory(path)))
+        except FastcifarError as error:
+            found.damaged[path] = str(error)
+        except OSError as error:
+            found.damaged[path] = f"{error.filename or path} cannot be read ({error.strerror})"
+    return found
+
+
+def _folders(out: Path) -> Iterator[Path]:
+    """Where runs should be, and the folders beside them that can hold none."""
+    for path in sorted(path for path in out.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        if path.name.removeprefix("exp").isdecimal() and path.name.startswith("exp"):
+            yield from sorted(run for run in path.iterdir() if run.is_dir() and not run.name.startswith("."))
+        else:
+            yield path
+
+
+def _why_foreign(path: Path) -> str:
+    try:
+        given_up = failure_of(RunDirectory(path))
+    except (FastcifarError, OSError):
+        given_up = None
+    return f"{path} is no run: it has no run.json" + (f", since it failed before ({given_up})" if given_up else "")
+
+
+def _spec(directory: RunDirectory, begun: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a run's RunSpec, typed."""
+    stated: Mapping[str, Any] = begun.get("spec", {})
+    try:
+        values = {
+            field.name: SPEC[field.name](stated[field.name] if field.default is MISSING else
+                                         stated.get(field.name, field.default))
+            for field in fields(RunSpec)
+        }  # fmt: skip
+        PROTOCOLS[values["protocol"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise _unknown(directory, "run.json", problem) from problem
+    return values
+
+
+def _unknown(directory: RunDirectory, name: str, problem: Exception) -> FastcifarError:
+    return FastcifarError(
+        f"{directory.path / name} does not say what this version knows ({problem!r}); delete {directory.path} to train "
+        "it anew"
+    )

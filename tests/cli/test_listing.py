@@ -1,0 +1,37 @@
+"""What there is, as plain data and as tables."""
+
+import pytest
+from support.lines import line
+from support.specs import SPEC
+from support.text import text_of
+
+from fastcifar.cli import listing
+from fastcifar.errors import UsageError
+from fastcifar.runs.directory import RunDirectory
+
+
+def test_listings(tmp_path):
+    sections = listing.sections("all", tmp_path)
+    assert list(sections) == ["experiments", "recipes", "pipelines", "runs"]
+    assert len(sections["experiments"]) == 12  # four, under three protocols
+    assert {row["recipe"]: row["does"] for row in sections["recipes"]}["none"] == {}
+    assert {row["pipeline"]: row["ready"] for row in sections["pipelines"]}["resident"] is True
+    assert sections["runs"] == []
+    text = text_of(*listing.tables(sections))
+    for word in ("experiments", "mlp_s, mlp_l", "as-run", "erasing", "resident", "none yet"):
+        assert word in text
+    with pytest.raises(UsageError, match="nothing is called 'models' here; there are experiments, recipes"):
+        listing.sections("models", tmp_path)
+
+
+def test_runs_are_listed_as_they_stand(tmp_path):
+    directory = RunDirectory.of(SPEC, tmp_path)
+    with directory.locked():
+        directory.start(SPEC, {})
+        directory.append_metrics(line(2.0, 0.1) | {"epoch": 1, "seconds": 1.0})
+    row = {"run": SPEC.run_id, "status": "unfinished", "epochs": 1, "accuracy, %": ""}
+    assert listing.sections("runs", tmp_path) == {"runs": [row]}
+    directory.finish({"status": "diverged", "epochs": 1, "val_accuracy": None})
+    assert listing.sections("runs", tmp_path)["runs"] == [
+        row | {"status": "diverged", "accuracy, %": "none (1 diverged)"}
+    ]

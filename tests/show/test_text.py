@@ -1,0 +1,14 @@
+"""Numbers as text: each accuracy is shown with its spread over the seeds."""
+
+import numpy as np
+
+from fastcifar.show.text import spread
+
+
+def test_accuracies_are_mean_and_deviation_over_seeds():
+    accuracies = [0.67, 0.681, 0.6535]
+    mean, std = 100 * np.mean(accuracies), 100 * np.std(accuracies, ddof=1)
+    assert spread(accuracies) == f"{mean:.2f} ± {std:.2f}" == "66.82 ± 1.38"
+    assert spread([0.5]) == "50.00"
+    assert spread([0.5, None, 0.6]) == "55.00 ± 7.07 (1 diverged)"
+    assert spread([None, None]) == "none (2 diverged)"

@@ -1,0 +1,23 @@
+"""Finished runs to predict with, opened, and a network that looks at one side of an image."""
+
+import torch
+from torch import nn
+
+from fastcifar.runs.trained import TrainedRun
+
+
+def opened(*paths):
+    return [TrainedRun.open(path) for path in paths]
+
+
+class Sides(nn.Module):
+    """Logits: the red of the left half, of the right half, nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(1, 10)
+
+    def forward(self, images):
+        red = images[:, 0].float()
+        sides = torch.stack([red[:, :, :16].mean((1, 2)), red[:, :, 16:].mean((1, 2))], 1)
+        return torch.cat([sides, torch.zeros(len(images), 8)], 1)

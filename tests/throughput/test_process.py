@@ -1,0 +1,23 @@
+"""A contestant's process: whoever hangs or dies is named with the reason, and nothing of it stays."""
+
+import sys
+
+import pytest
+from support.throughput import contestant, gone
+
+from fastcifar.throughput import process
+
+
+def test_a_process_that_hangs_with_a_worker_leaves_neither(monkeypatch, started, synthetic):
+    hang = "import subprocess, sys, time; input(); subprocess.Popen(['sleep', '600']); print('{}', flush=True); "
+    monkeypatch.setattr(process, "COMMAND", (sys.executable, "-c", hang + "time.sleep(600)"))
+    asked = process.Process(contestant(synthetic, "resident"), timeout=5.0)
+    with pytest.raises(process.ContestantFailed, match="did not take its turn in 5 s"):
+        asked.ask({"seconds": 1, "pick": 0})
+    assert gone(started[0])
+
+
+def test_a_process_that_dies_at_once_says_how(monkeypatch, synthetic):
+    monkeypatch.setattr(process, "COMMAND", (sys.executable, "-c", "import sys; sys.exit('no room left')"))
+    with pytest.raises(process.ContestantFailed, match="ended with exit status 1; last it wrote: no room left"):
+        process.Process(contestant(synthetic, "resident"), timeout=20.0)
