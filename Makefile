@@ -8,7 +8,7 @@ OUT ?= build/gpu-check
 DATA ?= data/cifar10
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests gallery gpu-check install clean
+.PHONY: help demo test quick lint types tests gallery gpu-check install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ demo: $(INSTALLED) ## convert handwritten digits, train on them with three seeds
 	$(BIN)/fastcifar demo
 
 test: lint types tests ## everything CI checks: lint, types, tests
+
+quick: $(INSTALLED) ## while working: ruff and the tests of less than two seconds, in about a minute
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not whole and not gpu"
 
 lint: $(INSTALLED) ## ruff: faults and format
 	$(BIN)/ruff check .

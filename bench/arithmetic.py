@@ -31,7 +31,7 @@ from bench.lib import rows
 from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset
 from fastcifar.experiments import PROTOCOLS, SEEDS, experiment
-from fastcifar.grid.packing import EVALUATION_COST, packs_of, runs_of
+from fastcifar.grid.packing import EVALUATION_COST, Wanted, packs_of, runs_of
 from fastcifar.grid.plan import PACK
 from fastcifar.packs.choice import shape_of
 from fastcifar.packs.feed import Feed
@@ -128,7 +128,7 @@ def main() -> None:
     grid: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         dataset = convert("synthetic:600", Path(scratch) / "dataset")
-        runs = runs_of([1, 2, 3], dataset, CPU, seeds=SEEDS, amp="bfloat16").specs
+        runs = runs_of(Wanted([1, 2, 3], seeds=SEEDS, amp="bfloat16"), dataset, CPU).specs
         shapes: dict[Any, list[RunSpec]] = {}
         for spec in runs:
             shapes.setdefault(shape_of(spec)._replace(side=32), []).append(spec)

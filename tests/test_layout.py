@@ -61,6 +61,7 @@ def modules() -> set[str]:
     }
 
 
+@pytest.mark.whole
 def test_a_wheel_has_one_top_level_name_and_every_module(distributions: tuple[Path, Path]) -> None:
     names = zipfile.ZipFile(distributions[1]).namelist()
     dist_info = f"fastcifar-{fastcifar.__version__}.dist-info"
@@ -71,6 +72,7 @@ def test_a_wheel_has_one_top_level_name_and_every_module(distributions: tuple[Pa
     assert "fastcifar/kernels/reference.py" in names
 
 
+@pytest.mark.whole
 def test_the_sdist_holds_every_module_where_the_checkout_has_it(distributions: tuple[Path, Path]) -> None:
     with tarfile.open(distributions[0]) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
@@ -81,6 +83,7 @@ def test_the_sdist_holds_every_module_where_the_checkout_has_it(distributions: t
     assert {"LICENSE", "README.md", "pyproject.toml", "setup.py"} <= held
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("reached", ["installed", "checkout"])
 def test_kernels_and_pipelines_are_sub_packages_alone(reached: str, request: pytest.FixtureRequest) -> None:
     place = request.getfixturevalue(reached)
@@ -109,6 +112,7 @@ def test_the_two_top_level_folders_are_no_packages() -> None:
     assert not (ROOT / "pipelines" / "__init__.py").exists()
 
 
+@pytest.mark.whole
 def test_the_command_is_a_function_of_the_package(installed: Path) -> None:
     entries = ConfigParser()
     entries.read(next(installed.glob("*.dist-info")) / "entry_points.txt")

@@ -60,6 +60,7 @@ def soon(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
+@pytest.mark.whole
 @every_pipeline
 def test_training_epochs_are_permutations_that_differ_and_repeat(name, synthetic):
     wanted = synthetic.ids("training").tolist()
@@ -126,6 +127,7 @@ def test_batches_kept_by_the_caller_stay_as_they_were(name, synthetic):
         assert [view.sum().item() for view in views] == sums
 
 
+@pytest.mark.whole
 @every_pipeline
 def test_two_open_at_once_do_not_disturb_each_other(name, synthetic):
     def opened(seed: int) -> Pipeline:
@@ -144,6 +146,7 @@ def resident_bytes() -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.whole
 @every_pipeline
 def test_leaving_early_and_closing_leak_nothing(name, synthetic):
     def use(epochs: int) -> None:

@@ -39,13 +39,13 @@ def _parts(dataset: Any) -> Iterator[Sequence[Any]]:
     import torch
 
     from fastcifar.experiments import SEEDS
-    from fastcifar.grid.packing import runs_of
+    from fastcifar.grid.packing import Wanted, runs_of
     from fastcifar.report.figures import FIGURES
 
     def runs(number: int, protocol: str, where: dict[str, Any], seeds: Sequence[int] = SEEDS) -> Sequence[Any]:
         only = {key: [value] for key, value in where.items()}
         device = torch.device("cpu")
-        return runs_of([number], dataset, device, protocols=[protocol], seeds=seeds, only=only, amp="off").specs
+        return runs_of(Wanted([number], protocols=[protocol], seeds=seeds, only=only, amp="off"), dataset, device).specs
 
     where = {shown.number: dict(shown.where) for shown in FIGURES}
     both = ("sound", "as-run")
@@ -109,7 +109,7 @@ def train_missing(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) 
     from fastcifar.grid.messages import Ended, Event
     from fastcifar.grid.packing import Pack, unfinished
     from fastcifar.grid.progress import Progress
-    from fastcifar.grid.scheduler import Scheduler
+    from fastcifar.grid.scheduler import Limits, Scheduler
     from fastcifar.packs.ways import SIDE_BY_SIDE
     from fastcifar.runs.directory import RunDirectory
     from fastcifar.show.console import say
@@ -148,7 +148,7 @@ def train_missing(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) 
                 record(by_id[event.run_id])
 
         # one pack, whatever the runs are: side by side, a run is begun as soon as a core is free
-        Scheduler([Pack(tuple(todo))], executor, out, leases, watch, most=len(todo)).run()
+        Scheduler([Pack(tuple(todo))], executor, out, leases, watch, Limits(most=len(todo))).run()
     record_finished()  # those that another process trained
     return not unfinished(specs, records)
 

@@ -62,7 +62,7 @@ def grid_command(
     """
     from fastcifar.data.dataset import Dataset
     from fastcifar.experiments import EXPERIMENTS, PROTOCOLS
-    from fastcifar.grid.packing import CHOOSABLE, runs_of
+    from fastcifar.grid.packing import CHOOSABLE, Wanted, runs_of
     from fastcifar.grid.plan import Asked, plan, train
     from fastcifar.runs.settings import SETTABLE, parse_choices, parse_overrides
     from fastcifar.system.devices import device_of
@@ -70,10 +70,8 @@ def grid_command(
     dataset, on = Dataset.open(data), device_of(device)
     limit = None if budget is None else budget_seconds(budget)
     overrides = parse_overrides(settings or [], SETTABLE) | ({} if epochs is None else {"epochs": epochs})
-    runs = runs_of(
+    wanted = Wanted(
         list(EXPERIMENTS) if exp == "all" else [_number(part) for part in parts(exp)],
-        dataset,
-        on,
         protocols=list(PROTOCOLS) if protocol == "all" else parts(protocol),
         seeds=_seeds(seeds),
         overrides=overrides,
@@ -82,6 +80,7 @@ def grid_command(
         pipeline=pipeline,
         weights=weights,
     )
+    runs = runs_of(wanted, dataset, on)
     asked = Asked(
         dataset, out, on, executor=executor, address=address, way=way, pack=pack, weights=weights, log=log,
         every_device=device in ("auto", "cuda"),

@@ -42,7 +42,7 @@ def predict_command(
     require_writable(picture, ".png", "the picture is a PNG file")
     from fastcifar.data.dataset import Dataset
     from fastcifar.errors import UsageError
-    from fastcifar.predict.ensemble import ensemble, rows_of
+    from fastcifar.predict.ensemble import PredictOptions, ensemble, rows_of
     from fastcifar.predict.kaggle import kaggle_ids, write_submission
     from fastcifar.runs.plan import precision_of
     from fastcifar.runs.trained import open_runs
@@ -61,7 +61,7 @@ def predict_command(
         )
     for note in (note for member in members for note in member.notes(dataset)):
         say(note, stderr=True)
-    probabilities = ensemble(members, dataset, split, device=on, precision=precision, tta=tta, batch_size=batch_size)
+    probabilities = ensemble(members, dataset, split, PredictOptions(on, precision, tta, batch_size))
     answer: dict[str, Any] = {"runs": [str(member) for member in members], "split": split, "tta": tta}
     if out is not None:
         ids = kaggle_ids(dataset, split, rows)

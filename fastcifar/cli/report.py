@@ -1,7 +1,6 @@
 """The command ``fastcifar report``: options and printing; the work is elsewhere, imported when it is needed."""
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -54,12 +53,12 @@ def report_command(
 
     folder = out or Path("report")
     made = build(runs, folder, None if data is None else Dataset.open(data), device_of(device))
-    verdicts = Counter(row[4].text for row in made.tables[0].rows)
+    notes, verdicts = made.contents.notes, made.verdicts
     if as_json:
-        answer = {"out": str(folder), "files": made.files, "notes": made.notes, "verdicts": verdicts}
+        answer = {"out": str(folder), "files": made.files, "notes": notes, "verdicts": verdicts}
         print(json.dumps(answer | {"runs": len(made.collection.runs)}))
         return
-    for note in made.notes:
+    for note in notes:
         say(f"note: {note}", stderr=True)
     say(", ".join(f"{counted(count, 'claim')} {verdict}" for verdict, count in verdicts.items()))
     say(f"{folder / 'index.html'}: {counted(len(made.collection.runs), 'run')}; also report.md and the figures")

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,46 +48,48 @@ class Runs:
     left_out: Mapping[str, str]
 
 
-def runs_of(
-    numbers: Iterable[int],
-    dataset: Dataset,
-    device: torch.device,
-    *,
-    protocols: Sequence[str] = ("sound",),
-    seeds: Sequence[int] = SEEDS,
-    overrides: Mapping[str, Any] | None = None,
-    only: Mapping[str, Sequence[Any]] | None = None,
-    amp: str = "auto",
-    pipeline: str = "resident",
-    weights: str | None = None,
-) -> Runs:
-    """Every seed of every configuration of the experiments under the protocols, each once.
+@dataclass(frozen=True)
+class Wanted:
+    """Which runs of the experiments a grid trains: every seed of every configuration under every protocol."""
 
-    overrides: fields that replace the configurations' own; only: fields and the values that are wanted of each.
-    weights: as `weights_for` takes it, for experiment 4. Raises UsageError for what does not exist, is out of
-    range, or where nothing is left.
+    numbers: Sequence[int]
+    """the experiments"""
+    protocols: Sequence[str] = ("sound",)
+    seeds: Sequence[int] = SEEDS
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """fields of RunSpec that replace the configurations' own"""
+    only: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """fields, and the values that a configuration may have there"""
+    amp: str = "auto"
+    """one of `plan.AMP`"""
+    pipeline: str = "resident"
+    weights: str | None = None
+    """of experiment 4, as `weights_for` takes it"""
+
+
+def runs_of(wanted: Wanted, dataset: Dataset, device: torch.device) -> Runs:
+    """The runs that are wanted, each once. Raises UsageError for what does not exist, is out of range, or where no
+    configuration is left.
     """
     first: dict[RunSpec, None] = {}
     left_out: dict[str, str] = {}
-    overrides, only = overrides or {}, only or {}
-    for key in only:
+    for key in wanted.only:
         require_key(key, CHOOSABLE, "--only")
-    for number in numbers:
-        precision = precision_of(amp, device, number)
-        for protocol in protocols:
-            for point in _points(number, protocol, overrides, only):
-                identity = _identity(number, point["model"], weights, left_out)
+    for number in wanted.numbers:
+        precision = precision_of(wanted.amp, device, number)
+        for protocol in wanted.protocols:
+            for point in _points(number, protocol, wanted.overrides, wanted.only):
+                identity = _identity(number, point["model"], wanted.weights, left_out)
                 if identity is not None:
-                    shared = {"precision": precision, "pipeline": pipeline, "weights": identity}
-                    spec = RunSpec(
-                        experiment=number, protocol=protocol, seed=seeds[0], dataset=dataset.sha256, **(shared | point)
-                    )
-                    first.setdefault(spec)
+                    shared = {"precision": precision, "pipeline": wanted.pipeline, "weights": identity, **point}
+                    shared |= {"experiment": number, "protocol": protocol, "dataset": dataset.sha256}
+                    first.setdefault(RunSpec(seed=wanted.seeds[0], **shared))
     if not first and not left_out:
         raise UsageError(
-            "no configuration fits " + " ".join(f"--only {key}={','.join(map(str, v))}" for key, v in only.items())
+            "no configuration fits "
+            + " ".join(f"--only {key}={','.join(map(str, values))}" for key, values in wanted.only.items())
         )
-    return Runs(tuple(spec.with_seed(seed) for spec in first for seed in seeds), left_out)
+    return Runs(tuple(spec.with_seed(seed) for spec in first for seed in wanted.seeds), left_out)
 
 
 def _points(

@@ -15,7 +15,7 @@ from fastcifar.grid.leases import Leases
 from fastcifar.grid.local import Local
 from fastcifar.grid.packing import Pack, Runs, packs_of, seconds_of, unfinished
 from fastcifar.grid.progress import Progress, plan_table
-from fastcifar.grid.scheduler import Executor, Results, Scheduler
+from fastcifar.grid.scheduler import Executor, Limits, Results, Scheduler
 from fastcifar.grid.worker import CALIBRATION
 from fastcifar.models import MODELS
 from fastcifar.packs.choice import Calibration, Measured
@@ -173,6 +173,5 @@ def train(asked: Asked, plan: Plan, budget: float | None = None) -> Results:
             executor = opened.enter_context(Local(asked.dataset, asked.out, asked.devices, asked.log, asked.way))
         todo = plan.todo
         progress = opened.enter_context(Progress(todo, len(plan.specs) - len(todo), images))
-        return Scheduler(
-            plan.packs, executor, asked.out, leases, progress, most=asked.most, weights=asked.weights, budget=budget
-        ).run()
+        limits = Limits(asked.most, asked.weights, budget)
+        return Scheduler(plan.packs, executor, asked.out, leases, progress, limits).run()

@@ -48,6 +48,18 @@ class Results:
     """of these, the scheduler's own work: leases, files, tables"""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What holds for every job of a grid."""
+
+    most: int = 1
+    """runs of a pack at the most, as its way was measured with"""
+    weights: str | None = None
+    """of experiment 4, as --weights"""
+    budget: float | None = None
+    """seconds after which the runs in work end at their next epoch"""
+
+
 class Scheduler:
     """Trains packs on an executor. watch: told every event, with its worker, after it was dealt with."""
 
@@ -58,14 +70,10 @@ class Scheduler:
         out: Path,
         leases: Leases,
         watch: Callable[[str, Event], None] = lambda worker, event: None,
-        *,
-        most: int = 1,
-        weights: str | None = None,
-        budget: float | None = None,
+        limits: Limits = Limits(),
     ) -> None:
-        """most: runs of a pack, as its way was measured with; weights: as --weights; budget: seconds until all ends."""
         self._executor, self._out, self._leases, self._watch = executor, out, leases, watch
-        self._most, self._weights = most, weights
+        self._limits = limits
         self._specs = {spec.run_id: spec for pack in packs for spec in pack.specs}
         self._waiting = deque(packs)
         self._elsewhere: list[Pack] = []
@@ -76,7 +84,7 @@ class Scheduler:
         """of each job, the runs that have not ended"""
         self._losses: Counter[str] = Counter()
         self._jobs, self._looked = 0, 0.0
-        self._until = None if budget is None else time.monotonic() + budget
+        self._until = None if limits.budget is None else time.monotonic() + limits.budget
         self._stopping = False
         self.results = Results()
 
@@ -140,7 +148,7 @@ class Scheduler:
             if mine:
                 self._jobs += 1
                 self._open[self._jobs] = {spec.run_id: spec for spec in mine}
-                return Job(self._jobs, tuple(mine), self._most, self._weights)
+                return Job(self._jobs, tuple(mine), self._limits.most, self._limits.weights)
         return None
 
     def _handle(self, worker: str, event: Event) -> None:

@@ -11,7 +11,8 @@ from fastcifar.errors import FastcifarError
 from fastcifar.grid.messages import Began, Done, Ended, Epoch, Event, Job, Said
 from fastcifar.models import MODELS
 from fastcifar.packs.choice import Calibration
-from fastcifar.packs.ways import Outcome, Stopped, train_pack
+from fastcifar.packs.options import Callbacks, Outcome, PackOptions, Stopped
+from fastcifar.packs.ways import train_pack
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.plan import weights_for
 from fastcifar.runs.spec import RunSpec
@@ -76,7 +77,7 @@ class Worker:
         way = self._way
         if way == "auto":
             way = self._calibration.of(first, self._dataset, device, job.most, say).way
-        tensors = None if first.model in MODELS else weights_for(first.experiment, first.model, job.weights).tensors
+        tensors = {} if first.model in MODELS else weights_for(first.experiment, first.model, job.weights).tensors
         earlier: dict[RunSpec, int] = {}
         for spec in job.specs:
             directory = RunDirectory.of(spec, self._out)
@@ -94,4 +95,5 @@ class Worker:
         if not earlier:
             return
         tell(Began(job.number, way))
-        train_pack(list(earlier), self._dataset, self._out, device, way, watch, ended, say, tensors)
+        options = PackOptions("none", tensors, say, way)
+        train_pack(list(earlier), self._dataset, self._out, device, options, Callbacks(watch, ended))

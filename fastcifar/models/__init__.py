@@ -7,7 +7,7 @@ from fastcifar.errors import UsageError
 from fastcifar.models.cnn import CNN
 from fastcifar.models.initial import initialise
 from fastcifar.models.mlp import MLP
-from fastcifar.models.vit import ViT
+from fastcifar.models.vit import AS_RUN, ViT
 
 MLP_HIDDEN = {"mlp_s": (1500, 500, 100), "mlp_l": (2048, 1024, 512, 256, 128, 64, 32, 16)}
 MOST_IMAGES = 1 << 16  # the largest batch that a run may have
@@ -33,16 +33,7 @@ def build(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
     elif name == "vit":
         model = ViT(classes, dropout)
     elif name == "vit_as_run":
-        model = ViT(
-            classes,
-            dropout,
-            layer_dropout=0.1,
-            depth=1,
-            width=2048,
-            activation=nn.functional.relu,
-            pre_norm=False,
-            norm_patches=True,
-        )
+        model = ViT(classes, dropout, AS_RUN)
     else:
         from fastcifar.models import pretrained
 

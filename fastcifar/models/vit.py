@@ -4,47 +4,57 @@ Shape suffixes: B batch, T tokens (64 patches and the class token), D embedding,
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, relu
 
 from fastcifar.models.dropout import Dropout, Noise
 
 PATCH, PATCHES, DIM, HEADS = 4, 64, 30, 6
 
 
+class Form(NamedTuple):
+    """The form of a vision transformer. The defaults are the report's."""
+
+    depth: int = 6
+    """encoder layers"""
+    width: int = 4 * DIM
+    """units of an encoder layer's MLP"""
+    activation: Callable[[Tensor], Tensor] = gelu
+    """of the MLP"""
+    pre_norm: bool = True
+    """whether LayerNorm stands before attention and MLP, or after their addition"""
+    layer_dropout: float = 0.0
+    """probability in [0, 1) of the dropouts inside the encoder layers"""
+    norm_patches: bool = False
+    """whether LayerNorm stands before and after the projection of patches"""
+
+
+AS_RUN = Form(depth=1, width=2048, activation=relu, pre_norm=False, layer_dropout=0.1, norm_patches=True)
+"""the form that the report's authors ran"""
+
+
 class ViT(nn.Module):
-    """(B, 3, 32, 32) -> (B, classes), read off the class token. Defaults are the report's form: six pre-norm layers,
-    MLP of four times the dimension, GELU. dropout: on the embedding; layer_dropout: inside the layers; width: of the
-    MLP; norm_patches: LayerNorm before and after projection.
-    """
+    """A vision transformer: (B, 3, 32, 32) -> (B, classes), from the output of the class token."""
 
     products = HEADS
     """of an image in a batched product of matrices"""
 
-    def __init__(
-        self,
-        classes: int,
-        dropout: float = 0.0,
-        layer_dropout: float = 0.0,
-        depth: int = 6,
-        width: int = 4 * DIM,
-        activation: Callable[[Tensor], Tensor] = gelu,
-        pre_norm: bool = True,
-        norm_patches: bool = False,
-    ) -> None:
+    def __init__(self, classes: int, dropout: float = 0.0, form: Form = Form()) -> None:
+        """dropout: probability in [0, 1) of the dropout on the embedding."""
         super().__init__()
         pixels = 3 * PATCH * PATCH
-        self.norm_pixels = nn.LayerNorm(pixels) if norm_patches else nn.Identity()
+        self.norm_pixels = nn.LayerNorm(pixels) if form.norm_patches else nn.Identity()
         self.project = nn.Linear(pixels, DIM)
-        self.norm_projected = nn.LayerNorm(DIM) if norm_patches else nn.Identity()
+        self.norm_projected = nn.LayerNorm(DIM) if form.norm_patches else nn.Identity()
         self.class_token = nn.Parameter(torch.empty(DIM))
         self.positions = nn.Parameter(torch.empty(PATCHES + 1, DIM))
-        self.layers = nn.ModuleList(EncoderLayer(width, activation, pre_norm, layer_dropout, n) for n in range(depth))
-        self.drop_embedding = Dropout(dropout, layer=EncoderLayer.DROPOUTS * depth)
+        self.layers = nn.ModuleList(EncoderLayer(form, number) for number in range(form.depth))
+        self.drop_embedding = Dropout(dropout, layer=EncoderLayer.DROPOUTS * form.depth)
         # post-norm layers end in a norm of their own
-        self.norm = nn.LayerNorm(DIM) if pre_norm else nn.Identity()
+        self.norm = nn.LayerNorm(DIM) if form.pre_norm else nn.Identity()
         self.head = nn.Linear(DIM, classes)
 
     def forward(self, images: Tensor, noise: Noise | None = None) -> Tensor:
@@ -64,17 +74,16 @@ class EncoderLayer(nn.Module):
 
     DROPOUTS = 4  # numbers of dropout layers that one encoder layer takes
 
-    def __init__(
-        self, width: int, activation: Callable[[Tensor], Tensor], pre_norm: bool, dropout: float, number: int
-    ) -> None:
+    def __init__(self, form: Form, number: int) -> None:
+        """number: its place among the layers, from 0."""
         super().__init__()
-        self.activation, self.pre_norm = activation, pre_norm
+        self.activation, self.pre_norm = form.activation, form.pre_norm
         self.norm1, self.norm2 = nn.LayerNorm(DIM), nn.LayerNorm(DIM)
         self.queries_keys_values, self.attended = nn.Linear(DIM, 3 * DIM), nn.Linear(DIM, DIM)
-        self.widen, self.narrow = nn.Linear(DIM, width), nn.Linear(width, DIM)
+        self.widen, self.narrow = nn.Linear(DIM, form.width), nn.Linear(form.width, DIM)
         # where torch's own encoder layer has its dropouts
         self.drop_weights, self.drop_attended, self.drop_wide, self.drop_narrow = (
-            Dropout(dropout, layer=self.DROPOUTS * number + n) for n in range(self.DROPOUTS)
+            Dropout(form.layer_dropout, layer=self.DROPOUTS * number + n) for n in range(self.DROPOUTS)
         )
 
     def forward(self, x_BTD: Tensor, noise: Noise | None) -> Tensor:

@@ -1,11 +1,10 @@
 """Training a stack of runs: epochs, validation, and each run's own end, kept weights and going on."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import torch
 
@@ -14,6 +13,7 @@ from fastcifar.errors import DoesNotFit, FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.models import count_parameters
 from fastcifar.packs.feed import Feed
+from fastcifar.packs.options import Callbacks, PackOptions
 from fastcifar.packs.stacked import Stacked
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.outcome import Lines, epoch_line, over, summary_of
@@ -24,8 +24,6 @@ from fastcifar.training.learner import Learner, mean_loss
 from fastcifar.training.record import context, record, resume
 from fastcifar.training.steps import Captured, Eager
 
-Watch = Callable[[RunSpec, Mapping[str, Any]], None]
-Told = Callable[[RunSpec, dict[str, Any] | Exception], None]
 NO_MEMORY = ("can't allocate memory", "not enough memory")  # what torch's allocator for the CPU says
 
 
@@ -48,11 +46,8 @@ class Packing:
 
     dataset: Dataset
     device: torch.device
-    way: str
-    mode: str
-    watch: Watch
-    ended: Told
-    say: Callable[[str], None]
+    options: PackOptions
+    callbacks: Callbacks
 
 
 def train_stacked(
@@ -60,18 +55,15 @@ def train_stacked(
     dataset: Dataset,
     out: Path,
     device: torch.device,
-    way: str,
-    watch: Watch,
-    ended: Told,
-    say: Callable[[str], None] = lambda text: None,
-    mode: str = "none",
+    options: PackOptions,
+    callbacks: Callbacks,
 ) -> None:
     """Train runs of one shape as one program, or go on with them, each in its directory under ``out``.
 
-    way: one of `convolution.WAYS`. mode: graph, on CUDA, or none. watch, ended: as `ways.train_pack`'s.
-    Each run ends as it would alone, and then leaves the stack. Where memory is short, halves train one after another.
+    options: the way is one of `convolution.WAYS`; the mode is graph, on CUDA, or none. Each run ends as it would alone,
+    and then leaves the stack. Where memory is short, halves of the stack train one after another.
     """
-    packing = Packing(dataset, device, way, mode, watch, ended, say)
+    packing, ended = Packing(dataset, device, options, callbacks), callbacks.ended
     with contextlib.ExitStack() as locks:
         unfinished = []
         for spec in specs:
@@ -106,7 +98,7 @@ def _within_memory(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packin
     going = [(spec, directory) for spec, directory in runs if directory.summary() is None]
     if len(going) == 1:
         spec, _ = going[0]
-        packing.ended(
+        packing.callbacks.ended(
             spec,
             FastcifarError(
                 f"{packing.device} has no memory for {spec.label}, not even alone ({reason}); choose a smaller batch, "
@@ -115,7 +107,7 @@ def _within_memory(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packin
         )
         return
     half = -(-len(going) // 2)
-    packing.say(
+    packing.options.say(
         f"{len(going)} runs of {going[0][0].model} do not fit on {packing.device} together: now {half} at a time"
     )
     for part in (going[:half], going[half:]):
@@ -142,8 +134,8 @@ def _train(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packing, say_e
     ):
         epoch = 0
         while members:
-            stack = Stacked([member.learner for member in members], training.which, packing.way)
-            steps = _steps(stack, training, packing.mode)
+            stack = Stacked([member.learner for member in members], training.which, packing.options.way)
+            steps = _steps(stack, training, packing.options.mode)
             staying = members
             while len(staying) == len(members):
                 epoch += 1
@@ -161,14 +153,14 @@ def _opened(spec: RunSpec, directory: RunDirectory, packing: Packing, say_earlie
     """A run where it was; None, which is told, where its directory is damaged."""
     try:
         learner = Learner.new(spec, len(packing.dataset.classes), packing.device)
-        directory.start(spec, context(packing.dataset, packing.device, packing.way))
+        directory.start(spec, context(packing.dataset, packing.device, packing.options.way))
         member = Member(learner, directory, resume(learner, directory))
     except FastcifarError as error:
-        packing.ended(spec, error)
+        packing.callbacks.ended(spec, error)
         return None
     if say_earlier:
         for line in member.lines:
-            packing.watch(spec, line)
+            packing.callbacks.watch(spec, line)
     return member
 
 
@@ -193,7 +185,7 @@ def _epoch(
         line = epoch_line(member.learner.epoch, train_loss, each, seconds, rate, stall)
         record(member.learner, member.directory, member.lines, line)
     for member in members:  # all are on the disk by now, should a watch end the training
-        packing.watch(member.spec, member.lines[-1])
+        packing.callbacks.watch(member.spec, member.lines[-1])
 
 
 def _finished(member: Member, packing: Packing) -> bool:
@@ -202,11 +194,11 @@ def _finished(member: Member, packing: Packing) -> bool:
         return False
     on_cuda = packing.device.type == "cuda"
     summary = summary_of(member.spec, member.lines, count_parameters(member.learner.model)) | {
-        "mode": packing.way,
+        "mode": packing.options.way,
         "peak_device_bytes": torch.cuda.max_memory_reserved(packing.device) if on_cuda else None,
     }
     member.directory.finish(summary)
-    packing.ended(member.spec, summary)
+    packing.callbacks.ended(member.spec, summary)
     return True
 
 

@@ -1,16 +1,16 @@
 """The ways to train a pack, and doing so: one run after another, one a core, or all as one program."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError
 from fastcifar.packs import convolution
+from fastcifar.packs.options import Callbacks, Outcome, PackOptions
 from fastcifar.packs.stacked import can_stack
 from fastcifar.packs.training import train_stacked
 from fastcifar.runs.spec import RunSpec
@@ -18,19 +18,11 @@ from fastcifar.system import machine
 from fastcifar.system.devices import a_thread_each
 from fastcifar.training.heads import can_be_cached, train_heads
 from fastcifar.training.loop import train
-from fastcifar.training.options import Options
 
 SERIAL, SIDE_BY_SIDE, STACKED = "serial", "side-by-side", convolution.WAYS
 WAYS = (SERIAL, SIDE_BY_SIDE, *STACKED)
 """serial: one run after another, each on the whole device; side-by-side: on the CPU, a run a core; grouped, im2col: one
 program with a leading run dimension, its convolutions grouped, or products of matrices"""
-
-Watch = Callable[[RunSpec, Mapping[str, Any]], None]
-Outcome = dict[str, Any] | Exception
-
-
-class Stopped(Exception):
-    """Raised by a watch to end the training of its pack; all that was trained is kept."""
 
 
 def possible(spec: RunSpec, device: torch.device) -> list[str]:
@@ -53,36 +45,31 @@ def train_pack(
     dataset: Dataset,
     out: Path,
     device: torch.device,
-    way: str,
-    watch: Watch,
-    ended: Callable[[RunSpec, Outcome], None],
-    say: Callable[[str], None] = lambda text: None,
-    tensors: Mapping[str, Tensor] | None = None,
+    options: PackOptions,
+    callbacks: Callbacks,
 ) -> None:
     """Train runs of one shape in a way of WAYS, or go on with them, each in its directory under ``out``.
 
-    watch: called with each run's epochs, those of earlier sessions first, from any thread; when it raises Stopped, so
-    does this. ended: called once for each run, with its summary or with what made it fail; the others go on.
+    The mode of ``options`` is replaced by `mode_of`'s. A run that fails leaves the others as they are. Raises Stopped
+    where a watch raises it.
     """
-    mode = mode_of(specs[0], device)
-    if way in STACKED:
-        train_stacked(specs, dataset, out, device, way, watch, ended, say, mode)
+    options = replace(options, mode=mode_of(specs[0], device))
+    if options.way in STACKED:
+        train_stacked(specs, dataset, out, device, options, callbacks)
         return
     if can_be_cached(specs[0]):
         for seeds in _configurations(specs):
-            _heads(seeds, dataset, out, device, tensors or {}, watch, ended, say)
+            _heads(seeds, dataset, out, device, options, callbacks)
         return
 
     def alone(spec: RunSpec) -> None:
         try:
-            outcome: Outcome = train(
-                spec, dataset, out, device, lambda line: watch(spec, line), Options(mode, tensors or {}, say)
-            )
+            outcome: Outcome = train(spec, dataset, out, device, lambda line: callbacks.watch(spec, line), options)
         except (FastcifarError, RuntimeError, OSError) as error:
             outcome = error
-        ended(spec, outcome)
+        callbacks.ended(spec, outcome)
 
-    if way == SERIAL:
+    if options.way == SERIAL:
         for spec in specs:
             alone(spec)
         return
@@ -109,16 +96,14 @@ def _heads(
     dataset: Dataset,
     out: Path,
     device: torch.device,
-    tensors: Mapping[str, Tensor],
-    watch: Watch,
-    ended: Callable[[RunSpec, Outcome], None],
-    say: Callable[[str], None],
+    options: PackOptions,
+    callbacks: Callbacks,
 ) -> None:
-    watches = {spec: (lambda line, spec=spec: watch(spec, line)) for spec in specs}
+    watches = {spec: (lambda line, spec=spec: callbacks.watch(spec, line)) for spec in specs}
     outcomes: Sequence[Outcome]
     try:
-        outcomes = train_heads(specs, dataset, out, device, watches, Options(tensors=tensors, say=say))
+        outcomes = train_heads(specs, dataset, out, device, watches, options)
     except (FastcifarError, RuntimeError, OSError) as error:
         outcomes = [error] * len(specs)
     for spec, outcome in zip(specs, outcomes, strict=True):
-        ended(spec, outcome)
+        callbacks.ended(spec, outcome)

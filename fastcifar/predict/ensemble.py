@@ -1,6 +1,7 @@
 """What runs say about a dataset's images: the mean of their probabilities, and the classes as Kaggle wants them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -66,24 +67,36 @@ def rows_of(runs: Sequence[TrainedRun], dataset: Dataset, split: str) -> I64:
     return dataset.ids(split, seed)
 
 
-def ensemble(
-    runs: Sequence[TrainedRun],
-    dataset: Dataset,
-    split: str,
-    *,
-    device: torch.device = torch.device("cpu"),
-    precision: str | None = None,
-    tta: str = "none",
-    batch_size: int | None = None,
-) -> NDArray[np.float32]:
-    """(N, classes) float32: of each image of `rows_of`, the mean over runs and views of the softmax of the logits.
+CPU = torch.device("cpu")
 
-    precision: one of `runs.PRECISIONS`, by default that of each run. tta: one of VIEWS. batch_size: by default each
-    run's, at most LARGEST_BATCH. Run by run: besides what is returned, memory holds one network and SLAB images.
-    Raises UsageError as `rows_of`, and for an unknown tta; FastcifarError for a run that gives no numbers.
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How runs predict. Raises UsageError for an unknown tta."""
+
+    device: torch.device = CPU
+    precision: str | None = None
+    """one of `spec.PRECISIONS`; by default each run's own"""
+    tta: str = "none"
+    """one of VIEWS"""
+    batch_size: int | None = None
+    """images at a time; by default each run's batch size, and LARGEST_BATCH at the most"""
+
+    def __post_init__(self) -> None:
+        if self.tta not in VIEWS:
+            raise UsageError(f"--tta {self.tta!r} does not exist; there are {', '.join(VIEWS)}")
+
+
+def ensemble(
+    runs: Sequence[TrainedRun], dataset: Dataset, split: str, options: PredictOptions = PredictOptions()
+) -> NDArray[np.float32]:
+    """Return (N, classes) float32: for each image of `rows_of`, the mean over runs and views of the softmax of the
+    logits.
+
+    The runs predict one after another: besides the result, memory holds one network and SLAB images. Raises UsageError
+    as `rows_of`, FastcifarError for a run whose probabilities are not finite.
     """
-    if tta not in VIEWS:
-        raise UsageError(f"--tta {tta!r} does not exist; there are {', '.join(VIEWS)}")
+    device, precision = options.device, options.precision
     rows = rows_of(runs, dataset, split)
     total = np.zeros((len(rows), len(dataset.classes)), np.float32)
     if device.type == "cpu":
@@ -95,11 +108,11 @@ def ensemble(
             split,
             rows,
             augment=PROTOCOLS[run.spec.protocol].recipe(run.spec.recipe).still(),
-            batch_size=batch_size or min(run.spec.batch_size, LARGEST_BATCH),
+            batch_size=options.batch_size or min(run.spec.batch_size, LARGEST_BATCH),
             device=device,
             dtype=dtype,
         )
-        said, done = probabilities(run, batches, device, dtype, VIEWS[tta]), 0
+        said, done = probabilities(run, batches, device, dtype, VIEWS[options.tta]), 0
         for values in track(said, f"run {number} of {len(runs)}", len(rows), len):
             total[done : done + len(values)] += values / len(runs)
             done += len(values)

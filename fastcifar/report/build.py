@@ -1,6 +1,6 @@
 """A report from a folder of runs: what is read, drawn and written, and what is said of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +11,18 @@ from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.report import tables as made
+from fastcifar.report.claims import counted_verdicts, verdicts
 from fastcifar.report.collection import Collection, collect, run_ids, with_predictions
+from fastcifar.report.contents import Contents, Drawn
 from fastcifar.report.figures import FIGURES, draw
 from fastcifar.report.markdown import markdown
-from fastcifar.report.page import Drawn, environments, page, png
+from fastcifar.report.page import environments, page, png
 from fastcifar.report.predictions import predict
 from fastcifar.report.preview import sheet
 from fastcifar.show.figures import inline, save
 from fastcifar.show.progress import track
 from fastcifar.show.provenance import commit
-from fastcifar.show.tables import Cell, Table
+from fastcifar.show.tables import Cell
 from fastcifar.show.text import counted
 from fastcifar.system import machine
 from fastcifar.system.atomic import whole
@@ -32,12 +34,14 @@ SAMPLES, DRAWS = 4, 4  # images under each recipe, and draws of each
 
 @dataclass(frozen=True)
 class Report:
-    """What was made. files: relative to its folder."""
+    """A report that was made."""
 
     collection: Collection
-    tables: Sequence[Table]
-    notes: Sequence[str]
+    contents: Contents
+    verdicts: Mapping[str, int]
+    """how many claims have each verdict, counted once for each protocol"""
     files: Sequence[str]
+    """their names in the report's folder"""
 
 
 def build(runs: Path, out: Path, dataset: Dataset | None = None, device: torch.device = torch.device("cpu")) -> Report:
@@ -54,29 +58,29 @@ def build(runs: Path, out: Path, dataset: Dataset | None = None, device: torch.d
         unasked = predict([run.path for run in collection.runs if run.accuracy is not None], dataset, device)
         collection = with_predictions(collection)
     out.mkdir(parents=True, exist_ok=True)
-    figures, files = _figures(collection, out)
+    figures = _figures(collection, out)
     notes = [*_overview(collection, figures), *collection.notes, *unasked]
-    all_tables = [*made.tables(collection), environments(collection)]
-    lead, foot = _lead(collection), _foot()
+    judged = verdicts(collection)
+    others = [*made.tables(collection), environments(collection)]
+    contents = Contents(TITLE, _lead(collection), notes, made.claims(judged), figures, others, _foot())
     samples = [] if dataset is None else _samples(dataset)
-    html = page(collection, [*all_tables, made.runs(collection)], figures, notes, samples, TITLE, lead, foot)
-    pngs = [f"{name}.png" for name in files]
-    text = markdown(all_tables, figures, pngs, notes, TITLE, lead, foot)
-    for name, content in (("index.html", html), ("report.md", text)):
+    html = page(contents, made.runs(collection), samples, collection)
+    for name, content in (("index.html", html), ("report.md", markdown(contents))):
         with whole(out / name) as path:
             path.write_text(content, encoding="utf-8")
-    return Report(collection, all_tables, notes, ["index.html", "report.md", *pngs])
+    files = ["index.html", "report.md", *(figure.file for figure in figures)]
+    return Report(collection, contents, counted_verdicts(judged), files)
 
 
-def _figures(collection: Collection, out: Path) -> tuple[list[Drawn], list[str]]:
-    """Draw those that any run is of, and write their files."""
+def _figures(collection: Collection, out: Path) -> list[Drawn]:
+    """Draw the figures that any run belongs to, and write their files."""
     found = [
         (protocol, shown, series)
         for protocol in collection.protocols
         for shown in FIGURES
         if (series := shown.series(collection, protocol))
     ]
-    drawn, files = [], []
+    drawn = []
     for protocol, shown, series in track(found, "figures"):
         ids = run_ids(*(each for _, each in series))
         figure = draw(shown, series)
@@ -84,9 +88,9 @@ def _figures(collection: Collection, out: Path) -> tuple[list[Drawn], list[str]]
         missing = "; ".join(shown.missing(collection, protocol))
         evidence = Cell(counted(len(ids), "run"), float(len(ids)), ids)
         svg = inline(figure, f"{shown.title}, {protocol}")
-        drawn.append(Drawn(shown.number, protocol, shown.title, svg, len(shown.metrics), missing, evidence))
-        files.append(shown.name(protocol))
-    return drawn, files
+        file, panels = f"{shown.name(protocol)}.png", len(shown.metrics)
+        drawn.append(Drawn(shown.number, protocol, shown.title, file, svg, panels, missing, evidence))
+    return drawn
 
 
 def _overview(collection: Collection, figures: Sequence[Drawn]) -> list[str]:

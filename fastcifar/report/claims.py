@@ -1,10 +1,12 @@
 """What the report claims, each with the rule by which our runs confirm it or do not."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fastcifar.report.collection import Collection
 from fastcifar.report.rules import (
+    NOT_RUN,
     Rule,
     Verdict,
     about,
@@ -33,9 +35,19 @@ class Claim:
     judge: Rule = field(repr=False)
 
 
-def verdicts(collection: Collection) -> list[tuple[Claim, dict[str, Verdict]]]:
-    """Every claim with a verdict by protocol, of the protocols that any run is of."""
+Judged = list[tuple[Claim, dict[str, Verdict]]]
+"""claims with their verdicts by protocol"""
+
+
+def verdicts(collection: Collection) -> Judged:
+    """Judge every claim under each protocol that any run has."""
     return [(claim, {name: claim.judge(collection, name) for name in collection.protocols}) for claim in CLAIMS]
+
+
+def counted_verdicts(judged: Judged) -> dict[str, int]:
+    """How many claims have each verdict, counted once for each protocol; "not run" comes last."""
+    counts = Counter(verdict.verdict for _, by_protocol in judged for verdict in by_protocol.values())
+    return dict(sorted(counts.items(), key=lambda pair: pair[0] == NOT_RUN))
 
 
 def _cnn(**fields: object) -> dict[str, object]:

@@ -1,8 +1,6 @@
 """report.md: the same report for a repository, with its figures beside it."""
 
-from collections.abc import Sequence
-
-from fastcifar.report.page import Drawn
+from fastcifar.report.contents import Contents
 from fastcifar.show.markdown import plain
 from fastcifar.show.markdown import table as lines
 from fastcifar.show.tables import EVIDENCE, Cell, Table
@@ -10,24 +8,25 @@ from fastcifar.show.tables import EVIDENCE, Cell, Table
 HASH = 8  # the last characters of a run-id: enough for `fastcifar runs --diff`
 
 
-def markdown(tables: Sequence[Table], figures: Sequence[Drawn], files: Sequence[str], notes: Sequence[str],
-             title: str, lead: str, foot: str) -> str:  # fmt: skip
-    """files: those of the figures, PNGs in the same folder."""
-    parts = [f"# {title}", lead, "## What is here, and what is not", "\n".join(f"- {plain(note)}" for note in notes)]
-    for table in tables:
-        if table.name == "configurations":
-            parts.append("## The report's figures")
-            for figure, file in zip(figures, files, strict=True):
-                missing = f" Missing: {figure.missing}." if figure.missing else ""
-                parts.append(
-                    f"![{figure.title}, {figure.protocol}]({file})\n\nFigure {figure.number}. {figure.title} "
-                    f"({figure.protocol}). {figure.evidence.text}.{missing}"
-                )
-        parts.append(f"## {table.title}")
-        if table.note:
-            parts.append(table.note)
-        parts.append(_table(table) if table.rows else "None of this was run.")
-    return "\n\n".join([*parts, foot]) + "\n"
+def markdown(contents: Contents) -> str:
+    """The text of report.md."""
+    parts = [f"# {contents.title}", contents.lead, "## What is here, and what is not"]
+    parts += ["\n".join(f"- {plain(note)}" for note in contents.notes), *_section(contents.claims)]
+    parts.append("## The report's figures")
+    for figure in contents.figures:
+        missing = f" Missing: {figure.missing}." if figure.missing else ""
+        parts.append(
+            f"![{figure.title}, {figure.protocol}]({figure.file})\n\nFigure {figure.number}. {figure.title} "
+            f"({figure.protocol}). {figure.evidence.text}.{missing}"
+        )
+    for table in contents.tables:
+        parts += _section(table)
+    return "\n\n".join([*parts, contents.foot]) + "\n"
+
+
+def _section(table: Table) -> list[str]:
+    note = [table.note] if table.note else []
+    return [f"## {table.title}", *note, _table(table) if table.rows else "None of this was run."]
 
 
 def _table(table: Table) -> str:

@@ -3,11 +3,11 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fastcifar.report.collection import Collection
+from fastcifar.report.contents import Contents
 from fastcifar.report.rules import CONFIRMED, NOT_RUN, REFUTED
 from fastcifar.show import provenance
 from fastcifar.show.figures import COLOURS
@@ -25,44 +25,26 @@ SECTIONS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure of the page. svg: an element; panels: beside each other in it; evidence: how many runs, and which."""
+def page(contents: Contents, runs: Table, samples: Sequence[tuple[str, bytes]], collection: Collection) -> str:
+    """The HTML of the page.
 
-    number: int
-    protocol: str
-    title: str
-    svg: str
-    panels: int
-    missing: str
-    evidence: Cell
-
-
-def page(
-    collection: Collection,
-    tables: Sequence[Table],
-    figures: Sequence[Drawn],
-    notes: Sequence[str],
-    samples: Sequence[tuple[str, bytes]],
-    title: str,
-    lead: str,
-    foot: str,
-) -> str:
-    """The page's HTML. tables: one of each name that the page has a place for; samples: PNGs by recipe."""
+    runs: a line for each run. samples: a PNG of images under each recipe, by the recipe's name. collection: the curves
+    and the confusion matrices are its runs'.
+    """
     confused = confusions(collection)
     return rendered(
         HERE,
         "page.html",
         ("tables.js", "curves.js"),
-        title=title,
-        lead=lead,
-        foot=foot,
+        title=contents.title,
+        lead=contents.lead,
+        foot=contents.foot,
         sections=SECTIONS,
         marks=MARKS,
-        notes=notes,
-        tables={table.name: table for table in tables},
-        figures=figures,
-        protocols=list(dict.fromkeys(figure.protocol for figure in figures)),
+        notes=contents.notes,
+        tables={table.name: table for table in (contents.claims, *contents.tables, runs)},
+        figures=contents.figures,
+        protocols=list(dict.fromkeys(figure.protocol for figure in contents.figures)),
         confused=list(confused),
         samples=[(name, base64.b64encode(picture).decode()) for name, picture in samples],
         data={"colours": COLOURS, "runs": curves(collection), "confusion": confused},

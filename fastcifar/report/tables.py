@@ -3,7 +3,7 @@
 from statistics import mean, median
 
 from fastcifar.report import audit, effects
-from fastcifar.report.claims import verdicts
+from fastcifar.report.claims import Judged
 from fastcifar.report.collection import Collection, run_ids
 from fastcifar.report.rules import NOT_RUN
 from fastcifar.report.statistics import Interval
@@ -12,9 +12,8 @@ from fastcifar.show.text import duration, spread
 
 
 def tables(collection: Collection) -> list[Table]:
-    """All of a report's, but the runs; those that have no lines too."""
+    """Return the tables of a report besides claims and runs. A table without lines is among them."""
     return [
-        claims(collection),
         configurations(collection),
         definitions(),
         protocols(collection),
@@ -24,14 +23,14 @@ def tables(collection: Collection) -> list[Table]:
     ]
 
 
-def claims(collection: Collection) -> Table:
+def claims(judged: Judged) -> Table:
     """The report's claims, each under every protocol that was run."""
     lines = [
         [
             _number(claim.experiment), Cell(claim.said), Cell(claim.rule), Cell(protocol), Cell(verdict.verdict),
             Cell(verdict.measured), _evidence(verdict.runs),
         ]
-        for claim, by_protocol in verdicts(collection)
+        for claim, by_protocol in judged
         for protocol, verdict in by_protocol.items()
     ]  # fmt: skip
     return Table(

@@ -93,9 +93,9 @@ def curves(configurations: Mapping[str, Runs], path: Path) -> None:
     figure, (left, right) = grid(10, 4, 1, 2)
     for number, (name, runs) in enumerate(configurations.items()):
         ink = colour(number)
-        _band(left, runs, "train_loss", ink, f"{name}, training", dashed=True)
+        _band(left, runs, "train_loss", ink, f"{name}, training", "--")
         _band(left, runs, "val_loss", ink, f"{name}, validation")
-        _band(right, runs, "val_accuracy", ink, name, percent=True)
+        _band(right, runs, "val_accuracy", ink, name)
     for axes, title in ((left, "loss"), (right, "validation accuracy, %")):
         axes.set(title=title, xlabel="epoch")
         plain(axes, epochs=True)
@@ -103,11 +103,11 @@ def curves(configurations: Mapping[str, Runs], path: Path) -> None:
     write(figure, path)
 
 
-def _band(axes: Axes, runs: Runs, key: str, ink: str, label: str, dashed: bool = False, percent: bool = False) -> None:
+def _band(axes: Axes, runs: Runs, key: str, ink: str, label: str, line: str = "-") -> None:
     mean, std = mean_std(runs, key)
-    scale = 100 if percent else 1
+    scale = 100 if key == "val_accuracy" else 1  # percent
     epochs = np.arange(1, len(mean) + 1)
-    axes.plot(epochs, mean * scale, color=ink, ls="--" if dashed else "-", label=label)
+    axes.plot(epochs, mean * scale, color=ink, ls=line, label=label)
     axes.fill_between(epochs, (mean - std) * scale, (mean + std) * scale, color=ink, alpha=0.2, lw=0)
 
 

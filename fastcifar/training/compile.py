@@ -95,8 +95,8 @@ class Modes:
         self._chosen: dict[str, str] = {}
 
     def of(self, spec: RunSpec, directory: RunDirectory) -> str:
-        """The options' mode. Where that is auto: the mode that the run was begun in, whose rounding its metrics have, else
-        the fastest mode for its configuration, which is said.
+        """Return the options' mode. Where it is auto, return the mode that the run was begun in, as its metrics have
+        that mode's rounding; for a new run, the fastest mode for its configuration, which is said.
         """
         if self._options.mode != "auto" or directory.summary() is not None:
             return self._options.mode

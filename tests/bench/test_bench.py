@@ -41,6 +41,7 @@ def test_committed_rows_carry_where_they_are_from(path):
         assert {"cpu", "cores", "python", "versions", "commit", "dirty"} <= row["environment"].keys()
 
 
+@pytest.mark.whole
 def test_the_plain_loop_is_a_fair_contestant():
     """It computes the same pixels, but for a few at ties of its float coordinates."""
     images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), np.uint8)
@@ -62,6 +63,7 @@ def run(script: str, *arguments: str, status: int = 0, **variables: str) -> str:
     return done.stderr if status else done.stdout
 
 
+@pytest.mark.whole
 def test_kernels_verifies_every_contestant(tmp_path):
     out = tmp_path / "rows.jsonl"
     run("kernels.py", "--recipes", "erasing", "--batch", "64", "--repeats", "1", "--out", str(out))
@@ -71,6 +73,7 @@ def test_kernels_verifies_every_contestant(tmp_path):
     assert all(row["max_abs_dev"] == 0 for row in found if row["kernel"] == "cpu")
 
 
+@pytest.mark.whole
 def test_parity_finds_no_more_than_rounding(tmp_path):
     out = tmp_path / "rows.jsonl"
     run("parity.py", "--recipes", "erasing", "--draws", "150", "--out", str(out))
@@ -107,6 +110,7 @@ def test_ways_of_training_packs_are_raced(synthetic, tmp_path, monkeypatch):
     assert packs.shares(slower, [serial, slower, plain]) == ("2.00", "1/4.0")
 
 
+@pytest.mark.whole
 def test_accuracy_refuses_a_folder_without_runs(tmp_path):
     said = run("accuracy.py", "--runs", str(tmp_path), status=1)
     assert "no finished run" in said
@@ -176,6 +180,7 @@ def test_warps_that_an_sm_90_holds(block, held):
     assert sass.resident(*block) == held
 
 
+@pytest.mark.whole
 def test_no_kernel_spills_when_compiled_for_sm_90(tmp_path):
     pytest.importorskip("triton", reason="Triton is not installed")
     out = tmp_path / "rows.jsonl"
@@ -203,6 +208,7 @@ def test_no_kernel_spills_when_compiled_for_sm_90(tmp_path):
         assert not row["fp_fusion"]
 
 
+@pytest.mark.whole
 def test_what_would_compile_nothing_is_refused(tmp_path):
     pytest.importorskip("triton", reason="Triton is not installed")
     out = str(tmp_path / "rows.jsonl")

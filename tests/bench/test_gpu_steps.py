@@ -40,6 +40,7 @@ def noted(tmp_path):
     return run
 
 
+@pytest.mark.whole
 def test_what_all_else_rests_on(noted):
     notes, found = noted(steps.machine)
     assert notes.wrong == []
@@ -60,6 +61,7 @@ def test_what_all_else_rests_on(noted):
     assert now == TIMED > 1  # as it was
 
 
+@pytest.mark.whole
 def test_a_kernel_that_is_wrong_is_found_and_not_timed(noted, monkeypatch):
     from fastcifar.kernels import gpu
 
@@ -86,6 +88,7 @@ def test_a_kernel_that_is_wrong_is_found_and_not_timed(noted, monkeypatch):
     assert [text for text in notes.wrong if "1 of 6,144 values DIFFER, the first at [1, 2, 3, 4]; not timed" in text]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("times", [0, 1])
 def test_a_kernel_that_writes_nothing_does_not_pass_for_the_one_before_it(noted, monkeypatch, times):
     """Not even where only its replay does not."""
@@ -105,6 +108,7 @@ def test_a_kernel_that_writes_nothing_does_not_pass_for_the_one_before_it(noted,
     assert not any(row["ids_equal"] or row["labels_equal"] for row in found["kernel"])
 
 
+@pytest.mark.whole
 def test_without_dice_to_throw_launches_that_differ_in_nothing_else_are_one(noted, monkeypatch):
     from fastcifar.kernels import gpu
 
@@ -133,6 +137,7 @@ def test_values_are_compared_bit_by_bit():
         bits.difference(ones, ones.double())
 
 
+@pytest.mark.whole
 def test_the_cnn_as_a_graph_and_step_by_step(noted, tmp_path):
     before = torch.backends.cudnn.deterministic
     notes, found = noted(steps.cnn)
@@ -172,6 +177,7 @@ def test_on_a_device_kernels_count_and_names_for_stretches_of_time_do_not():
         device_profile.kernels(SimpleNamespace(key_averages=lambda: events[1:3]), cuda=True)
 
 
+@pytest.mark.whole
 def test_losses_that_differ_are_wrong(noted, monkeypatch):
     whole = loops.Loop.epoch
 
@@ -200,6 +206,7 @@ def test_each_way_to_train_packs_and_a_grid(noted, monkeypatch):
     assert grid["wall_seconds"] > grid["seconds"]
 
 
+@pytest.mark.whole
 def test_a_grid_that_fails_is_wrong_and_a_way_that_fails_leaves_the_others(noted, monkeypatch):
     monkeypatch.setattr(packs, "NETWORKS", {"cnn": 2})
     monkeypatch.setattr(packs, "possible", lambda *_: ["grouped", "no such way", "im2col"])
@@ -272,6 +279,7 @@ def test_a_contest_that_is_cut_short_leaves_the_rounds_there_were(noted, monkeyp
     assert notes.wrong == []  # that another one has no speed is nothing wrong with ours
 
 
+@pytest.mark.whole
 def test_a_large_network_by_the_command(tmp_path):
     """And what the command makes of it: rows in a file, status 0."""
     out = tmp_path / "rows.jsonl"
@@ -291,6 +299,7 @@ def command(step: str, *more: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(arguments, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.whole
 def test_the_micro_batch_that_fits_is_said(noted, monkeypatch):
     """Memory for two images at once: what of the batch of four went through at a time is in the row."""
     learner = loops.Learner
@@ -311,6 +320,7 @@ def test_the_micro_batch_that_fits_is_said(noted, monkeypatch):
     assert "do not fit" in row["said"][0]
 
 
+@pytest.mark.whole
 def test_what_would_measure_nothing_is_refused():
     arguments = [sys.executable, str(ROOT / "bench" / "gpu" / "steps.py"), "cnn"]
     for more, reason in ((["--device", "cpu"], "goes with --tiny"), ([], "torch sees no CUDA device")):

@@ -29,6 +29,7 @@ def raced(recipe: str, dtype: torch.dtype, batch: int = 4, **how) -> dict[str, d
     return {row["kernel"]: row for row in contests.rows(recipe, dtype, batch, 1, **{"compiles": False} | how)}
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels are compiled, for CUDA tensors")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("recipe", "batch"), [("none", 4), ("erasing", 4), ("imagenet256", 1)])
@@ -113,6 +114,7 @@ def test_a_turn_lasts():
     assert len(calls) == 3
 
 
+@pytest.mark.whole
 def test_kernels_refuses_a_device_that_is_not_there(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")

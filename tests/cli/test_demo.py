@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import torch
 
 from fastcifar.cli import demo
@@ -10,6 +11,7 @@ from fastcifar.errors import UsageError
 from fastcifar.runs.directory import find_runs
 
 
+@pytest.mark.whole
 def test_demo_shows_results_a_picture_and_what_to_type_next(command, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "EPOCHS", 2)
     monkeypatch.setattr("fastcifar.data.formats.extra_formats", only_dali)

@@ -16,6 +16,7 @@ TINY = ("--weights", "none", "--recipe", "none", "--epochs", 2, "--last", 3, "--
         "--device", "cpu", "--momenta", "0.1")  # fmt: skip
 
 
+@pytest.mark.whole
 def test_the_command_writes_a_folder(command, digits, tmp_path):
     out = tmp_path / "made" / "bn"
     answer = command("diagnose", "bn", "--data", digits.path, "--out", out, *TINY)

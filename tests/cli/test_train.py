@@ -95,6 +95,7 @@ def test_train_s_misuse_names_the_thing_its_value_and_the_cure(command, syntheti
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.whole
 def test_train_takes_weights_from_a_file_or_none(command, synthetic, tmp_path):
     arguments = ("train", "--exp", 4, "--data", synthetic.path, "--out", tmp_path, "--seeds", 0, "--json", *TINY,
                  "--set", "recipe=none")  # fmt: skip
@@ -150,6 +151,7 @@ def untimed(run):
     return [{key: value for key, value in line.items() if key not in TIMING} for line in run.metrics()]
 
 
+@pytest.mark.whole
 def test_ctrl_c_stops_and_the_same_command_goes_on(command, digits, tmp_path):
     def arguments(out):
         return "train", "--exp", 2, "--data", digits.path, "--seeds", "0", "--epochs", 20, "--amp", "off", "--device", \

@@ -157,6 +157,7 @@ def test_an_incomplete_manifest_is_refused(copy):
 junk = st.one_of(st.none(), st.integers(-2, 99), st.text(max_size=3), st.lists(st.integers(), max_size=2), st.just({}))
 
 
+@pytest.mark.whole
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_damaged_manifest_is_refused_or_opens(made, tmp_path, data):

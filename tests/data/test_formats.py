@@ -12,6 +12,7 @@ from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
 
 
+@pytest.mark.whole
 @needs_ffcv
 @needs_dali
 def test_other_formats_do_not_change_the_identity(tmp_path):

@@ -17,6 +17,7 @@ from fastcifar.training.learner import Learner, evaluate
 CPU = torch.device("cpu")
 
 
+@pytest.mark.whole
 def test_every_arm_is_evaluated_at_the_start_and_after_an_epoch_s_last_steps(small, evaluations):
     assert len(evaluations) == len(experiment(small)) == 3 * (1 + EPOCHS * LAST)
     for arm in (FAST, SLOW, EVAL):
@@ -27,6 +28,7 @@ def test_every_arm_is_evaluated_at_the_start_and_after_an_epoch_s_last_steps(sma
     )
 
 
+@pytest.mark.whole
 def test_arms_begin_with_one_head_and_take_the_same_batches(small, monkeypatch):
     heads, batches = [], []
     step = Learner.step
@@ -47,6 +49,7 @@ def test_arms_begin_with_one_head_and_take_the_same_batches(small, monkeypatch):
     assert {replace(evaluation, arm="") for evaluation in first} == {replace(first[0], arm="")}
 
 
+@pytest.mark.whole
 def test_only_training_mode_moves_the_statistics_and_momentum_by_how_much(evaluations):
     for evaluation in of(evaluations, EVAL):
         assert evaluation.moved == evaluation.moved_most == 0
@@ -57,12 +60,14 @@ def test_only_training_mode_moves_the_statistics_and_momentum_by_how_much(evalua
         assert slow.loss != slow.restored_loss
 
 
+@pytest.mark.whole
 def test_momentum_changes_what_is_evaluated_not_what_is_learnt(evaluations):
     for fast, slow in zip(of(evaluations, FAST), of(evaluations, SLOW), strict=True):
         assert (fast.restored_loss, fast.restored_accuracy) == (slow.restored_loss, slow.restored_accuracy)
     assert of(evaluations, FAST)[-1].restored_loss != of(evaluations, EVAL)[-1].restored_loss
 
 
+@pytest.mark.whole
 def test_evaluating_more_often_changes_nothing(small, evaluations):
     more = {(found.arm, found.epoch, found.step): found for found in experiment(small, arms=[0.5], last=4)}
     usual = {(found.arm, found.epoch, found.step): found for found in evaluations}
@@ -71,6 +76,7 @@ def test_evaluating_more_often_changes_nothing(small, evaluations):
     assert all(more[place] == usual[place] for place in shared)
 
 
+@pytest.mark.whole
 def test_a_batch_that_does_not_fit_is_told(small, monkeypatch):
     told, gradients = [], Learner._gradients
 

@@ -10,6 +10,7 @@ from support.diagnosis import EVAL, FAST, SLOW, of
 from fastcifar.diagnose import picture
 
 
+@pytest.mark.whole
 def test_the_picture_shows_every_arm_and_what_is_restored(evaluations, tmp_path, monkeypatch):
     figures = []
 

@@ -9,6 +9,7 @@ from fastcifar.diagnose.verdict import findings, sentence
 from fastcifar.errors import UsageError
 
 
+@pytest.mark.whole
 def test_tables(evaluations):
     found = findings(evaluations)
     text = record.markdown(evaluations, found)

@@ -7,6 +7,8 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from fastcifar.grid.leases import Leases
 
 NAMES = ["a", "b", "c"]
@@ -33,6 +35,7 @@ def test_of_many_that_ask_at_once_one_gets_it(tmp_path):
         leases.close()
 
 
+@pytest.mark.whole
 def test_a_lease_that_is_not_renewed_expires(tmp_path):
     with Leases(tmp_path, expires=0.6) as one:
         one.take(["a"])

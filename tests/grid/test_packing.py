@@ -10,7 +10,7 @@ import torch
 from fastcifar.errors import UsageError
 from fastcifar.experiments import experiment
 from fastcifar.grid import packing
-from fastcifar.grid.packing import packs_of, runs_of, unfinished
+from fastcifar.grid.packing import Wanted, packs_of, runs_of, unfinished
 from fastcifar.packs.choice import Measured
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.spec import RunSpec
@@ -20,7 +20,7 @@ DATASET = SimpleNamespace(sha256="ab" * 32, ids=lambda split: range({"training":
 
 
 def runs(*numbers, **options):
-    return runs_of(numbers, DATASET, CPU, amp="off", **options).specs
+    return runs_of(Wanted(numbers, amp="off", **options), DATASET, CPU).specs
 
 
 def test_a_grid_is_every_seed_of_every_configuration_once():
@@ -62,7 +62,7 @@ def test_networks_without_weights_are_left_out_with_the_reason(monkeypatch):
         return SimpleNamespace(identity="none")
 
     monkeypatch.setattr(packing, "weights_for", none_here)
-    found = runs_of([4], DATASET, CPU, amp="off")
+    found = runs_of(Wanted([4], amp="off"), DATASET, CPU)
     assert set(found.left_out) == {"resnet18"}
     assert "give --weights FILE" in found.left_out["resnet18"]
     assert {spec.model for spec in found.specs} == {"mobilenet_v3_small", "efficientnet_v2_s"}

@@ -9,15 +9,13 @@ from rich.console import Console
 
 from fastcifar.grid import progress
 from fastcifar.grid.messages import Began, Done, Ended, Epoch, Lost, Ready, Said
-from fastcifar.grid.packing import packs_of, runs_of
+from fastcifar.grid.packing import Wanted, packs_of, runs_of
 from fastcifar.grid.progress import Progress, plan_table
 from fastcifar.packs.choice import Measured
 from fastcifar.show.text import duration
 
-SPECS = runs_of(
-    [2], SimpleNamespace(sha256="ab" * 32), torch.device("cpu"), only={"batch_size": [128], "lr": [1e-3]}, seeds=[0],
-    overrides={"epochs": 10}, amp="off",
-).specs  # fmt: skip
+WANTED = Wanted([2], only={"batch_size": [128], "lr": [1e-3]}, seeds=[0], overrides={"epochs": 10}, amp="off")
+SPECS = runs_of(WANTED, SimpleNamespace(sha256="ab" * 32), torch.device("cpu")).specs
 A, B, C = SPECS[:3]
 
 

@@ -8,7 +8,7 @@ from support.grid import EPOCHS, RUNS, answer, epochs, prepared, results, start,
 
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.grid import plan as running
-from fastcifar.grid.packing import runs_of
+from fastcifar.grid.packing import Wanted, runs_of
 from fastcifar.runs.directory import RunDirectory, find_runs
 from fastcifar.training.loop import train
 
@@ -54,7 +54,7 @@ def test_where_nothing_is_shared_all_is_sent_there_and_back(digits, tmp_path, wh
     out, nowhere = prepared(tmp_path / "runs", whole), tmp_path / "nowhere"
     monkeypatch.setattr(executor, "Place", lambda _, sha256, __, sign: Place(nowhere, sha256, nowhere, sign))
     overrides, only = {"epochs": EPOCHS}, {"batch_size": [128], "recipe": ["none"], "l2": [0.0], "lr": [1e-3]}
-    runs = runs_of([2], digits, CPU, seeds=(0, 1), overrides=overrides, only=only, amp="off")
+    runs = runs_of(Wanted([2], seeds=(0, 1), overrides=overrides, only=only, amp="off"), digits, CPU)
     begun = runs.specs[0]
 
     def cut(line):

@@ -11,8 +11,8 @@ import torch
 from fastcifar.errors import FastcifarError
 from fastcifar.grid.leases import Leases
 from fastcifar.grid.messages import Done, Ended, Epoch, Files, Lost, Ready
-from fastcifar.grid.packing import packs_of, runs_of
-from fastcifar.grid.scheduler import MOST_LOSSES, Scheduler
+from fastcifar.grid.packing import Wanted, packs_of, runs_of
+from fastcifar.grid.scheduler import MOST_LOSSES, Limits, Scheduler
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.failure import failure_of
 
@@ -53,14 +53,14 @@ def finish(job, out):
 
 @pytest.fixture
 def packs():
-    specs = runs_of([1], DATASET, torch.device("cpu"), amp="off").specs  # two networks, three seeds
+    specs = runs_of(Wanted([1], amp="off"), DATASET, torch.device("cpu")).specs  # two networks, three seeds
     return packs_of(specs, lambda shape: 3)
 
 
 def scheduled(packs, out, play, **options):
     executor = Played(out, play)
     with Leases(out) as leases:
-        results = Scheduler(packs, executor, out, leases, **options).run()
+        results = Scheduler(packs, executor, out, leases, limits=Limits(**options)).run()
         assert not list((out / ".leases").glob("*.json")), "every lease is given back"
     return results, executor
 

@@ -62,8 +62,8 @@ def test_a_run_that_cannot_be_read_is_not_its_neighbours_fault(synthetic, tmp_pa
 
 
 def test_what_breaks_a_pack_fails_those_that_had_not_ended(synthetic, tmp_path, job, monkeypatch):
-    def broken(specs, dataset, out, device, way, watch, ended, say, tensors):
-        ended(specs[1], {"status": "finished"})
+    def broken(specs, dataset, out, device, options, callbacks):
+        callbacks.ended(specs[1], {"status": "finished"})
         raise ZeroDivisionError("a fault of ours")
 
     monkeypatch.setattr(working, "train_pack", broken)

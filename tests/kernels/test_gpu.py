@@ -41,6 +41,7 @@ def rendered(spec: Augment, dtype: torch.dtype, order: np.ndarray, batch: int, d
     return out.cpu(), out_labels.cpu(), out_ids.cpu(), source.cpu()
 
 
+@pytest.mark.whole
 @on_device
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -55,6 +56,7 @@ def test_a_batch_is_gathered_drawn_for_and_rendered_to_the_references_bits(recip
     assert got.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.whole
 @on_device
 @pytest.mark.parametrize("batch", [0, 1, 37, 512])
 def test_ragged_batches(batch, device):
@@ -65,6 +67,7 @@ def test_ragged_batches(batch, device):
     assert torch.equal(got, reference.apply(source[order], draw(spec, 3, 5, order), spec, torch.bfloat16))
 
 
+@pytest.mark.whole
 @on_device
 @pytest.mark.parametrize("launch", gpu.CANDIDATES, ids=str)
 @pytest.mark.parametrize("spec", [RECIPES["erasing"], RECIPES["none"], replace(WILD, size=(40, 36))], ids=str)
@@ -121,6 +124,7 @@ def test_sorted_by_their_keys_ids_are_in_the_order_of_the_definition(count, devi
         assert np.array_equal(order, shuffled(ids, seed, Stream.ORDER, epoch))
 
 
+@pytest.mark.whole
 @on_device
 @settings(max_examples=25, deadline=None)
 @given(spec=specs, seed=st.integers(0, 2**64 - 1), dtype=st.sampled_from(DTYPES))
@@ -130,6 +134,7 @@ def test_any_spec_under_any_seed(spec, seed, dtype, device):
     assert torch.equal(got, reference.apply(source[order], draw(spec, seed, 5, order), spec, dtype))
 
 
+@pytest.mark.whole
 @on_device
 @pytest.mark.parametrize("size", [(33, 33), (40, 32), (64, 50), (256, 224)])
 def test_any_enlargement_with_everything_before_and_after(size, device):

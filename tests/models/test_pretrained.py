@@ -44,6 +44,7 @@ def test_names_are_torchvision_s_classification_networks_and_timm_s():
         assert not pretrained.is_pretrained(name)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", FEATURED)
 @pytest.mark.parametrize("classes", [10, 2])
 def test_a_network_is_torchvision_s_but_for_its_outputs(name, classes):
@@ -53,6 +54,7 @@ def test_a_network_is_torchvision_s_but_for_its_outputs(name, classes):
     assert model.eval()(noise_images(3)).shape == (3, classes)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", FEATURED)
 def test_with_torchvision_s_weights_it_gives_torchvision_s_logits(name):
     torchvisions, model = torchvision.models.get_model(name, num_classes=10).eval(), deepcopy(built(name)).eval()
@@ -137,6 +139,7 @@ def logits(model, x, seed=1, epoch=2, ids=None):
     return model(x.to(model.head.weight.dtype), Noise.of(seed, epoch, ids))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", DROPPING)
 def test_noise_depends_on_the_sample_not_on_its_batch(name):
     model, x, ids = in_training(name), noise_images(6), torch.tensor([9, 4, 7, 1, 30, 2])
@@ -147,6 +150,7 @@ def test_noise_depends_on_the_sample_not_on_its_batch(name):
         assert not torch.allclose(together, model(x.double()), rtol=1e-2)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", DROPPING)
 def test_noise_is_a_function_of_seed_epoch_and_ids_alone(name):
     model, x = in_training(name), noise_images(6)
@@ -271,6 +275,7 @@ def apart(kernel, name, transformed, count):
     return (ours(kernel, name, x) - transformed(published(name).transforms(), x)).abs().amax((0, 2, 3))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("name", FEATURED)
 class TestPixels:

@@ -83,6 +83,7 @@ def test_evaluation_leaves_training_as_it_was(synthetic, tensors, tune):
     assert not changed(before, learner.model.state_dict())
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("tune", WAYS)
 def test_over_a_whole_run(synthetic, tensors, tmp_path, tune):
     """BatchNorm's statistics after a run: those of the file, or others."""
@@ -116,6 +117,7 @@ def test_ways_that_do_not_exist_or_do_not_fit_are_refused():
         freeze(nn.Linear(2, 2), "head")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("model", "protocol"), [(MODEL, "sound"), (MODEL, "as-run"), ("resnet18", "sound")])
 def test_stopped_and_started_again_it_is_as_if_nothing_had_been(synthetic, tmp_path, model, protocol):
     tune = PROTOCOLS[protocol].tune

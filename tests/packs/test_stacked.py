@@ -77,6 +77,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize(("model", "way", "number"), CASES)
 def test_losses_are_the_solo_runs_to_rounding(synthetic, model, way, number, device):
@@ -96,6 +97,7 @@ def test_losses_are_the_solo_runs_to_rounding(synthetic, model, way, number, dev
     assert relative.max() <= TWENTY
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("model", "way", "number"), CASES)
 def test_in_bfloat16_every_layers_types_are_a_solo_runs(synthetic, model, way, number):
     specs = [replace(spec, precision="bfloat16") for spec in some_specs(synthetic, model, number, 3)]
@@ -122,6 +124,7 @@ def test_in_bfloat16_every_layers_types_are_a_solo_runs(synthetic, model, way, n
     assert relative.max() <= 0.1
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("way", CONVOLUTIONS)
 def test_neighbours_change_nothing(synthetic, way):
     specs = some_specs(synthetic, "cnn", 7, 4)
@@ -175,6 +178,7 @@ class OnHost:
         out.ids.copy_(ids)
 
 
+@pytest.mark.whole
 def test_a_recorded_step_of_a_pack_gives_the_same(digits):
     specs = [spec_of(digits, lr=1e-3, seed=seed, recipe="basic") for seed in (0, 0, 1)]
     specs[1] = spec_of(digits, lr=1e-4, recipe="basic", dropout=0.0)

@@ -11,6 +11,7 @@ from support.runs import CPU, left_by, spec_of
 
 from fastcifar.errors import DoesNotFit, FastcifarError
 from fastcifar.packs.feed import Feed
+from fastcifar.packs.options import Callbacks, PackOptions
 from fastcifar.packs.stacked import Stacked
 from fastcifar.packs.training import train_stacked
 from fastcifar.runs.directory import RunDirectory
@@ -20,7 +21,7 @@ from fastcifar.training.loop import train
 def pack(specs, dataset, out, way="grouped", watch=lambda spec, line: None):
     """By run: summary or error, and what train.train's tests compare: lines and weights."""
     outcomes = {}
-    train_stacked(specs, dataset, out, CPU, way, watch, outcomes.__setitem__)
+    train_stacked(specs, dataset, out, CPU, PackOptions(way=way), Callbacks(watch, outcomes.__setitem__))
     return {spec: (outcomes[spec], *left_by(spec, out)) for spec in specs}
 
 
@@ -33,6 +34,7 @@ def close(lines, others):
     )
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("protocol", ["sound", "as-run"])
 def test_a_packs_runs_are_the_solo_runs(digits, tmp_path, protocol):
     specs = [
@@ -47,6 +49,7 @@ def test_a_packs_runs_are_the_solo_runs(digits, tmp_path, protocol):
         assert summary["mode"] == "grouped"
 
 
+@pytest.mark.whole
 def test_it_learns_as_well_as_alone(digits, tmp_path):
     specs = [spec_of(digits, batch_size=64, lr=3e-3, epochs=5, seed=seed) for seed in range(3)]
     together = [summary["val_accuracy"] for summary, *_ in pack(specs, digits, tmp_path).values()]
@@ -56,6 +59,7 @@ def test_it_learns_as_well_as_alone(digits, tmp_path):
     assert abs(np.mean(together) - np.mean(alone)) < 2 * spread
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("model", ["cnn", "mlp_s", "vit"])
 def test_a_run_that_diverges_leaves_and_harms_nobody(synthetic, tmp_path, model):
     good = [spec_of(synthetic, model=model, lr=1e-3, seed=seed) for seed in range(2)]
@@ -85,6 +89,7 @@ def interrupting(after):
     return watch
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("after", [0, 1, 4])
 def test_interrupted_it_goes_on_to_the_same_end(synthetic, tmp_path, after):
     specs = some_specs(synthetic, "cnn", 11, 3)
@@ -96,6 +101,7 @@ def test_interrupted_it_goes_on_to_the_same_end(synthetic, tmp_path, after):
         assert again[spec][1:] == whole[spec][1:]
 
 
+@pytest.mark.whole
 def test_runs_at_different_epochs_go_on_together_and_alone(synthetic, tmp_path):
     specs = [spec_of(synthetic, lr=1e-3, seed=seed, recipe="basic") for seed in range(2)]
     expected = pack(specs, synthetic, tmp_path / "whole")
@@ -116,6 +122,7 @@ def interrupt_at(epoch, line):
         raise Interrupted
 
 
+@pytest.mark.whole
 def test_out_of_memory_halves_the_pack(synthetic, tmp_path, monkeypatch):
     specs = [spec_of(synthetic, lr=1e-3, seed=seed) for seed in range(4)]
     whole = pack(specs, synthetic, tmp_path / "whole")
@@ -127,13 +134,27 @@ def test_out_of_memory_halves_the_pack(synthetic, tmp_path, monkeypatch):
         return step(self, *arguments, **options)
 
     monkeypatch.setattr(Stacked, "step", scarce)
-    train_stacked(specs, synthetic, tmp_path, CPU, "grouped", lambda *_: None, outcomes.__setitem__, said.append)
+    train_stacked(
+        specs,
+        synthetic,
+        tmp_path,
+        CPU,
+        PackOptions(say=said.append, way="grouped"),
+        Callbacks(lambda *_: None, outcomes.__setitem__),
+    )
     assert "4 runs of cnn do not fit on cpu together: now 2 at a time" in said[0]
     for spec in specs:
         assert outcomes[spec]["status"] == "finished"
         assert close(left_by(spec, tmp_path)[0], whole[spec][1])
     monkeypatch.setattr(Stacked, "step", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("not enough memory")))
-    train_stacked(specs[:2], synthetic, tmp_path / "none", CPU, "grouped", lambda *_: None, outcomes.__setitem__)
+    train_stacked(
+        specs[:2],
+        synthetic,
+        tmp_path / "none",
+        CPU,
+        PackOptions(way="grouped"),
+        Callbacks(lambda *_: None, outcomes.__setitem__),
+    )
     assert "has no memory for" in str(outcomes[specs[0]])
     assert isinstance(outcomes[specs[1]], FastcifarError)
 
@@ -148,7 +169,14 @@ def test_a_pack_whose_images_do_not_fit_is_halved_too(synthetic, tmp_path, monke
         return opened(name, dataset, asked, behind)
 
     monkeypatch.setattr(Feed, "open", scarce)
-    train_stacked(specs, synthetic, tmp_path, CPU, "grouped", lambda *_: None, outcomes.__setitem__, said.append)
+    train_stacked(
+        specs,
+        synthetic,
+        tmp_path,
+        CPU,
+        PackOptions(say=said.append, way="grouped"),
+        Callbacks(lambda *_: None, outcomes.__setitem__),
+    )
     assert said == ["3 runs of cnn do not fit on cpu together: now 2 at a time"]
     assert {outcome["status"] for outcome in outcomes.values()} == {"finished"}
 
@@ -192,7 +220,9 @@ def test_each_stack_has_a_peak_of_its_own(synthetic, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: told.append("kept"))
     monkeypatch.setattr("fastcifar.packs.training._train", trains)
     cuda, specs = torch.device("cuda:1"), [spec_of(synthetic, seed=seed) for seed in range(2)]
-    train_stacked(specs, synthetic, tmp_path, cuda, "grouped", lambda *_: None, lambda *_: None)
+    train_stacked(
+        specs, synthetic, tmp_path, cuda, PackOptions(way="grouped"), Callbacks(lambda *_: None, lambda *_: None)
+    )
     again = ["kept", "cuda:1"]
     assert told == [*again, 2, "kept", *again, 1, *again, 1]
 
@@ -204,7 +234,9 @@ def test_a_directory_in_use_or_damaged_is_that_runs_alone(synthetic, tmp_path):
     (damaged.path / "checkpoint.safetensors").write_bytes(b"no")
     with RunDirectory.of(specs[0], tmp_path).locked():
         found = {}
-        train_stacked(specs, synthetic, tmp_path, CPU, "grouped", lambda *_: None, found.__setitem__)
+        train_stacked(
+            specs, synthetic, tmp_path, CPU, PackOptions(way="grouped"), Callbacks(lambda *_: None, found.__setitem__)
+        )
     assert "another process is training" in str(found[specs[0]])
     assert "is damaged" in str(found[specs[1]])
     assert found[specs[2]]["status"] == "finished"

@@ -8,7 +8,8 @@ from support.runs import CPU, left_by, spec_of, untimed
 
 from fastcifar.errors import FastcifarError
 from fastcifar.packs import ways
-from fastcifar.packs.ways import Stopped, train_pack
+from fastcifar.packs.options import Callbacks, PackOptions, Stopped
+from fastcifar.packs.ways import train_pack
 from fastcifar.system import devices
 from fastcifar.training.loop import train
 
@@ -23,7 +24,9 @@ def test_on_cuda_four_runs_of_a_pack_end_near_solo_runs(digits, tmp_path, model,
         for seed, recipe in enumerate(("none", "basic", "erasing", "erasing"))
     ]
     cuda, outcomes = devices.device_of("cuda"), {}
-    train_pack(specs, digits, tmp_path / "pack", cuda, way, lambda *_: None, outcomes.__setitem__)
+    train_pack(
+        specs, digits, tmp_path / "pack", cuda, PackOptions(way=way), Callbacks(lambda *_: None, outcomes.__setitem__)
+    )
     for spec in specs:
         alone = train(spec, digits, tmp_path / "alone", cuda)
         assert not isinstance(outcomes[spec], Exception), outcomes[spec]
@@ -33,13 +36,14 @@ def test_on_cuda_four_runs_of_a_pack_end_near_solo_runs(digits, tmp_path, model,
         )  # which a network has that learnt nothing
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("way", ["serial", "side-by-side"])
 def test_on_a_core_each_every_run_is_bit_by_bit_what_it_is_alone(synthetic, tmp_path, way, monkeypatch):
     monkeypatch.setattr(ways.machine, "usable_cores", lambda: 2)
     specs = some_specs(synthetic, "cnn", 13, 5)
     outcomes, lines = {}, {spec: [] for spec in specs}
-    arguments = (specs, synthetic, tmp_path / "together", CPU, way, lambda spec, line: lines[spec].append(line))
-    train_pack(*arguments, outcomes.__setitem__)
+    callbacks = Callbacks(lambda spec, line: lines[spec].append(line), outcomes.__setitem__)
+    train_pack(specs, synthetic, tmp_path / "together", CPU, PackOptions(way=way), callbacks)
     for spec in specs:
         train(spec, synthetic, tmp_path / "alone", CPU)
         assert left_by(spec, tmp_path / "together") == left_by(spec, tmp_path / "alone")
@@ -57,7 +61,7 @@ def test_a_watch_can_stop_a_pack_in_any_way(synthetic, tmp_path, way):
         raise Stopped
 
     with pytest.raises(Stopped):
-        train_pack(specs, synthetic, tmp_path, CPU, way, watch, outcomes.__setitem__)
+        train_pack(specs, synthetic, tmp_path, CPU, PackOptions(way=way), Callbacks(watch, outcomes.__setitem__))
     assert not outcomes
     assert len(epochs) <= 4
 
@@ -67,6 +71,8 @@ def test_a_run_that_fails_leaves_the_others_alone(synthetic, tmp_path, monkeypat
     (tmp_path / "exp2" / specs[1].run_id / "metrics.jsonl").mkdir(parents=True)
     for way in ("serial", "side-by-side"):
         outcomes = {}
-        train_pack(specs, synthetic, tmp_path, CPU, way, lambda *_: None, outcomes.__setitem__)
+        train_pack(
+            specs, synthetic, tmp_path, CPU, PackOptions(way=way), Callbacks(lambda *_: None, outcomes.__setitem__)
+        )
         assert isinstance(outcomes[specs[1]], FastcifarError | OSError)
         assert outcomes[specs[0]]["status"] == outcomes[specs[2]]["status"] == "finished"

@@ -51,6 +51,7 @@ def deviations(spec, images, dataset, stock=False):
     return (got.permute(0, 3, 1, 2).float() - expected).abs()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("spec", "bound"),
     [
@@ -96,6 +97,7 @@ def test_float16_that_dali_casts_as_on_a_gpu_is_rounded_to_nearest(images):
     assert (got.permute(0, 3, 1, 2).float() - expected).abs().max() <= 2**-12 + 2e-6
 
 
+@pytest.mark.whole
 def test_stock_leaves_colours_to_dali(images, synthetic):
     grey_level = 1 / 255
     assert deviations(RECIPES["imagenet256"], images, synthetic, stock=True).max() <= 1e-5
@@ -116,6 +118,7 @@ def test_a_batch_may_be_larger_than_the_split(form, synthetic):
         assert list(pipeline.epoch(0)) == []
 
 
+@pytest.mark.whole
 @every_form
 def test_any_number_of_workers_gives_the_same_batches(form, synthetic):
     asked = Request(synthetic, augment=RECIPES["erasing"], batch_size=32, seed=3)
@@ -128,6 +131,7 @@ def test_any_number_of_workers_gives_the_same_batches(form, synthetic):
         DaliPipeline(asked, form, workers=0)
 
 
+@pytest.mark.whole
 @every_form
 def test_epochs_left_early_and_jumped_to_are_as_any_other(form, synthetic):
     asked = Request(synthetic, augment=RECIPES["erasing"], batch_size=16, seed=3)
@@ -262,6 +266,7 @@ def anonymous_bytes() -> int:
     return sum(int(line.split()[1]) for line in rollup if line.startswith("Anonymous:")) << 10
 
 
+@pytest.mark.whole
 @every_form
 def test_memory_does_not_grow_from_one_pipeline_to_the_next(form, synthetic):
     """Each has batches of 142 MB altogether on the way. DALI keeps some of that for the next, and so does the C library

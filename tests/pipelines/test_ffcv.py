@@ -22,6 +22,7 @@ def request(dataset, augment=RECIPES["erasing"], **more):
     return Request(dataset, **({"augment": augment, "batch_size": 8, "seed": 1} | more))
 
 
+@pytest.mark.whole
 @needs_ffcv
 @pytest.mark.parametrize("workers", [2, 7])
 def test_any_number_of_workers_gives_the_same_batches(workers, synthetic):
@@ -48,6 +49,7 @@ def within_seconds(action):
     return met[0] if met else None
 
 
+@pytest.mark.whole
 @needs_ffcv
 @pytest.mark.parametrize("form", FfcvPipeline.forms)
 def test_a_producer_that_dies_is_an_error_and_the_pipeline_lives_on(form, synthetic, monkeypatch):
@@ -115,6 +117,7 @@ def test_another_epoch_and_closing_end_the_one_before(synthetic):
         next(second)
 
 
+@pytest.mark.whole
 @needs_ffcv
 def test_a_slow_caller_gets_the_same_pixels(synthetic):
     """FFCV's slots come round again and again while batches wait."""
@@ -126,6 +129,7 @@ def test_a_slow_caller_gets_the_same_pixels(synthetic):
             assert torch.equal(batch.images, wanted)
 
 
+@pytest.mark.whole
 @needs_ffcv
 def test_stock_flips_as_often_as_asked(synthetic):
     rows = np.array(synthetic.images("train")).astype(np.float32) / 255
@@ -142,6 +146,7 @@ def test_stock_flips_as_often_as_asked(synthetic):
     assert 15 < flipped < 65  # of 80
 
 
+@pytest.mark.whole
 @needs_ffcv
 def test_stock_jitters_and_normalises(synthetic):
     spec = Augment(brightness=0.2, contrast=0.2, saturation=0.2, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
@@ -153,6 +158,7 @@ def test_stock_jitters_and_normalises(synthetic):
     assert np.corrcoef(got.ravel(), plain.ravel())[0, 1] > 0.9
 
 
+@pytest.mark.whole
 @needs_ffcv
 def test_stock_on_several_threads_may_be_open_twice(synthetic):
     asked = request(synthetic, Augment(), split="labelled", batch_size=4)
@@ -198,6 +204,7 @@ def still(form):
     return Augment(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)) if form == "stock" else RECIPES["erasing"]
 
 
+@pytest.mark.whole
 @needs_ffcv
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("form", FfcvPipeline.forms)

@@ -29,6 +29,7 @@ def opened(dataset, form="", workers=1, recipe="erasing", **more):
     return TorchvisionPipeline(asked, form, workers)
 
 
+@pytest.mark.whole
 @every_form
 @pytest.mark.parametrize("recipe", ["erasing", "imagenet256"])
 def test_pixels_are_torchvisions_bit_by_bit_for_any_number_of_workers(form, recipe, synthetic):

@@ -17,7 +17,7 @@ from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.models import build
-from fastcifar.predict.ensemble import SLAB, Slab, ensemble, rows_of
+from fastcifar.predict.ensemble import SLAB, PredictOptions, Slab, ensemble, rows_of
 from fastcifar.predict.scores import Classification
 from fastcifar.runs import trained
 from fastcifar.runs.directory import RunDirectory
@@ -46,8 +46,8 @@ def test_flip_is_the_mean_with_the_mirrored_images(synthetic, tmp_path, monkeypa
     plain = np.array([e, *[1] * 9]) / (e + 9)
     both = np.array([(e + 1) / 2, (e + 1) / 2, *[1] * 8]) / (e + 9)
     assert ensemble(runs, synthetic, "test") == pytest.approx(np.tile(plain, (20, 1)))
-    assert ensemble(runs, synthetic, "test", tta="none") == pytest.approx(np.tile(plain, (20, 1)))
-    assert ensemble(runs, synthetic, "test", tta="flip") == pytest.approx(np.tile(both, (20, 1)))
+    assert ensemble(runs, synthetic, "test", PredictOptions(tta="none")) == pytest.approx(np.tile(plain, (20, 1)))
+    assert ensemble(runs, synthetic, "test", PredictOptions(tta="flip")) == pytest.approx(np.tile(both, (20, 1)))
 
 
 @pytest.mark.parametrize("split", ["test", "validation", "training", "labelled"])
@@ -64,7 +64,7 @@ def test_each_run_sees_the_reference_s_pixels_without_any_draw(synthetic, tmp_pa
     with torch.inference_mode():
         said = [build(m, 10, 0.0, 0).eval()(images).double().softmax(1) for m in ("cnn", "mlp_s")]
     expected = ((said[0] + said[1]) / 2).numpy()
-    assert ensemble(runs, synthetic, split, batch_size=7) == pytest.approx(expected, abs=1e-6)
+    assert ensemble(runs, synthetic, split, PredictOptions(batch_size=7)) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(("protocol", "recipe"), [("sound", "basic"), ("as-run", "none")])
@@ -91,8 +91,8 @@ def test_precision_is_the_run_s_or_another(synthetic, tmp_path, precision):
     exact = ensemble([high], synthetic, "test")
     rounded = ensemble([low], synthetic, "test")
     assert 0 < np.abs(rounded - exact).max() < 1e-2
-    assert np.array_equal(ensemble([low], synthetic, "test", precision="float32"), exact)
-    assert np.array_equal(ensemble([high], synthetic, "test", precision=precision), rounded)
+    assert np.array_equal(ensemble([low], synthetic, "test", PredictOptions(precision="float32")), exact)
+    assert np.array_equal(ensemble([high], synthetic, "test", PredictOptions(precision=precision)), rounded)
 
 
 def test_probabilities_that_are_no_numbers_are_an_error(synthetic, tmp_path):
@@ -109,7 +109,7 @@ def test_a_batch_that_does_not_fit_is_an_error_with_a_cure(synthetic, tmp_path, 
     monkeypatch.setattr(trained, "build", lambda *_: Greedy())
     runs = opened(kept(synthetic, tmp_path, Greedy().state_dict()))
     with pytest.raises(FastcifarError, match="8 images at once do not fit on cpu; choose a smaller --batch-size"):
-        ensemble(runs, synthetic, "test", batch_size=8)
+        ensemble(runs, synthetic, "test", PredictOptions(batch_size=8))
 
 
 def test_splits_that_differ_by_run_take_no_ensemble(synthetic, tmp_path):
@@ -137,7 +137,7 @@ def test_what_has_no_images_is_refused(tmp_path, synthetic):
     with pytest.raises(UsageError, match="unknown split 'garden'; there are training, validation, labelled, test"):
         rows_of(runs, dataset, "garden")
     with pytest.raises(UsageError, match="--tta 'spin' does not exist; there are none, flip"):
-        ensemble(runs, synthetic, "test", tta="spin")
+        ensemble(runs, synthetic, "test", PredictOptions(tta="spin"))
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path, monkeypatch):
@@ -160,7 +160,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path, monkeypatch):
         slabs.clear()
         tracemalloc.start()
         try:
-            found = ensemble(runs, dataset, "test", batch_size=16)
+            found = ensemble(runs, dataset, "test", PredictOptions(batch_size=16))
             return found, tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

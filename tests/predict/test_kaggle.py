@@ -14,7 +14,7 @@ from torch import nn
 
 from fastcifar.augment import RECIPES, draw
 from fastcifar.errors import FastcifarError
-from fastcifar.predict.ensemble import ensemble, rows_of
+from fastcifar.predict.ensemble import PredictOptions, ensemble, rows_of
 from fastcifar.predict.kaggle import kaggle_ids, write_submission
 from fastcifar.runs import trained
 from fastcifar.system.atomic import whole
@@ -50,7 +50,7 @@ def test_each_image_gets_its_own_class_under_its_own_id(kaggles, tmp_path, monke
     monkeypatch.setattr("fastcifar.predict.ensemble.SLAB", 2)
     runs = opened(kept(kaggles, tmp_path, Brightness().state_dict()))
     rows = rows_of(runs, kaggles, "test")
-    labels = ensemble(runs, kaggles, "test", batch_size=1).argmax(1)
+    labels = ensemble(runs, kaggles, "test", PredictOptions(batch_size=1)).argmax(1)
     write_submission(tmp_path / "s.csv", kaggle_ids(kaggles, "test", rows), labels, kaggles.classes)
     expected = []
     for row, number in enumerate((3, 10, 200)):
@@ -61,6 +61,7 @@ def test_each_image_gets_its_own_class_under_its_own_id(kaggles, tmp_path, monke
     assert (tmp_path / "s.csv").read_text().splitlines() == ["id,label", *expected]
 
 
+@pytest.mark.whole
 def test_300_000_rows(tmp_path):
     ids, labels = np.arange(300_000, 0, -1), np.arange(300_000, 0, -1) % 10
     tracemalloc.start()

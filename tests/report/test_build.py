@@ -165,6 +165,7 @@ def test_rows_become_a_page(tmp_path, monkeypatch, capsys):
     assert "index.html" in capsys.readouterr().out
 
 
+@pytest.mark.whole
 def test_the_committed_rows_become_a_page(tmp_path, monkeypatch):
     from fastcifar.system.machine import CHECKOUT
 

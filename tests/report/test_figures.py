@@ -83,6 +83,7 @@ def test_losses_that_explode_get_a_logarithmic_axis(tmp_path):
     assert figure.axes[0].get_yscale() == "log"
 
 
+@pytest.mark.whole
 def test_files_are_whole_on_white_and_the_pages_form_takes_the_pages_ink(collection, tmp_path):
     figure = drawn(7, collection)
     save(figure, tmp_path, "seven")

@@ -184,6 +184,7 @@ def test_curves_of_any_runs_are_laid_over_each_other(opened):
     assert browser.get_log("browser") == []
 
 
+@pytest.mark.whole
 def test_confusion_is_the_chosen_runs(opened):
     browser = opened()
     select = browser.find_element("id", "confused")

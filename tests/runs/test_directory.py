@@ -302,6 +302,7 @@ except FastcifarError as error:
 """
 
 
+@pytest.mark.whole
 def test_a_second_process_is_refused(tmp_path):
     directory = RunDirectory(tmp_path / "run")
     with directory.locked():

@@ -19,6 +19,7 @@ def printed(findings: list[Finding], width: int = 100) -> str:
     return out.getvalue()
 
 
+@pytest.mark.whole
 def test_this_machine_has_what_is_required() -> None:
     findings = doctor.diagnose()
     names = [finding.name for finding in findings]

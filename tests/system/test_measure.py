@@ -67,6 +67,7 @@ def test_bandwidth_refuses_no_threads_and_no_bytes(threads: int, size: int) -> N
         measure.memory_bandwidth(threads, size)
 
 
+@pytest.mark.whole
 def test_peak_memory_grows_by_what_is_held_and_does_not_fall() -> None:
     before = measure.peak_rss_bytes()
     held = np.ones(before, np.uint8)  # as much again, whatever the peak was

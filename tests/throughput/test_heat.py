@@ -49,6 +49,7 @@ def test_only_what_is_verified_gets_a_speed(synthetic, started):
     assert "crashes" in text_of(results(list(found.values())))
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("fakes")
 def test_unverified_speeds_are_given_when_asked_and_marked(synthetic):
     row = held(synthetic, "fake:stock", unverified=True)["fake:stock"]
@@ -58,6 +59,7 @@ def test_unverified_speeds_are_given_when_asked_and_marked(synthetic):
     assert "NOT VERIFIED" in text_of(results([row]))
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("fakes")
 def test_a_hanging_contestant_is_ended(synthetic, started):
     row = held(synthetic, "fake:hangs", timeout=3.0)["fake:hangs"]
@@ -65,6 +67,7 @@ def test_a_hanging_contestant_is_ended(synthetic, started):
     assert gone(started[0])
 
 
+@pytest.mark.whole
 def test_who_does_not_fit_into_memory_is_started_anew_for_each_turn(monkeypatch, synthetic, started):
     monkeypatch.setattr(heat, "IDLE_SHARE", -1)
     row = held(synthetic, "resident", repeats=2)["resident"]
@@ -72,6 +75,7 @@ def test_who_does_not_fit_into_memory_is_started_anew_for_each_turn(monkeypatch,
     assert len(started) == 3  # for the warm-up, and for each turn
 
 
+@pytest.mark.whole
 def test_in_training(synthetic):
     found = held(synthetic, "replay", "resident", model="resnet18", recipe="basic", repeats=1)
     assert found["replay"]["verified"]

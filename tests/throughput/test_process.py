@@ -8,6 +8,7 @@ from support.throughput import contestant, gone
 from fastcifar.throughput import process
 
 
+@pytest.mark.whole
 def test_a_process_that_hangs_with_a_worker_leaves_neither(monkeypatch, started, synthetic):
     hang = "import subprocess, sys, time; input(); subprocess.Popen(['sleep', '600']); print('{}', flush=True); "
     monkeypatch.setattr(process, "COMMAND", (sys.executable, "-c", hang + "time.sleep(600)"))

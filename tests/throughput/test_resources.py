@@ -18,6 +18,7 @@ def test_working_on_while_others_are_timed_is_an_error(monkeypatch):
         resources.come_to_rest(limit=0.2)
 
 
+@pytest.mark.whole
 def test_the_cpu_time_of_workers_counts():
     burn = "import time\nwhile time.process_time() < 0.4: pass\ntime.sleep(30)"
     script = (

@@ -75,6 +75,7 @@ def wait_for(what, seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.whole
 def test_success_failure_and_timeout(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(processes, "GRACE", 1)
     child, out = tmp_path / "child", tmp_path / "out"
@@ -105,6 +106,7 @@ def test_success_failure_and_timeout(tmp_path, capsys, monkeypatch):
     wait_for(lambda: not alive(int(child.read_text())))
 
 
+@pytest.mark.whole
 def test_a_step_that_is_ended_takes_children_in_sessions_of_their_own_along(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "GRACE", 0.5)
     child = tmp_path / "child"
@@ -139,6 +141,7 @@ def test_of_a_long_output_the_ends_are_kept(tmp_path, monkeypatch):
     assert re.search(r"\.\.\. 81\d\d bytes are left out", log)
 
 
+@pytest.mark.whole
 def test_the_budget_is_kept_whatever_the_steps_do(tmp_path, monkeypatch, capsys):
     """Its end comes before a step's limit; then whatever is left is not begun, and says how little time there was."""
     monkeypatch.setattr(processes, "GRACE", 1)
@@ -215,6 +218,7 @@ def test_rows_survive_when_the_whole_check_is_killed_at_any_step(tmp_path, at):
     assert [each["outcome"] for each in summary(tmp_path).values()] == ["passed"] * 3
 
 
+@pytest.mark.whole
 def test_a_check_that_is_asked_to_end_ends_its_step_and_says_so(tmp_path):
     process = whole(tmp_path, False, SLEEPS="two")
     wait_for(lambda: said(tmp_path) == ["one", "two"])
@@ -383,6 +387,7 @@ def test_what_was_measured_is_at_the_end_of_the_output(gpu_check, tmp_path, caps
     assert "rows.jsonl" in lines[-1]
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_device_nothing_is_run(tmp_path):
     command = ["make", "gpu-check", f"PYTHON={sys.executable}", f"OUT={tmp_path / 'out'}", "COMMIT=abcdef0+"]

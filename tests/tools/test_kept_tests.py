@@ -57,6 +57,7 @@ def run(folder: Path, *options: str, **files: str) -> tuple[int, dict[str, tuple
     return process.returncode, kept(folder), said
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("workers", [ONE, TWO], ids=["one", "two"])
 def test_every_test_has_its_line(tmp_path, workers):
     status, found, _ = run(tmp_path, *workers, mixed=MIXED)
@@ -70,6 +71,7 @@ def test_every_test_has_its_line(tmp_path, workers):
     }
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("workers", [ONE, TWO], ids=["one", "two"])
 def test_a_file_that_lacks_a_library_is_skipped_by_name_and_no_other_fault_is(tmp_path, workers):
     (tmp_path / "ray").mkdir()

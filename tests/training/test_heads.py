@@ -53,6 +53,7 @@ def trained(synthetic, tensors, tmp_path_factory):
     return specs, out
 
 
+@pytest.mark.whole
 def test_it_is_the_training_without_a_cache_to_rounding(trained, synthetic, tensors, tmp_path):
     specs, out = trained
     train(specs[1], synthetic, tmp_path, CPU, options=Options(tensors=tensors))
@@ -78,6 +79,7 @@ def test_a_seed_alone_is_a_seed_among_others(trained, synthetic, tensors, tmp_pa
     assert lines_of(specs[0], out) != lines_of(specs[1], out)
 
 
+@pytest.mark.whole
 def test_features_are_computed_once(trained, synthetic, tensors, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "_computed", None)  # not to be called
     summaries = train_heads(specs_of(synthetic, lr=1e-3), synthetic, tmp_path, CPU, options=Options(tensors=tensors))
@@ -125,6 +127,7 @@ def test_a_damaged_cache_is_made_again(synthetic, tensors):
     assert [file.name for file in path.parent.iterdir() if "partial" in file.name] == []
 
 
+@pytest.mark.whole
 def test_an_interrupted_run_gives_the_same_when_it_is_started_again(synthetic, tensors, tmp_path, trained):
     specs, out = trained
 
@@ -140,6 +143,7 @@ def test_an_interrupted_run_gives_the_same_when_it_is_started_again(synthetic, t
         assert lines_of(spec, tmp_path) == lines_of(spec, out)
 
 
+@pytest.mark.whole
 def test_finished_seeds_are_left_alone(synthetic, tensors, tmp_path):
     specs = specs_of(synthetic, epochs=1)
     train_heads(specs[:1], synthetic, tmp_path, CPU, options=Options(tensors=tensors))
@@ -160,6 +164,7 @@ def test_who_may_be_cached(synthetic):
     assert RECIPES["basic"].random
 
 
+@pytest.mark.whole
 def test_a_session_trains_them_together(synthetic, tensors, tmp_path, trained):
     specs, out = trained
     said = []

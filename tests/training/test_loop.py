@@ -238,6 +238,7 @@ def test_the_run_that_is_killed_tells_epochs_apart(uninterrupted):
         assert len({line["train_loss"] for line in lines}) == len({line["val_loss"] for line in lines}) == 4
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_and_started_again_it_is_as_if_nothing_had_been(moment, start, synthetic, uninterrupted, tmp_path):
     protocol = "as-run" if list(MOMENTS).index(moment) % 2 else "sound"
@@ -254,6 +255,7 @@ def test_killed_and_started_again_it_is_as_if_nothing_had_been(moment, start, sy
     assert untimed(watched) == (expected_lines if moment != "after the summary" else [])
 
 
+@pytest.mark.whole
 def test_killed_at_any_time_and_any_number_of_times(start, digits, tmp_path):
     spec = spec_of(digits, batch_size=128, recipe="basic")
     chance = random.Random(0)
@@ -265,6 +267,7 @@ def test_killed_at_any_time_and_any_number_of_times(start, digits, tmp_path):
     assert run(spec, digits, tmp_path / "killed")[1:] == run(spec, digits, tmp_path / "whole")[1:]
 
 
+@pytest.mark.whole
 def test_float16_s_loss_scale_survives_an_interruption(synthetic, tmp_path, monkeypatch):
     spec = spec_of(synthetic, precision="float16", epochs=3)
     monkeypatch.setattr(learner.torch.amp.GradScaler.__init__, "__defaults__", ("cpu", 2.0**20, 2.0, 0.5, 3, True))
@@ -308,6 +311,7 @@ def test_two_sessions_do_not_train_one_run(synthetic, tmp_path):
 # the end of a run
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("protocol", "epochs", "kept"), [("sound", 30, 1), ("as-run", 32, 32)])
 def test_a_run_that_gets_nowhere_is_stopped_early(synthetic, tmp_path, protocol, epochs, kept):
     spec = spec_of(synthetic, protocol=protocol, lr=1e-9, dropout=0.0, epochs=100)
@@ -479,6 +483,7 @@ def test_only_the_authors_redrew_the_split(synthetic, protocol):
 # precision
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_reduced_precision_is_near_float32(digits, tmp_path, precision):
     spec = spec_of(digits, batch_size=128, lr=1e-3, recipe="basic", epochs=1)

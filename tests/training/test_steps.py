@@ -80,6 +80,7 @@ def differing(one, other):
     return [name for name in a if not torch.equal(a[name].cpu(), b[name].cpu())]
 
 
+@pytest.mark.whole
 @somewhere
 @pytest.mark.parametrize(("precision", "recipe"), [("float32", "basic"), ("bfloat16", "none"), ("float16", "none")])
 def test_replays_are_the_steps_one_by_one(precision, recipe, on, synthetic):
@@ -94,6 +95,7 @@ def test_replays_are_the_steps_one_by_one(precision, recipe, on, synthetic):
     assert differing(one, other) == []
 
 
+@pytest.mark.whole
 @somewhere
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_recording_leaves_the_learner_as_it_was(precision, on, synthetic):
@@ -104,6 +106,7 @@ def test_recording_leaves_the_learner_as_it_was(precision, on, synthetic):
     assert [value.data_ptr() for value in other.model.state_dict().values()] == places
 
 
+@pytest.mark.whole
 @somewhere
 def test_a_recorded_step_goes_on_with_a_restored_learner(on, synthetic):
     (one, eager), (other, renderer) = both(synthetic, on, recipe="none")
@@ -115,6 +118,7 @@ def test_a_recorded_step_goes_on_with_a_restored_learner(on, synthetic):
     assert differing(one, other) == []
 
 
+@pytest.mark.whole
 @somewhere
 def test_a_part_of_an_epoch(on, synthetic):
     (one, eager), (other, renderer) = both(synthetic, on, recipe="none")
@@ -131,6 +135,7 @@ def test_fewer_samples_than_a_batch_are_one_short_batch(on, synthetic):
     assert got.losses.tolist() == wanted.losses.tolist()
 
 
+@pytest.mark.whole
 @somewhere
 def test_the_time_that_pixels_take_is_a_share_of_the_step(on, synthetic):
     ((_, _), (learner, renderer)) = both(synthetic, on, recipe="none")
@@ -138,6 +143,7 @@ def test_the_time_that_pixels_take_is_a_share_of_the_step(on, synthetic):
     assert 0 < trained.waited <= trained.seconds
 
 
+@pytest.mark.whole
 @interpreted
 @pytest.mark.parametrize("batch_size", [80, 50, 24])
 def test_no_batch_is_rendered_beyond_the_last_full_one(batch_size, synthetic, monkeypatch):
@@ -157,6 +163,7 @@ def test_a_part_of_an_epoch_without_a_full_batch_is_its_short_one(on, synthetic)
     assert captured(learner, renderer).epoch(1, 2).sizes == [80]
 
 
+@pytest.mark.whole
 @interpreted
 def test_nothing_is_timed_cold(synthetic, monkeypatch):
     """A graph's first replay also sends it to the device: what is timed has been replayed once."""

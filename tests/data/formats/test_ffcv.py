@@ -10,6 +10,7 @@ from fastcifar.data.formats.samples import Samples
 from fastcifar.errors import FastcifarError
 
 
+@pytest.mark.whole
 @needs_ffcv
 def test_ffcv_files_are_exact_and_other_threads_keep_theirs(tmp_path, unlabelled):
     threads = torch.get_num_threads()

@@ -104,6 +104,7 @@ escapes = st.one_of(
 )
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("kind", ["zip", "tar", SEVEN_ZIP])
 def test_a_name_that_leads_outside_is_refused_and_nothing_is_written(tmp_path, kind):
     @quick
@@ -241,6 +242,7 @@ def test_leaving_a_7z_early_stops_its_thread(tmp_path):
     stream.close()
 
 
+@pytest.mark.whole
 def test_a_7z_is_read_as_it_is_needed_not_into_memory(tmp_path):
     tree = {str(number): random.Random(number).randbytes(1000) for number in range(4000)}
     path = packed(tree, SEVEN_ZIP, tmp_path / "it.7z")

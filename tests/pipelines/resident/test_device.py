@@ -34,6 +34,7 @@ def request(dataset, on="cpu", **more):
     )
 
 
+@pytest.mark.whole
 @somewhere
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("more", [{}, {"batch_size": 7}, {"batch_size": 7, "drop_last": True}, {"split": "validation"}])
@@ -61,6 +62,7 @@ def test_the_order_is_the_requests(seed, on, synthetic):
             assert np.array_equal(made.order(epoch).cpu().numpy(), asked.order(epoch))
 
 
+@pytest.mark.whole
 @somewhere
 def test_a_launch_makes_several_small_batches_but_no_more_than_its_bytes(on, synthetic, monkeypatch):
     asked = request(synthetic, on, augment=RECIPES["none"])
@@ -80,6 +82,7 @@ def test_a_launch_makes_several_small_batches_but_no_more_than_its_bytes(on, syn
         assert torch.equal(a.images, c.images)
 
 
+@pytest.mark.whole
 @somewhere
 def test_what_renders_reads_its_batch_s_number_from_the_clock(on, synthetic):
     asked = request(synthetic, on)
