@@ -8,10 +8,10 @@ OUT ?= build/gpu-check
 DATA ?= data/cifar10
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint types tests gallery gpu-check install clean
+.PHONY: help demo test quick lint types tests gallery gallery-report gpu-check install clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## convert handwritten digits, train on them with three seeds, show the results
 	$(BIN)/fastcifar demo
@@ -35,6 +35,11 @@ tests: $(INSTALLED) ## pytest, warnings as errors
 
 gallery: $(INSTALLED) ## days, in the background: train the gallery's runs on DATA and keep their records
 	$(BIN)/python tools/gallery.py --data $(DATA)
+
+gallery-report: $(INSTALLED) ## make report.md and the figures of docs/gallery again, from the runs recorded there
+	$(BIN)/fastcifar report --runs docs/gallery/runs --out build/gallery
+	rm -f docs/gallery/figure-*.png
+	cp build/gallery/report.md build/gallery/*.png docs/gallery
 
 gpu-check: ## on a CUDA device, five minutes a call: what only it can show, into OUT; nothing is installed
 	$(PYTHON) tools/gpu_check.py --out $(OUT) $(if $(RESUME),--resume $(RESUME)) $(if $(COMMIT),--commit $(COMMIT)) $(ARGS)

@@ -1,11 +1,12 @@
-"""How long the report's grid should take on an H100, by arithmetic: operations, bytes and launches of each step.
+"""Estimate how long the report's grid takes on an H100, from the operations, bytes and launches of each step.
 
     python bench/arithmetic.py
 
-A step of each network is done once here, alone and in a stack, and every operation of it that makes something new is
-counted: one launch, its floating-point operations, the bytes it reads and writes. On the device it is taken to last the
-longest of three times: a launch, its bytes at the memory's speed, its operations at the peak. Their sum estimates a
-recorded step: caches and fused kernels make it shorter, kernels that stay below the peak longer.
+A step of each network runs once here, on the CPU, alone and in a pack. Every operation that makes a new tensor is
+counted: one launch, its floating-point operations, and the bytes that it reads and writes. The estimate of its time on
+the device is the longest of three times: a launch, its bytes at the memory's bandwidth, and its operations at the peak
+rate. The sum over operations estimates a step that is recorded as a CUDA graph. Caches and fused kernels make the real
+step shorter; kernels below the peak rate make it longer.
 """
 
 import argparse
@@ -44,19 +45,19 @@ from fastcifar.training.batches import open_pipelines, requests
 from fastcifar.training.footprint import counter_of_flops, footprint
 from fastcifar.training.learner import Learner
 
-PEAK, BANDWIDTH = 989.4e12, 3.35e12  # of an H100 SXM5: dense bfloat16 operations and bytes a second (its data sheet)
+PEAK, BANDWIDTH = 989.4e12, 3.35e12  # H100 SXM5, data sheet: dense bfloat16 operations a second, bytes a second
 LAUNCH = 2e-6  # seconds, assumed: from one short kernel's start to the next one's, in a recorded graph
-PIXELS = 1  # launches that make a batch
+PIXELS = 1  # kernel launches that make a batch
 PACKS = (1, 24, PACK["cuda"])
-IMAGES = 40_000, 10_000  # of CIFAR-10's training images under a 4:1 split: trained on, validated on
+IMAGES = 40_000, 10_000  # training and validation images of CIFAR-10 under a 4:1 split
 CPU = torch.device("cpu")
 
 
 class Counted(TorchDispatchMode):
-    """Adds up the operations within it."""
+    """A dispatch mode that counts the launches, operations and bytes of the torch operations within it."""
 
     def __init__(self, flops: FlopCounterMode) -> None:
-        """flops: entered before this."""
+        """Create the mode. flops: torch's counter of floating-point operations, which must be entered first."""
         super().__init__()
         self._counter = flops
         self.launches, self.flops, self.bytes, self.seconds = 0, 0, 0, 0.0
@@ -75,16 +76,16 @@ class Counted(TorchDispatchMode):
 
 
 def _makes_nothing(function: Any) -> bool:
-    """Whether it only looks at memory in another way, or reserves some."""
+    """Return whether an operation only returns a view or allocates memory."""
     views = [result.alias_info for result in function._schema.returns]
     return "empty" in function.__name__ or any(alias is not None and not alias.is_write for alias in views)
 
 
 def _moved(function: Any, arguments: Any, named: dict[str, Any], out: Any) -> int:
-    """Bytes read and written: all that is given, what of it is changed once more, and what is new."""
+    """Return the bytes that an operation reads and writes: its arguments, once more if changed, and its new results."""
     total = _bytes((arguments, named))
     if function is torch.ops.aten.copy_.default:
-        return total  # what is copied to is not read
+        return total  # the target of a copy is written but not read
     for value, argument in zip(arguments, function._schema.arguments, strict=False):
         if argument.alias_info is not None and argument.alias_info.is_write and argument.name != "grads":
             total += _bytes(value)
@@ -93,13 +94,13 @@ def _moved(function: Any, arguments: Any, named: dict[str, Any], out: Any) -> in
 
 
 def _bytes(values: Any) -> int:
-    """Of all tensors among them in memory: an expanded one is no larger than what it was expanded from."""
+    """Return the bytes of all tensors among the values. An expanded tensor counts with the size of its storage."""
     tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
     return sum(min(t.numel() * t.element_size(), t.untyped_storage().nbytes()) for t in tensors)
 
 
 def step_of(spec: RunSpec, dataset: Dataset, runs: int) -> Counted:
-    """A step of so many runs, counted; one: a run alone."""
+    """Run and count one training step of a pack of ``runs`` runs, or of a run alone."""
     specs = [spec.with_seed(seed) for seed in range(runs)]
     learners = [Learner.new(each, len(dataset.classes), CPU) for each in specs]
     feed = Feed.open("resident", dataset, [requests(each, CPU)[0] for each in specs], [0] * runs)
@@ -112,7 +113,7 @@ def step_of(spec: RunSpec, dataset: Dataset, runs: int) -> Counted:
         else:
             stack, clock = Stacked(learners, feed.which), feed.clock(1)
             step = lambda: stack.step(batch, clock)  # noqa: E731
-        step()  # the first one tries how much memory there is
+        step()  # the first step also finds the micro-batch size that fits into memory
         with counter_of_flops() as flops, Counted(flops) as counted:
             step()
     counted.launches += PIXELS
@@ -162,7 +163,7 @@ def _step(spec: RunSpec, size: int, counted: Counted) -> dict[str, Any]:
 
 
 def _grid(specs: list[RunSpec], step_seconds: float, packs: int) -> dict[str, Any]:
-    """step_seconds: of a step of each pack, one after the other."""
+    """Return the row of a configuration. step_seconds: the sum over packs of a step's estimated seconds."""
     spec = specs[0]
     steps = math.ceil(IMAGES[0] / spec.batch_size) + EVALUATION_COST * math.ceil(IMAGES[1] / spec.batch_size)
     epoch = steps * step_seconds
@@ -179,14 +180,14 @@ def _grid(specs: list[RunSpec], step_seconds: float, packs: int) -> dict[str, An
 
 
 def _pretrained(model: str, dataset: Dataset) -> dict[str, Any]:
-    """Its operations alone: they are what such a network takes, at any batch."""
-    asked = experiment(4, "sound").configuration(model=model, batch_size=1)
-    spec = RunSpec(4, protocol="sound", seed=0, dataset=dataset.sha256, weights="none", precision="bfloat16", **asked)
+    """Return the row of a pretrained network. Only its operations count, which are the same at any batch size."""
+    chosen = experiment(4, "sound").configuration(model=model, batch_size=1)
+    spec = RunSpec(4, protocol="sound", seed=0, dataset=dataset.sha256, weights="none", precision="bfloat16", **chosen)
     training, validation = open_pipelines(spec, dataset, CPU)
     validation.close()
     with training:
         batch = next(iter(training.epoch(1)))
-        pair = Batch(*(torch.cat([values, values]) for values in batch))  # BatchNorm does not train on one
+        pair = Batch(*(torch.cat([values, values]) for values in batch))  # BatchNorm cannot train on one image
         flops = footprint(Learner.new(spec, len(dataset.classes), CPU), pair).flops
     epoch = flops * (IMAGES[0] + EVALUATION_COST * IMAGES[1]) / PEAK * len(SEEDS)
     return {
@@ -202,7 +203,7 @@ def _pretrained(model: str, dataset: Dataset) -> dict[str, Any]:
 
 
 def cells(row: dict[str, Any], among: list[dict[str, Any]]) -> list[str]:
-    """A row for people: network, runs, launches, GFLOP and MB of a step, its microseconds, its gain for a run."""
+    """Return a row as text: network, runs, launches, GFLOP, MB and microseconds of a step, and the gain for a run."""
     (alone,) = (other for other in among if other["runs"] == 1 and _same(other, row))
     gain = alone["step_seconds"] * row["runs"] / row["step_seconds"]
     return [

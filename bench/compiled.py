@@ -1,9 +1,10 @@
-"""What Triton's compiler makes of the GPU kernels for sm_90 (H100, H200): no GPU is needed, nothing runs.
+"""Compile the GPU kernels with Triton for sm_90 (H100, H200) and count their resources. No GPU is needed.
 
     python bench/compiled.py --recipes erasing,imagenet256
 
-The kernels are launched as in training, by `gpu.render`, on tensors that have a shape and no memory. Triton is told
-that the device is an sm_90, and each launch is turned into what it calls a warm-up: specialised, compiled, not run.
+`gpu.render` launches the kernels as in training, on tensors that have a shape and no memory. A substitute driver
+reports an sm_90 device to Triton, and each launch becomes a warm-up in Triton's sense: specialise and compile, but do
+not run.
 """
 
 import argparse
@@ -32,17 +33,17 @@ from fastcifar.system.measure import environment
 if TYPE_CHECKING:
     from fastcifar.kernels.gpu import Launch  # needs Triton
 
-CAPABILITY, WARP = 90, 32  # H100 and H200; threads
-DATASET = 50_000  # images: only their number's type matters to the compiler
+CAPABILITY, WARP = 90, 32  # compute capability 9.0 (H100 and H200); threads of a warp
+DATASET = 50_000  # images: the compiler depends on the type of this number only
 DTYPES = (torch.float32, torch.bfloat16)
 CANDIDATES_FOR = "erasing"  # the recipe with all operations
 
 
 @contextmanager
 def compiled_launches() -> Iterator[list[Any]]:
-    """Within it, launches of Triton kernels compile for sm_90 and do not run; gives the list they are added to.
+    """Compile the launches of Triton kernels within this context for sm_90, but run none. Yields the compiled kernels.
 
-    Triton's driver stays replaced afterwards: for processes that launch nothing else.
+    Triton's driver stays replaced afterwards, so the process must launch no other kernels.
     """
     from triton import runtime
     from triton.backends.compiler import GPUTarget
@@ -65,10 +66,10 @@ def compiled_launches() -> Iterator[list[Any]]:
 
 
 def launched(spec: Augment, dtype: torch.dtype, batch: int, launch: "Launch | None" = None) -> list[Any]:
-    """The compiled kernels of one batch, in the order of their launches. launch: as `gpu.render` takes it."""
+    """Return the compiled kernels of one batch, in the order of their launches. launch: as in `gpu.render`."""
     from fastcifar.kernels import gpu
 
-    nowhere = torch.device("meta")  # an address of 0: as a multiple of 16 as those of CUDA's allocator
+    nowhere = torch.device("meta")  # its address is 0: a multiple of 16, like the addresses of CUDA's allocator
     images = torch.empty((DATASET, 32, 32, 3), dtype=torch.uint8, device=nowhere)
     labels = torch.empty(DATASET, dtype=torch.int64, device=nowhere)
     shape = (batch, 3, spec.out_size, spec.out_size)
@@ -80,18 +81,20 @@ def launched(spec: Augment, dtype: torch.dtype, batch: int, launch: "Launch | No
 
 
 def row_of(kernel: Any, cuobjdump: str) -> dict[str, Any]:
-    """What is known of a compiled kernel. Bytes of shared memory are a block's, those of stack and local a thread's."""
+    """Return the row of a compiled kernel. Bytes of shared memory are a block's; of stack and local memory, a
+    thread's.
+    """
     text = sass.listing(kernel.asm["cubin"], cuobjdump)
-    asked = sass.resources(text)
+    resources = sass.resources(text)
     dynamic, warps = kernel.metadata.shared, kernel.metadata.num_warps
-    block_bytes = max(asked["static_shared_bytes"], sass.RESERVED_BYTES) + dynamic
-    resident_warps, limit = sass.resident(warps, asked["registers"], block_bytes)
+    block_bytes = max(resources["static_shared_bytes"], sass.RESERVED_BYTES) + dynamic
+    resident_warps, limit = sass.resident(warps, resources["registers"], block_bytes)
     return {
         "kernel": kernel.metadata.name,
         "warps": warps,
         "stages": kernel.metadata.num_stages,
         "fp_fusion": kernel.metadata.enable_fp_fusion,
-        **asked,
+        **resources,
         "dynamic_shared_bytes": dynamic,
         "resident_warps": resident_warps,
         "resident_limit": limit,
@@ -100,47 +103,50 @@ def row_of(kernel: Any, cuobjdump: str) -> dict[str, Any]:
 
 
 def cuobjdump_of_triton() -> str:
-    """Where cuobjdump is. Raises UsageError where Triton is missing or interprets its kernels, or has no cuobjdump."""
+    """Return the path of cuobjdump. Raises UsageError where it or Triton is missing, or kernels are interpreted."""
     try:
         from fastcifar.kernels import gpu
         from triton import knobs
     except ImportError as error:
         raise UsageError(f"Triton is not usable here: {error}; pip install triton (Linux only)") from error
     if gpu.INTERPRETED:
-        raise UsageError("TRITON_INTERPRET is set, so that nothing would be compiled; unset it")
+        raise UsageError("TRITON_INTERPRET is set, so no kernel would be compiled; unset it")
     try:
         return str(knobs.nvidia.cuobjdump.path)
     except RuntimeError as error:
-        raise UsageError(f"{error}: it comes with Triton's wheel; or set TRITON_CUOBJDUMP_PATH") from error
+        raise UsageError(f"{error}: reinstall Triton's wheel, which has it, or set TRITON_CUOBJDUMP_PATH") from error
 
 
 def collected(recipes: list[str], batch: int) -> list[dict[str, Any]]:
-    """A row for each kernel: as the recipes are launched, then CANDIDATES_FOR in every other way."""
+    """Return a row for each kernel: the recipes with the chosen launch, then CANDIDATES_FOR with every other launch.
+
+    batch: images of a batch, at least 1. Raises UsageError for an unknown recipe or a smaller batch.
+    """
     cuobjdump = cuobjdump_of_triton()
     for recipe in recipes:
         if recipe not in RECIPES:
             raise UsageError(f"recipe {recipe!r} does not exist; there are {', '.join(RECIPES)}")
     if batch < 1:
-        raise UsageError(f"--batch {batch}: needs an image at least")
+        raise UsageError(f"--batch {batch} is less than 1; choose a positive number of images")
     from fastcifar.kernels.gpu import CANDIDATES, CHOSEN
 
     around = environment()
-    found = []
-    asked = [(recipe, dtype, CHOSEN) for recipe in recipes for dtype in DTYPES]
-    asked += [
+    collection = []
+    launches = [(recipe, dtype, CHOSEN) for recipe in recipes for dtype in DTYPES]
+    launches += [
         (CANDIDATES_FOR, dtype, launch)
         for dtype in DTYPES
         for launch in CANDIDATES
         if CANDIDATES_FOR in recipes and launch != CHOSEN
     ]
-    for recipe, dtype, launch in track(asked, "compiling"):
+    for recipe, dtype, launch in track(launches, "compiling"):
         about = {
             "recipe": recipe, "dtype": str(dtype).removeprefix("torch."), "batch_size": batch,
             "arch": f"sm_{CAPABILITY}", "launch": launch._asdict(), "chosen": launch == CHOSEN,
         }  # fmt: skip
         kernels = launched(RECIPES[recipe], dtype, batch, launch)
-        found += [{**about, **row_of(kernel, cuobjdump), "environment": around} for kernel in kernels]
-    return found
+        collection += [{**about, **row_of(kernel, cuobjdump), "environment": around} for kernel in kernels]
+    return collection
 
 
 def main() -> None:
@@ -148,22 +154,22 @@ def main() -> None:
     parser.add_argument("--recipes", default=",".join(RECIPES))
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--out", type=Path, default=rows.RESULTS / "compiled-sm90.jsonl")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     try:
-        found = collected(parts(asked.recipes), asked.batch)
+        kernels = collected(parts(options.recipes), options.batch)
     except FastcifarError as error:
         print(f"compiled.py: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    rows.write(found, asked.out)
+    rows.write(kernels, options.out)
     for header, lines in (
-        (compiled.HEADER, compiled.lines([row for row in found if row["chosen"]])),
-        (compiled.CANDIDATES, compiled.candidates(found)),
+        (compiled.HEADER, compiled.lines([row for row in kernels if row["chosen"]])),
+        (compiled.CANDIDATES, compiled.candidates(kernels)),
     ):
         table = Table(*header)
         for line in lines:
             table.add_row(*line)
         Console(width=200).print(table)
-    print(f"rows in {asked.out}")
+    print(f"rows in {options.out}")
 
 
 if __name__ == "__main__":

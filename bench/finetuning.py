@@ -1,10 +1,11 @@
-"""An epoch of fine-tuning a pretrained network at its own image size: fastcifar against a plain PyTorch loop.
+"""Time an epoch of fine-tuning a pretrained network at its own image size: fastcifar against a plain PyTorch loop.
 
     python bench/finetuning.py --data data/cifar10
 
-Both train every weight of MobileNetV3-S at 224 on the same 2,000 images in this run, each in its own process, in turns,
-from random weights, which does not change what a step costs. Without --data: on synthetic images. Then what cached
-features save: heads of three seeds on features that are computed once, against the forward passes that they replace.
+Both loops train every weight of MobileNetV3-S at 224 x 224 pixels on the same 2,000 images in this run, each in its own
+process, in turns. The weights are random, which does not change the cost of a step. Without --data, the images are
+synthetic. A second measurement shows what cached features save: heads of three seeds train on features that are
+computed once, compared with the forward passes that the cache replaces.
 """
 
 import argparse
@@ -39,11 +40,11 @@ from fastcifar.training.learner import Learner
 from fastcifar.training.options import Options
 
 MODEL = "mobilenet_v3_small"
-SEEDS, EPOCHS = (0, 1, 2), 30  # of the heads
+SEEDS, EPOCHS = (0, 1, 2), 30  # seeds of the heads, epochs of each
 
 
 class Ours:
-    """fastcifar's loop in a precision and a way of --compile."""
+    """fastcifar's training loop, with a precision and a mode of --compile."""
 
     def __init__(self, dataset: Dataset, batch: int, device: torch.device, precision: str, mode: str) -> None:
         (spec,) = headline_runs(4, dataset, model=MODEL, seeds=[0], precision=precision, **{"batch_size": batch})
@@ -59,7 +60,7 @@ class Ours:
 
 
 class Plain:
-    """ImageFolder, the weights' own transforms, DataLoader, float32, nothing tuned."""
+    """A plain loop: ImageFolder, the weights' own transforms, DataLoader, float32, no tuning."""
 
     def __init__(self, folder: Path, batch: int, device: torch.device, workers: int) -> None:
         weights = torchvision.models.get_model_weights(MODEL).IMAGENET1K_V1
@@ -81,11 +82,11 @@ class Plain:
             loss = nn.functional.cross_entropy(self.model(images.to(self.device)), labels.to(self.device))
             loss.backward()
             self.optimizer.step()
-        float(loss.detach())  # the device is done
+        float(loss.detach())  # wait until the device has finished
 
 
 def heads(dataset: Dataset, batch: int, device: torch.device, precision: str) -> dict[str, Any]:
-    """What training the heads of all seeds takes with cached features, and the least it takes without."""
+    """Return a row: the seconds of training the heads of all seeds with cached features, and the least without."""
     overrides = {"batch_size": batch, "tune": "head", "epochs": EPOCHS}
     specs = headline_runs(4, dataset, model=MODEL, seeds=SEEDS, precision=precision, **overrides, weights="bench")
     first = Learner.new(specs[0], len(dataset.classes), device)
@@ -95,7 +96,7 @@ def heads(dataset: Dataset, batch: int, device: torch.device, precision: str) ->
         summaries = train_heads(specs, dataset, Path(scratch), device, options=Options(tensors=tensors))
         cached = time.perf_counter() - started
     epochs = sum(summary["epochs"] for summary in summaries)
-    passes = summaries[0]["features_seconds"]  # one of training and validation images, as an epoch needs
+    passes = summaries[0]["features_seconds"]  # one pass over training and validation images, as in an epoch
     return {"loop": "heads on cached features", "dtype": precision, "seconds": cached, "features_seconds": passes,
             "epochs": epochs, "uncached_seconds": epochs * passes}  # fmt: skip
 
@@ -107,37 +108,37 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--inductor", action="store_true", help="torch.compile as another contestant: minutes more")
+    parser.add_argument("--inductor", action="store_true", help="also time torch.compile, which takes minutes more")
     parser.add_argument("--out", type=Path, help="default: finetuning-DEVICE.jsonl in bench/results")
-    asked = parser.parse_args()
-    device = device_of(asked.device)
+    options = parser.parse_args()
+    device = device_of(options.device)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        # a dataset whose training split is as large as asked: 4 of 5 of its images
-        dataset = _some(asked.data, folder, asked.images * 5 // 4)
+        # the training split is 4 of 5 images
+        dataset = _some(options.data, folder, options.images * 5 // 4)
         images = len(dataset.ids("training"))
         write_pngs(dataset, folder / "png", images)
-        modes = ("none", "inductor") if asked.inductor else ("none",)
+        modes = ("none", "inductor") if options.inductor else ("none",)
         ways = [(precision, mode) for precision in ("float32", "bfloat16") for mode in modes]
         loops = {
-            f"fastcifar, {precision}, {mode}": Apart(Ours, dataset, asked.batch, device, precision, mode)
+            f"fastcifar, {precision}, {mode}": Apart(Ours, dataset, options.batch, device, precision, mode)
             for precision, mode in ways
         }
         for workers in (0, machine.usable_cores()):
-            loops[f"plain, {workers} workers"] = Apart(Plain, folder / "png", asked.batch, device, workers)
-        timings = in_turns(loops, asked.repeats)
+            loops[f"plain, {workers} workers"] = Apart(Plain, folder / "png", options.batch, device, workers)
+        timings = in_turns(loops, options.repeats)
         for loop in loops.values():
             loop.close()
         best = min((name for name in loops if name.startswith("fastcifar")), key=lambda name: timings[name].median)
-        cached = heads(dataset, asked.batch, device, best.split(", ")[1])
+        cached = heads(dataset, options.batch, device, best.split(", ")[1])
     collected = [
         {"loop": name, "seconds": timing.median, **rows.rates(timing, images)} for name, timing in timings.items()
     ]
     shared = {
-        "bench": "finetuning", "model": MODEL, "device": str(device), "batch_size": asked.batch, "images": images,
+        "bench": "finetuning", "model": MODEL, "device": str(device), "batch_size": options.batch, "images": images,
         "threads": torch.get_num_threads(), "environment": environment(),
     }  # fmt: skip
-    out = asked.out or rows.RESULTS / f"finetuning-{device.type}.jsonl"
+    out = options.out or rows.RESULTS / f"finetuning-{device.type}.jsonl"
     rows.write(({**row, **shared} for row in [*collected, cached]), out)
     table = Table("loop", "seconds an epoch", "images/s", "slower than the fastest")
     for row in collected:
@@ -153,12 +154,12 @@ def main() -> None:
 
 
 def _some(data: Path | None, folder: Path, count: int) -> Dataset:
-    """``count`` images from all over a dataset, as a dataset, or synthetic ones."""
+    """Return a dataset of ``count`` images, spread evenly over the dataset at ``data``; synthetic images for None."""
     if data is None:
         return convert(f"synthetic:{count}", folder / "dataset")
     whole = Dataset.open(data)
     labels = whole.labels("train")
-    assert labels is not None  # a train part always has them
+    assert labels is not None  # the train part always has labels
     for row in np.linspace(0, len(labels) - 1, count, dtype=int):
         into = folder / "some" / whole.classes[labels[row]]
         into.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,13 @@
-"""Kernels: each recipe by fastcifar's kernel and by others, on a CPU or a GPU.
+"""Time the kernels: each recipe by fastcifar's kernel and by other implementations, on a CPU or a GPU.
 
     python bench/kernels.py --out rows.jsonl
     python bench/kernels.py --device cuda --quick
 
-Who takes part: rivals/cpu.py and rivals/gpu.py. Every contestant that does the same work is compared with the
-reference in this run, before it is timed. On a CPU the ceiling is the measured bandwidth of writing memory (memset),
-and the share says how much of it a contestant's results use. On a GPU it is the measured bandwidth of copying memory,
-and what must be moved is an image's 3,072 bytes and its result. Work there that launches the same kernels each time is
-recorded as a CUDA graph and replayed, so that Python's launches do not count.
+The contestants are in rivals/cpu.py and rivals/gpu.py. Every contestant that does the same work is compared with the
+reference in this run, before it is timed. On a CPU, the ceiling is the measured bandwidth of writing memory (memset);
+the share says how much of this bandwidth a contestant's results use. On a GPU, the ceiling is the measured bandwidth of
+copying memory; an image moves its 3,072 bytes and its result. GPU work that launches the same kernels each time is
+recorded as a CUDA graph and replayed, so that Python's launch overhead is not timed.
 """
 
 import argparse
@@ -31,20 +31,20 @@ from fastcifar.augment import IMAGE_SIZE, RECIPES
 from fastcifar.show.text import parts
 from fastcifar.system.measure import environment, memory_bandwidth
 
-SOURCE_BYTES = 3 * IMAGE_SIZE**2  # read of an image
+SOURCE_BYTES = 3 * IMAGE_SIZE**2  # bytes read for an image
 QUICK_RECIPES, QUICK_REPEATS = "none,erasing,imagenet256", 5
 OURS = ("cpu", "gpu")
-BASE = ("torchvision, 1 thread", "torchvision batch")  # what speeds are compared with
+BASE = ("torchvision, 1 thread", "torchvision batch")  # the contestants that speeds are compared with
 
 
 def result_bytes(recipe: str, dtype: torch.dtype) -> int:
-    """Of one image."""
+    """Return the bytes of one image's result."""
     return 3 * RECIPES[recipe].out_size ** 2 * dtype.itemsize
 
 
 @dataclass(frozen=True)
 class OnCpu:
-    """Contests on the CPU, with all of torch's threads, under the bandwidth of writing memory."""
+    """Contests on the CPU with all of torch's threads. The ceiling is the write bandwidth of memory, bytes a second."""
 
     write_bandwidth: float
 
@@ -67,13 +67,13 @@ class OnCpu:
 
 @dataclass(frozen=True)
 class OnGpu:
-    """Contests on a device, under the bandwidth of copying its memory."""
+    """Contests on a GPU. The ceiling is the bandwidth of copying its memory."""
 
     device: torch.device
     bandwidth: DeviceBandwidth
 
     def batch(self, recipe: str) -> int:
-        from bench.rivals.gpu import BATCHES  # which needs Triton
+        from bench.rivals.gpu import BATCHES  # needs Triton
 
         return BATCHES[RECIPES[recipe].out_size]
 
@@ -107,7 +107,7 @@ class OnGpu:
 
 
 def collect(contests: OnCpu | OnGpu, recipes: list[str], batch: int | None, repeats: int, out: Path) -> list[Any]:
-    """The rows of the recipes in both dtypes; the file is written after each, so that a run cut short leaves some."""
+    """Return the rows of the recipes in both dtypes. The file is written after each contest, for interrupted runs."""
     around, collected = environment(), []
     for recipe in recipes:
         for dtype in (torch.float32, torch.bfloat16):
@@ -125,7 +125,7 @@ def collect(contests: OnCpu | OnGpu, recipes: list[str], batch: int | None, repe
 
 
 def shown(collected: list[dict[str, Any]]) -> Table:
-    """The rows as a table for the terminal."""
+    """Return the rows as a table for the terminal."""
     table = Table(
         *("recipe", "dtype", "kernel", "images/s", "least", "most", "x torchvision", "of ceiling", "dev", "remark")
     )
@@ -146,18 +146,18 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--quick", action="store_true", help=f"only {QUICK_RECIPES}, {QUICK_REPEATS} repeats")
     parser.add_argument("--recipes", help="comma-separated; by default all")
-    parser.add_argument("--batch", type=int, help="by default 512; on a GPU by recipe, for more than its cache holds")
+    parser.add_argument("--batch", type=int, help="by default 512; on a GPU by recipe, larger than its cache")
     parser.add_argument("--repeats", type=int, help="timed turns of each; by default 15")
     parser.add_argument("--out", type=Path, help="by default bench/results/kernels-DEVICE.jsonl")
-    asked = parser.parse_args()
-    if asked.device == "cuda" and not torch.cuda.is_available():
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no CUDA device")
-    out = asked.out or rows.RESULTS / f"kernels-{asked.device}.jsonl"
-    recipes = parts(asked.recipes or (QUICK_RECIPES if asked.quick else ",".join(RECIPES)))
-    repeats = asked.repeats or (QUICK_REPEATS if asked.quick else 15)
+    out = options.out or rows.RESULTS / f"kernels-{options.device}.jsonl"
+    recipes = parts(options.recipes or (QUICK_RECIPES if options.quick else ",".join(RECIPES)))
+    repeats = options.repeats or (QUICK_REPEATS if options.quick else 15)
 
     contests: OnCpu | OnGpu
-    if asked.device == "cpu":
+    if options.device == "cpu":
         contests = OnCpu(memory_bandwidth().write)
         print(f"memory takes {contests.write_bandwidth / 1e9:.1f} GB/s of writes")
     else:
@@ -165,7 +165,7 @@ def main() -> None:
         contests = OnGpu(device, bandwidth(device))
         moved = (each / 1e12 for each in contests.bandwidth)
         print("{}: copies move {:.2f} TB/s, fills {:.2f}".format(torch.cuda.get_device_name(device), *moved))
-    collected = collect(contests, recipes, asked.batch, repeats, out)
+    collected = collect(contests, recipes, options.batch, repeats, out)
     Console(width=180).print(shown(collected))
     print(f"rows in {out}")
     wrong = [row for row in collected if row["kernel"] in OURS and not row["verified"]]

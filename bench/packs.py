@@ -1,9 +1,10 @@
-"""Packs of the CNN, MLP S and ViT: each way of training one, against solo runs and a plain PyTorch loop.
+"""Time packs of the CNN, MLP S and ViT: each way to train a pack, against serial runs and a plain PyTorch loop.
 
     python bench/training.py --packs --data data/cifar10
 
-Each experiment's headline configuration, twelve seeds (--runs), steps of training alone: nothing is validated or
-written. The plain loop, over PNG files, trains one run; twelve would take twelve times as long. All in turns.
+Each pack has the headline configuration of an experiment with twelve seeds (--runs). Only training steps are timed,
+without validation and files. The plain loop reads PNG files and trains one run; twelve runs would take twelve times as
+long. All contestants take turns.
 """
 
 import sys
@@ -31,12 +32,12 @@ from fastcifar.runs.spec import RunSpec
 from fastcifar.system.measure import Clock, Timing, alternate, environment
 
 NETWORKS = {"cnn": 2, "mlp_s": 1, "vit": 3}  # with their experiments
-TURN = 2.0  # seconds that a turn of a way is to take
-PLAIN_IMAGES = 2560  # of an epoch of the plain loop: 20 batches
+TURN = 2.0  # target seconds of a turn
+PLAIN_IMAGES = 2560  # images in an epoch of the plain loop: 20 batches
 
 
 class Turns:
-    """A way's trial, so many steps a turn."""
+    """A way's trial as a callable: each call is a turn with the same number of steps."""
 
     def __init__(self, trial: Trial, device: torch.device) -> None:
         self._trial = trial
@@ -44,16 +45,16 @@ class Turns:
             trial.train(1)
         self._steps = max(1, round(TURN / clock.seconds))
         self.images = trial.train(self._steps)
-        """of all runs together, a turn"""
+        """Images that all runs together train on in a turn."""
 
     def __call__(self) -> None:
         if self._trial.train(self._steps) != self.images:
-            raise FastcifarError("a turn took other images than the one before it")
+            raise FastcifarError("a turn trained on another number of images than the first one; report this as a bug")
 
 
 def measure(model: str, dataset: Dataset, pngs: Path, device: torch.device, runs: int, repeats: int,
             workers: list[int]) -> list[dict[str, Any]]:  # fmt: skip
-    """A row for each way and each plain loop of a network."""
+    """Return a row for each way and each plain loop of a network."""
     precision = precision_of("auto", device)
     spec = headline_runs(NETWORKS[model], dataset, seeds=[0], model=model, precision=precision)[0]
     picked = choice.measure(spec, dataset, device, runs).way
@@ -95,26 +96,26 @@ def _row(
 
 
 def write(data: Dataset, device: torch.device, repeats: int, workers: list[int], out: Path, runs: int) -> None:
-    """Measure, write the rows, show them."""
+    """Measure all networks, write the rows and print them."""
     with tempfile.TemporaryDirectory() as scratch:
         write_pngs(data, Path(scratch), PLAIN_IMAGES if workers else 0)
-        found = [
+        collected = [
             row
             for model in NETWORKS
             for row in measure(model, data, Path(scratch), device, runs, repeats, workers)
         ]  # fmt: skip
     around = environment()
-    rows.write(({**row, "environment": around} for row in found), out)
+    rows.write(({**row, "environment": around} for row in collected), out)
     table = Table("network", "loop", "images/s, all runs", "least", "most", "of serial's time", "of the plain loop's")
-    for row in found:
+    for row in collected:
         rate = [f"{row[key]:,.0f}" for key in ("images_per_s", "images_per_s_min", "images_per_s_max")]
-        table.add_row(row["model"], f"{'> ' if row['picked'] else ''}{row['loop']}", *rate, *shares(row, found))
+        table.add_row(row["model"], f"{'> ' if row['picked'] else ''}{row['loop']}", *rate, *shares(row, collected))
     Console(width=120).print(table)
     print(f"> is what the planner picks; rows in {out}")
 
 
 def shares(row: dict[str, Any], among: list[dict[str, Any]]) -> tuple[str, str]:
-    """A row's time for an image, as shares of serial's and of the faster plain loop's of its network."""
+    """Return a row's time for an image as shares of serial's time and of the faster plain loop's, for its network."""
     rate = {other["loop"]: other["images_per_s"] for other in among if other["model"] == row["model"]}
-    plain = max((found for loop, found in rate.items() if loop.startswith("plain")), default=None)
+    plain = max((speed for loop, speed in rate.items() if loop.startswith("plain")), default=None)
     return f"{rate[SERIAL] / row['images_per_s']:.2f}", "" if plain is None else f"1/{row['images_per_s'] / plain:.1f}"

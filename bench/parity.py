@@ -1,9 +1,9 @@
-"""How far the reference is from torchvision, and the CPU kernel from the reference, over many random draws.
+"""Measure how far the reference is from torchvision, and the CPU kernel from the reference, over many random draws.
 
     python bench/parity.py --draws 10000
 
-Rotation's ties are counted apart: pixels whose source place lies within 4e-6 pixels of the boundary between two,
-where float32 coordinates, torchvision's, may choose the other one.
+Ties of the rotation are counted separately. A tie is a pixel whose source position lies within 4e-6 pixels of the
+boundary between two source pixels, where torchvision's float32 coordinates may choose the other one.
 """
 
 import argparse
@@ -26,7 +26,7 @@ CHUNK = 100
 
 
 def compare(recipe: str, draws_wanted: int, seed: int) -> dict[str, object]:
-    """The largest deviations over ``draws_wanted`` draws of a recipe, on images of uniform noise."""
+    """Return the largest deviations over ``draws_wanted`` draws of a recipe, on images of uniform noise."""
     spec = RECIPES[recipe]
     rng = np.random.default_rng(seed)
     worst = {"reference_torchvision": 0.0, "cpu_reference_float32": 0.0, "cpu_reference_bfloat16": 0.0}
@@ -42,14 +42,14 @@ def compare(recipe: str, draws_wanted: int, seed: int) -> dict[str, object]:
             ties += int(tied[:, 0].sum())
             apart_at_ties += int((apart.amax(1) > 1e-5)[tied[:, 0]].sum())
             apart[tied] = 0
-        found = {
+        deviations = {
             "reference_torchvision": apart.max(),
             "cpu_reference_float32": (cpu.apply(images, draws, spec) - expected).abs().max(),
             "cpu_reference_bfloat16": (
                 cpu.apply(images, draws, spec, torch.bfloat16).float() - expected.bfloat16().float()
             ).abs().max(),
         }  # fmt: skip
-        worst = {key: max(worst[key], float(value)) for key, value in found.items()}
+        worst = {key: max(worst[key], float(value)) for key, value in deviations.items()}
     pixels = draws_wanted * spec.out_size**2
     return {"recipe": recipe, "draws": draws_wanted, "pixels": pixels, **worst, "ties": ties, "apart": apart_at_ties}
 
@@ -60,13 +60,13 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=rows.RESULTS / "parity-cpu.jsonl")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     collected = []
-    for recipe in parts(asked.recipes):
-        collected.append(compare(recipe, asked.draws, asked.seed))
+    for recipe in parts(options.recipes):
+        collected.append(compare(recipe, options.draws, options.seed))
         print(collected[-1], flush=True)
     around = environment()
-    rows.write(({**row, "environment": around} for row in collected), asked.out)
+    rows.write(({**row, "environment": around} for row in collected), options.out)
 
 
 if __name__ == "__main__":

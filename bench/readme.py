@@ -1,9 +1,9 @@
-"""The tables of results in README.md, docs/ and others, made from the committed rows; a test fails if they differ.
+"""Write the tables of results into README.md, docs/ and other pages, from the committed rows.
 
     python bench/readme.py
 
 A table stands between ``<!-- rows NAME -->`` and ``<!-- end -->``. NAME is a file of bench/results, or several files
-with a space between them.
+with a space between them. A test fails where a page differs from its rows.
 """
 
 import re
@@ -19,7 +19,7 @@ from bench.tables import claims, compiled, gpu, kernels, throughput, training
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- rows (\S+(?: \S+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-# page: what renders the rows of which files, in the page's order
+# for each page: the files of rows, in the page's order, and the function that renders them
 PAGES: dict[Path, dict[str, Callable[..., str]]] = {
     ROOT / "README.md": {"gpu-check-h100.jsonl training-cpu.jsonl parity-cpu.jsonl": claims.claims},
     ROOT / "docs" / "benchmarks.md": {
@@ -48,11 +48,11 @@ PAGES: dict[Path, dict[str, Callable[..., str]]] = {
 
 
 def rendered(page: Path) -> str:
-    """The page's text with every table made anew from the rows."""
+    """Return the page's text with every table made again from the rows."""
 
-    def block(found: re.Match[str]) -> str:
+    def block(match: re.Match[str]) -> str:
         return (
-            found[1] + PAGES[page][found[2]](*(rows.read(rows.RESULTS / name) for name in found[2].split())) + found[3]
+            match[1] + PAGES[page][match[2]](*(rows.read(rows.RESULTS / name) for name in match[2].split())) + match[3]
         )
 
     return BLOCK.sub(block, page.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""images/s of the pipelines: ``fastcifar bench``, from a checkout.
+"""Time the pipelines in images/s: ``fastcifar bench``, from a checkout.
 
 python bench/throughput.py --quick
 """

@@ -1,9 +1,10 @@
-"""An epoch of experiment 2 (basic recipe, batch 128): fastcifar against a plain PyTorch loop over PNG files.
+"""Time an epoch of experiment 2 (basic recipe, batch 128): fastcifar against a plain PyTorch loop over PNG files.
 
     python bench/training.py --data data/cifar10
 
-Both train the same network on the same images in this run, in turns: on CUDA, fastcifar in each way of --compile.
-With --packs: many runs of each small network at a time, see bench/packs.py. Without --data: on synthetic images.
+Both loops train the same network on the same images in this run, in turns. On CUDA, fastcifar runs in each mode of
+--compile. With --packs, many runs of each small network train at a time; see bench/packs.py. Without --data, the images
+are synthetic.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from fastcifar.training.learner import Learner
 
 
 class FastLoop:
-    """fastcifar's own loop, as `fastcifar train --compile MODE` runs it, without validation."""
+    """fastcifar's training loop, as `fastcifar train --compile MODE` runs it, without validation."""
 
     def __init__(self, dataset: Dataset, device: torch.device, mode: str) -> None:
         spec = headline_runs(2, dataset, seeds=[0], precision=precision_of("auto", device))[0]
@@ -58,21 +59,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--workers", default=f"0,{machine.usable_cores()}", help="of the plain loops' DataLoader")
+    parser.add_argument("--workers", default=f"0,{machine.usable_cores()}", help="workers of the plain loops")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--packs", action="store_true", help="packs of each small network instead")
-    parser.add_argument("--runs", type=int, default=12, help="of a pack")
+    parser.add_argument("--packs", action="store_true", help="time packs of each small network instead")
+    parser.add_argument("--runs", type=int, default=12, help="runs of a pack")
     parser.add_argument("--out", type=Path, help="default: training-DEVICE or packs-DEVICE.jsonl in bench/results")
-    asked = parser.parse_args()
-    device = device_of(asked.device)
+    options = parser.parse_args()
+    device = device_of(options.device)
     modes = MODES if device.type == "cuda" else ("none",)
-    workers = [int(number) for number in parts(asked.workers)]
+    workers = [int(number) for number in parts(options.workers)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        dataset = Dataset.open(asked.data) if asked.data else convert("synthetic:50000", folder / "dataset")
-        out = asked.out or rows.RESULTS / f"{'packs' if asked.packs else 'training'}-{device.type}.jsonl"
-        if asked.packs:
-            packs.write(dataset, device, asked.repeats, workers, out, asked.runs)
+        dataset = Dataset.open(options.data) if options.data else convert("synthetic:50000", folder / "dataset")
+        out = options.out or rows.RESULTS / f"{'packs' if options.packs else 'training'}-{device.type}.jsonl"
+        if options.packs:
+            packs.write(dataset, device, options.repeats, workers, out, options.runs)
             return
         images = len(dataset.ids("training"))
         write_pngs(dataset, folder / "png", images if workers else 0)
@@ -80,7 +81,7 @@ def main() -> None:
         recipe = next(iter(fast.values())).training.request.augment
         plain = {f"plain, {n} workers": PlainLoop(folder / "png", recipe, n, device=device) for n in workers}
         timings = alternate(
-            {name: loop.epoch for name, loop in (fast | plain).items()}, asked.repeats, device=str(device)
+            {name: loop.epoch for name, loop in (fast | plain).items()}, options.repeats, device=str(device)
         )
         for loop in fast.values():
             loop.training.close()

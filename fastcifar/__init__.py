@@ -1,4 +1,4 @@
-"""fastcifar: a proven-equal data-pipeline benchmark and a fast CIFAR-10 trainer.
+"""fastcifar: a benchmark of data pipelines that are proven equal, and a fast CIFAR-10 trainer.
 
 The names in PUBLIC are imported when they are first used, so that ``import fastcifar`` takes no time.
 ``fastcifar.pipelines`` and ``fastcifar.kernels`` live in ``pipelines/`` and ``kernels/`` at the top of a checkout.
@@ -24,7 +24,7 @@ PUBLIC = {
     "open_pipeline": "pipeline",
     "train": "training.loop",
 }
-"""the library's names, and the module of each"""
+"""The public names of the library, each with the module that defines it."""
 
 _package = Path(__file__).resolve().parent
 if not (_package / "kernels").is_dir():  # an uninstalled or editable checkout
@@ -32,7 +32,7 @@ if not (_package / "kernels").is_dir():  # an uninstalled or editable checkout
 
 
 def __getattr__(name: str) -> Any:
-    """A name of PUBLIC. Raises AttributeError for any other name."""
+    """Import and return a name of PUBLIC. Raises AttributeError for any other name."""
     if name not in PUBLIC:
         raise AttributeError(f"module 'fastcifar' has no attribute {name!r}; it has {', '.join(PUBLIC)}")
     return getattr(import_module(f"fastcifar.{PUBLIC[name]}"), name)

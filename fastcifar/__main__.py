@@ -1,4 +1,4 @@
-"""``python -m fastcifar``: the command, from an uninstalled checkout too."""
+"""Run the ``fastcifar`` command as ``python -m fastcifar``; an uninstalled checkout can use it too."""
 
 from fastcifar.cli.app import main
 

@@ -1,8 +1,8 @@
-"""What may happen to an image (`Augment`), and the dice that decide what does (`draw`).
+"""The augmentations of an image (`Augment`), and the random numbers that select them for each image (`draw`).
 
-Every draw is made with integers, and a float is only ever made from an integer exactly or by one correctly rounded
-operation. So numpy here, numba in ``kernels/cpu`` and Triton on a GPU agree on every bit, whatever their libm or
-their liking for fused multiply-adds.
+Every draw uses integers. A float is made from an integer, either exactly or by one correctly rounded operation. So
+numpy here, numba in ``kernels/cpu`` and Triton on a GPU agree on every bit, whatever their libm computes and wherever
+their compilers use fused multiply-add.
 """
 
 import math
@@ -18,8 +18,8 @@ from fastcifar.errors import UsageError
 from fastcifar.rng import fixedpoint
 from fastcifar.rng.philox import Stream, scaled, words
 
-IMAGE_SIZE = 32  # pixels a side: CIFAR's, and the only one the kernels are written for
-ERASE_TRIES = 10  # torchvision's RandomErasing gives up after as many rectangles that do not fit
+IMAGE_SIZE = 32  # pixels per side, as in CIFAR; the kernels support no other size
+ERASE_TRIES = 10  # torchvision's RandomErasing gives up after 10 rectangles that do not fit
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 JITTER_ORDERS = np.array(list(permutations(range(4))), np.uint8)  # (24, 4), lexicographic
 
@@ -28,41 +28,46 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Augment:
-    """What may happen to an image, in this order, with torchvision's per-sample semantics on float images in [0, 1]:
+    """The augmentations of an image, with torchvision's per-sample semantics on float images in [0, 1].
 
-    1. flip left-right; 2. colour jitter, its four parts in a drawn order, each clamped to [0, 1] (contrast blends with
-    the mean grey of the image as it then is; grey = 0.2989 R + 0.587 G + 0.114 B; hue turns HSV's hue); 3. rotation
-    about the centre, counter-clockwise for positive angles, nearest pixel, zeros from outside; 4. bilinear resize
-    (half-pixel centres, edges repeated: what antialiasing leaves when enlarging), then the centre crop;
-    5. ``(x - mean) / std``; 6. erasing: one rectangle set to 0 *after* normalising.
+    They are applied in this order:
+
+    1. A left-right flip.
+    2. Colour jitter: its four parts in a random order, each clamped to [0, 1]. Contrast blends with the mean grey of
+       the current image; grey = 0.2989 R + 0.587 G + 0.114 B. Hue is changed in HSV.
+    3. A rotation about the centre, counter-clockwise for positive angles, to the nearest pixel; zeros from outside.
+    4. A bilinear resize (half-pixel centres, edge pixels repeated), then the centre crop. Antialiasing would change
+       nothing, because the resize only enlarges.
+    5. The normalisation ``(x - mean) / std``.
+    6. Erasing: one rectangle is set to 0 *after* the normalisation.
 
     Raises UsageError when a field is outside its range.
     """
 
     flip: float = 0.0
-    """probability of a left-right flip, [0, 1]"""
+    """The probability of a left-right flip, in [0, 1]."""
     brightness: float = 0.0
-    """factor uniform in [max(0, 1 - v), 1 + v); v in [0, 100]"""
+    """The strength v, in [0, 100]: the brightness factor is uniform in [max(0, 1 - v), 1 + v)."""
     contrast: float = 0.0
-    """as brightness"""
+    """The strength of the contrast factor, defined as for brightness."""
     saturation: float = 0.0
-    """as brightness"""
+    """The strength of the saturation factor, defined as for brightness."""
     hue: float = 0.0
-    """turn of the hue, uniform in [-v, v) of a full turn; v in [0, 0.5]"""
+    """The strength v, in [0, 0.5]: the hue is shifted by a uniform part of a full turn, in [-v, v)."""
     rotate: float = 0.0
-    """degrees: angle uniform in [-v, v); v in [0, 180]"""
+    """The largest angle v in degrees, in [0, 180]: the angle is uniform in [-v, v)."""
     erase: float = 0.0
-    """probability that a rectangle is erased, [0, 1]"""
+    """The probability that a rectangle is erased, in [0, 1]."""
     erase_area: tuple[float, float] = (0.02, 0.33)
-    """share of the image, uniform; 0 < low <= high <= 1"""
+    """The erased share of the image: uniform in [low, high); 1e-6 <= low <= high <= 1."""
     erase_aspect: tuple[float, float] = (0.3, 3.3)
-    """height / width, log-uniform; 0.01 <= low <= high <= 100"""
+    """The height / width of the rectangle: log-uniform in [low, high); 0.01 <= low <= high <= 100."""
     size: tuple[int, int] | None = None
-    """(resize, crop) in pixels, 32 <= crop <= resize <= 1024, resize - crop even; None keeps 32 x 32"""
+    """(resize, crop) in pixels, 32 <= crop <= resize <= 1024, resize - crop even. None keeps 32 x 32."""
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """per channel, in [0, 1]"""
+    """The mean of each channel, in [0, 1]."""
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """per channel, in (0, 100]"""
+    """The standard deviation of each channel, in [1e-6, 100]."""
 
     def __post_init__(self) -> None:
         for name, top in {
@@ -99,20 +104,20 @@ class Augment:
 
     @property
     def out_size(self) -> int:
-        """Side of the resulting images, pixels."""
+        """The height and width of the resulting images, in pixels."""
         return self.size[1] if self.size else IMAGE_SIZE
 
     @property
     def random(self) -> bool:
-        """Whether two draws can differ: False for none and for pure preprocessing."""
+        """Whether two draws can differ. False for the recipe none and for preprocessing alone."""
         return bool(self.flip or self.jitters or self.rotate or self.erase)
 
     def still(self) -> "Augment":
-        """The same preprocessing (size, mean, std) without anything random: what clean evaluation applies."""
+        """Return the same preprocessing (size, mean, std) without random parts, as clean evaluation needs it."""
         return Augment(size=self.size, mean=self.mean, std=self.std)
 
     def bounds(self) -> "Bounds":
-        """The spec as the integers that draws are made from."""
+        """Return the integer bounds from which `draw` draws."""
         return Bounds.of(self)
 
 
@@ -125,16 +130,16 @@ RECIPES: dict[str, Augment] = {
     "imagenet256": Augment(size=(256, 224), mean=IMAGENET_MEAN, std=IMAGENET_STD),
     "imagenet384": Augment(size=(384, 384), mean=IMAGENET_MEAN, std=IMAGENET_STD),
 }
-"""The named recipes: the report's three for 32 x 32, and the two of experiment 4's networks."""
+"""The recipes by name: the report's three for 32 x 32 images, and two for the networks of experiment 4."""
 
 NORMALISATIONS = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))}
-"""mean and std by the prefix of the recipes of other networks: imagenet232-224 enlarges to 232, crops to 224 and
-normalises; imagenet normalises"""
+"""The mean and std for each prefix of a recipe of another network. The recipe imagenet232-224 enlarges to 232 pixels,
+crops to 224 and normalises; the recipe imagenet only normalises."""
 _PREPROCESSING = re.compile(rf"({'|'.join(NORMALISATIONS)})(?:(\d+)-(\d+))?")
 
 
 def recipe(name: str) -> Augment:
-    """A recipe by name: of RECIPES, or a network's preprocessing. Raises UsageError for another one."""
+    """Return a recipe by its name: one of RECIPES, or a preprocessing recipe. Raises UsageError for another name."""
     if name in RECIPES:
         return RECIPES[name]
     parts = _PREPROCESSING.fullmatch(name)
@@ -145,7 +150,11 @@ def recipe(name: str) -> Augment:
 
 
 class Bounds(NamedTuple):
-    """An Augment as integers. Thresholds are of 2**32; each (low, span) draws low + scaled(word, span)."""
+    """An Augment as integers.
+
+    flip and erase are probabilities in units of 2**-32. A field NAME with a field NAME_span gives the draw
+    NAME + scaled(word, NAME_span). out_size is in pixels.
+    """
 
     flip: int
     brightness: int
@@ -167,6 +176,8 @@ class Bounds(NamedTuple):
 
     @classmethod
     def of(cls, spec: Augment) -> "Bounds":
+        """Return the bounds of an Augment."""
+
         def span(low: float, high: float, one: int) -> tuple[int, int]:
             return round(low * one), round(high * one) - round(low * one)
 
@@ -190,11 +201,12 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True)
 class Draws:
-    """What happens to each of N images: arrays of length N, one entry a sample.
+    """The drawn augmentation of each of N images: arrays of length N, with one entry per sample.
 
-    ``order`` (N, 4) uint8 holds the jitter parts (0 brightness, 1 contrast, 2 saturation, 3 hue) in their order.
-    ``angle`` int32 is in turns of 2**-31 (``degrees`` gives float64 degrees); ``cos`` and ``sin`` int32 have 24
-    fractional bits. ``erase_*`` int32 are pixels of the *output*; height 0 means that nothing is erased.
+    ``order`` (N, 4) uint8 holds the jitter parts (0 brightness, 1 contrast, 2 saturation, 3 hue) in the order in which
+    they are applied. ``angle`` int32 is in units of 2**-31 turns (``degrees`` gives float64 degrees). ``cos`` and
+    ``sin`` int32 have 24 fractional bits. ``erase_*`` int32 are pixels of the *output* image; height 0 means that
+    nothing is erased.
     """
 
     flip: NDArray[np.bool_]
@@ -215,7 +227,7 @@ class Draws:
         return len(self.flip)
 
     def __getitem__(self, rows: Any) -> "Draws":
-        """The draws of some samples: any numpy index that keeps the first axis."""
+        """Return the draws of some samples. rows: any numpy index that keeps the first axis."""
         return Draws(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @property
@@ -225,16 +237,17 @@ class Draws:
 
     @classmethod
     def empty(cls, n: int) -> "Draws":
-        """Room for the draws of n images, not yet drawn."""
+        """Return arrays for the draws of n images, not initialised."""
         arrays: list[NDArray[Any]] = [np.empty(n, np.bool_), np.empty((n, 4), np.uint8)]
         arrays += [np.empty(n, np.float32) for _ in range(4)] + [np.empty(n, np.int32) for _ in range(7)]
         return cls(*arrays)
 
 
 def draw(spec: Augment, seed: int, epoch: int, ids: ArrayLike) -> Draws:
-    """The dice of ``ids`` (N,) sample ids in [0, 2**32) in ``epoch`` under ``seed`` in [0, 2**64).
+    """Draw the augmentation of each sample.
 
-    A part that the spec leaves out does not change what the others draw.
+    ids: (N,) sample ids in [0, 2**32). seed: in [0, 2**64). An augmentation that ``spec`` leaves out does not change
+    the draws of the others.
     """
     ids = np.asarray(ids, np.int64)
     bounds = spec.bounds()
@@ -255,7 +268,10 @@ def draw(spec: Augment, seed: int, epoch: int, ids: ArrayLike) -> Draws:
 def _rectangles(
     bounds: Bounds, seed: int, epoch: int, ids: NDArray[np.int64], wanted: NDArray[np.bool_]
 ) -> NDArray[np.int32]:
-    """(4, N) int32: top, left, height, width of the first of ERASE_TRIES rectangles that fits; 0 where none is."""
+    """Return (4, N) int32: top, left, height and width of each image's rectangle; 0 where nothing is erased.
+
+    It is the first of ERASE_TRIES rectangles that fits. wanted: the images to erase from; the function changes it.
+    """
     out = np.zeros((4, len(ids)), np.int32)
     size = bounds.out_size
     for block in range(ERASE_TRIES):

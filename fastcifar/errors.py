@@ -1,17 +1,17 @@
-"""The two kinds of error a person can meet; everything else is a bug and keeps its traceback."""
+"""The errors that a user can see without a traceback. Any other exception is a bug and keeps its traceback."""
 
 
 class FastcifarError(Exception):
-    """Something failed that the user should read about: the thing, its value, the bound and the cure."""
+    """An operation failed. The message names the thing, its value, the bound and the cure."""
 
     exit_code = 1
 
 
 class UsageError(FastcifarError):
-    """The command or call was not one we can carry out as written."""
+    """The command or call cannot be carried out as it was written."""
 
     exit_code = 2
 
 
 class DoesNotFit(UsageError):
-    """What was asked for takes more memory than there is. Less of it may fit: whoever can ask for less catches this."""
+    """A request needs more memory than is free. A caller that can make a smaller request catches this error."""

@@ -1,7 +1,8 @@
 """The report's experiments, each declared once, as data, under three protocols.
 
-``sound`` is what we stand for, ``report`` what the report says, ``as-run`` what its authors' program did. They differ
-in the fields of Protocol and in what the experiments' functions below say.
+``sound`` is the protocol that this project recommends, ``report`` the one that the report describes, and ``as-run``
+the one that the program of the report's authors used. They differ in the fields of Protocol and in the experiment
+functions below.
 """
 
 import dataclasses
@@ -19,41 +20,48 @@ SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Protocol:
-    """How runs are validated, stopped and kept. Epochs count from 1."""
+    """The rules for validating and stopping runs and for keeping weights. Epochs count from 1."""
 
     name: str
     augment_validation: bool = False
-    """validation images get the training transform, freshly drawn every epoch"""
+    """Whether validation images get the training augmentation, drawn anew every epoch."""
     jitter: bool = True
-    """False: the colour jitter changes nothing, as one called without a strength does"""
+    """Whether the colour jitter changes images. A jitter without a strength, as in as-run, changes nothing."""
     split_by_seed: bool = False
-    """the 4:1 split is redrawn by each run's seed"""
+    """Whether the 4:1 split is redrawn with each run's seed."""
     window_rule: bool = False
-    """False: stop, from min_epochs on, when ``window`` epochs in a row brought no new best accuracy; keep the best.
-    True: stop when the oldest of the last ``window`` accuracies is the largest of them; keep the last epoch whose
-    accuracy was the largest of its last ``window``"""
+    """The stopping rule. Both rules stop at min_epochs at the earliest.
+
+    False: stop when ``window`` epochs in a row brought no new best validation accuracy; keep the best weights.
+    True: stop when the oldest of the last ``window`` accuracies is the largest of them; keep the weights of the last
+    epoch whose accuracy was the largest of the last ``window``."""
     min_epochs: int = 30
+    """The epochs before which no run stops."""
     window: int = 4
+    """The epochs that the stopping rule looks at."""
     tune: str = "full"
-    """how pretrained networks are fine-tuned: one of models.tuning.WAYS"""
+    """The way to fine-tune pretrained networks: one of models.tuning.WAYS."""
     batch_mean_loss: bool = False
-    """an epoch's loss is the mean of its batches' means, not of its samples"""
+    """Whether the loss of an epoch is the unweighted mean of its batches' means, not the mean of its samples."""
 
     def recipe(self, name: str) -> Augment:
-        """`augment.recipe` as this protocol has it. Raises UsageError for a name that does not exist."""
+        """Return the recipe of a name, without colour jitter if ``jitter`` is False.
+
+        Raises UsageError for a name that does not exist.
+        """
         named = recipe(name)
         if self.jitter:
             return named
         return dataclasses.replace(named, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
 
     def keeps(self, accuracies: list[float]) -> bool:
-        """Whether the last of the validation accuracies so far is that of the weights to keep."""
+        """Return whether to keep the weights of the last epoch. accuracies: one per epoch so far, in [0, 1]."""
         if self.window_rule:
             return accuracies[-1] == max(accuracies[-self.window :])
         return len(accuracies) == 1 or accuracies[-1] > max(accuracies[:-1])
 
     def stops(self, accuracies: list[float]) -> bool:
-        """Whether a run with these validation accuracies is over (its largest number of epochs apart)."""
+        """Return whether to stop a run with these validation accuracies. The limit on epochs is checked elsewhere."""
         if len(accuracies) < max(self.min_epochs, self.window):
             return False
         recent = accuracies[-self.window :]
@@ -82,8 +90,8 @@ PROTOCOLS = {
 class Experiment:
     """One experiment under one protocol.
 
-    fixed: what all its runs share; grid: the values that are combined; headline: the combination the report singles
-    out; by_model: what follows from the model. All are fields of runs.RunSpec.
+    All keys are fields of runs.RunSpec. fixed: the values that all runs share. grid: the values to combine. headline:
+    the combination that the report highlights. by_model: the values that each model needs.
     """
 
     number: int
@@ -99,18 +107,18 @@ class Experiment:
         return tuple(self.grid.get("model", (self.fixed.get("model"),)))
 
     def configurations(self) -> list[dict[str, Any]]:
-        """Every point of the grid, as fields of RunSpec; seeds apart."""
+        """Return every point of the grid as fields of RunSpec, without seeds."""
         points = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
         return [{**self.fixed, **self.by_model.get(point.get("model", ""), {}), **point} for point in points]
 
     def configuration(self, **chosen: Any) -> dict[str, Any]:
-        """The headline configuration with ``chosen`` fields instead of its own."""
+        """Return the headline configuration; the fields in ``chosen`` replace its own."""
         combined = {**self.fixed, **self.headline, **chosen}
         return {**self.by_model.get(combined["model"], {}), **combined}
 
 
 def experiment1(protocol: str) -> Experiment:
-    """Multi-layer perceptrons of two sizes on flattened images.
+    """Return experiment 1: multi-layer perceptrons of two sizes on flattened images.
 
     Expected (report): MLP S about 40 % validation accuracy, MLP L no progress (10 %).
     Measured (sound, bfloat16): MLP S, seed 0, 39.8 % after 30 epochs of 5 s on one core of a server CPU.
@@ -138,10 +146,10 @@ CNN_GRID = MappingProxyType(
 
 
 def experiment2(protocol: str) -> Experiment:
-    """A convolutional network by batch size, learning rate, L2, dropout and augmentation: 72 configurations.
+    """Return experiment 2: a CNN by batch size, learning rate, L2, dropout and augmentation, 72 configurations.
 
-    Expected (report) at batch 128, lr 1e-3: about 63 % plain, 67 % with dropout 0.5, 71 % with basic augmentation
-    too, 65 % with erasing as well (its validation images were erased: see ``as-run``).
+    Expected (report) at batch 128, lr 1e-3: about 63 % plain, 67 % with dropout 0.5, 71 % with dropout and
+    basic augmentation, 65 % with erasing added to both (its validation images were erased too: see ``as-run``).
     Measured (sound, bfloat16, dropout 0.5, three seeds): 67.5 ± 0.5 % plain, 71.7 ± 0.4 % basic, 70.4 ± 0.9 % erasing,
     32 to 67 epochs of 5 s on one core of a server CPU; the rows are in bench/results/accuracy-cpu.jsonl.
     """
@@ -155,8 +163,9 @@ def experiment2(protocol: str) -> Experiment:
 
 
 def experiment3(protocol: str) -> Experiment:
-    """A small vision transformer by batch size and learning rate; as-run, over the whole grid of experiment 2, whose
-    dropout is then on the embedding.
+    """Return experiment 3: a small vision transformer by batch size and learning rate.
+
+    The protocol as-run uses the whole grid of experiment 2, with dropout on the embedding.
 
     Expected (report): about 51 % whatever the configuration.
     Measured (sound, bfloat16, seed 0): an epoch takes 42 s on one core of a server CPU; 46.9 % after two.
@@ -173,7 +182,9 @@ def experiment3(protocol: str) -> Experiment:
 
 
 def experiment4(protocol: str) -> Experiment:
-    """Networks pretrained on ImageNet, each with its own preprocessing; any other of torchvision's or timm's by name.
+    """Return experiment 4: networks pretrained on ImageNet, each with its own preprocessing.
+
+    --model also takes the name of any other network of torchvision or timm.
 
     Expected (report): MobileNetV3-S about 87 %, ResNet18 77 %, EfficientNetV2-S 73 %.
     """
@@ -194,7 +205,7 @@ EXPERIMENTS = {1: experiment1, 2: experiment2, 3: experiment3, 4: experiment4}
 
 
 def experiment(number: int, protocol: str) -> Experiment:
-    """An experiment under a protocol. Raises UsageError for an unknown one of either."""
+    """Return an experiment under a protocol. Raises UsageError for an unknown number or protocol."""
     if number not in EXPERIMENTS:
         raise UsageError(f"experiment {number} does not exist; there are {', '.join(map(str, EXPERIMENTS))}")
     if protocol not in PROTOCOLS:

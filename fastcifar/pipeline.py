@@ -1,6 +1,6 @@
-"""What every input pipeline is (`Pipeline`), what it gives (`Batch`), and how to get one (`open_pipeline`).
+"""The interface of input pipelines (`Pipeline`), their batches (`Batch`), and the function `open_pipeline`.
 
-A pipeline is a file in ``pipelines/``: its name is the file's, and the file says ``PIPELINE = <its class>``.
+A pipeline is a file in ``pipelines/``. The pipeline has the file's name, and the file sets ``PIPELINE = <its class>``.
 """
 
 import importlib
@@ -27,7 +27,11 @@ P = TypeVar("P", bound="Pipeline")
 
 
 class Batch(NamedTuple):
-    """images: (B, 3, S, S), channels_last. labels: (B,) int64. ids: (B,) int64, rows of the dataset's arrays."""
+    """A batch of B samples.
+
+    images: (B, 3, S, S) in the dtype of the request, channels_last. labels: (B,) int64. ids: (B,) int64, the rows of
+    the samples in the dataset's arrays.
+    """
 
     images: Tensor
     labels: Tensor
@@ -36,25 +40,26 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """What batches are wanted. Raises UsageError for what no pipeline could give."""
+    """The options of a pipeline. Raises UsageError for options that no pipeline supports."""
 
     dataset: Dataset
     split: str = "training"
-    """training, validation, labelled (both) or test"""
+    """training, validation, labelled (both of these) or test."""
     augment: Augment = field(default_factory=Augment)
     batch_size: int = 128
+    """The samples of a batch over all processes."""
     seed: int = 0
-    """of order and augmentation, [0, 2**64)"""
+    """The seed of order and augmentation, in [0, 2**64)."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
     shuffle: bool | None = None
-    """None: only when split is training"""
+    """Whether each epoch has a new order. None: only if the split is training."""
     drop_last: bool = False
-    """leave out an epoch's last batch when it is short"""
+    """Whether to leave out the last batch of an epoch when it is short."""
     split_seed: int | None = None
-    """redraw the 4:1 split with this seed; None keeps the dataset's own"""
+    """The seed to redraw the 4:1 split with. None keeps the dataset's own split."""
     shard: tuple[int, int] = (0, 1)
-    """(rank, of how many) processes: of every batch, this one's equal share is wanted"""
+    """(rank, number of processes): the pipeline gives this rank's equal share of every batch."""
 
     def __post_init__(self) -> None:
         key_of(self.seed)
@@ -72,24 +77,25 @@ class Request:
 
     @property
     def shuffles(self) -> bool:
-        """Whether each epoch has an order of its own."""
+        """Whether each epoch has a new order."""
         return self.split == "training" if self.shuffle is None else self.shuffle
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """The shard's ids in the order of ``epoch`` (>= 0); ascending unless shuffled."""
+        """Return the shard's ids, (n,) int64, in the order of ``epoch`` (>= 0); ascending unless shuffled."""
         whole = shuffled(self.ids, self.seed, Stream.ORDER, epoch) if self.shuffles else self.ids
         return whole if self.places is None else whole[self.places]
 
     @property
     def share(self) -> int:
-        """Samples of a full batch that are the shard's."""
+        """The number of the shard's samples in a full batch."""
         return self.batch_size // self.shard[1]
 
     @cached_property
     def places(self) -> NDArray[np.int64] | None:
-        """Where in an epoch's order the shard's samples are, (n,) int64; None where all are.
+        """The positions of the shard's samples in an epoch's order, (n,) int64; None if the shard has all samples.
 
-        Of a short last batch every shard has one sample at least, even if it is another's: see `last_weight`.
+        In a short last batch, every shard has at least one sample. A shard without a sample of its own gets the last
+        sample of the batch, with weight 0: see `last_weight`.
         """
         if self.shard == (0, 1):
             return None
@@ -101,73 +107,79 @@ class Request:
 
     @property
     def last_weight(self) -> float:
-        """What the mean over the shard's part of a short last batch counts for, such that the mean over shards is that
-        over the batch; 1 where that batch is full.
+        """The weight of the shard's mean over a short last batch; 1 if that batch is full.
+
+        With these weights, the mean over the shards is the mean over the batch.
         """
         rest = len(self.ids) % self.batch_size
         return len(self._last_part()) * self.shard[1] / rest if rest else 1.0
 
     def _last_part(self) -> NDArray[np.int64]:
+        """Return the positions of the shard's samples in the short last batch; empty if the shard has none."""
         rest = len(self.ids) % self.batch_size
         return np.array_split(np.arange(len(self.ids) - rest, len(self.ids)), self.shard[1])[self.shard[0]]
 
     def batches(self) -> int:
-        """Batches an epoch."""
+        """Return the number of batches in an epoch."""
         return len(self.ids) // self.batch_size if self.drop_last else -(-len(self.ids) // self.batch_size)
 
 
 class Renderer(ABC):
-    """Makes batches by launches alone, which a CUDA graph can hold: nothing is copied from the host or waited for."""
+    """Makes batches with kernel launches alone, so that a CUDA graph can record them.
+
+    It copies nothing from the host and waits for nothing.
+    """
 
     @abstractmethod
     def order(self, epoch: int) -> Tensor:
-        """The ids in the order of ``epoch``, (N,) int64 on the device."""
+        """Return the ids in the order of ``epoch``, (N,) int64 on the device."""
 
     @abstractmethod
     def clock(self, epoch: int) -> Tensor:
-        """The clock as it stands when ``epoch`` begins, (3,) on the device: `clock.clock_of`."""
+        """Return the clock for the start of ``epoch``, (3,) int64 on the device: see `rng.cursor.clock_of`."""
 
     @abstractmethod
     def empty(self, n: int) -> Batch:
-        """Memory for a batch of n samples, on the device, not initialised."""
+        """Return memory on the device for a batch of n samples, not initialised."""
 
     @abstractmethod
     def render(self, order: Tensor, clock: Tensor, out: Batch) -> None:
-        """Write into ``out``, of B samples, the order's samples [n * B, (n + 1) * B), where seed, epoch and n are the
-        clock's when it runs (`clock.clock_of`).
+        """Write the samples [n * B, (n + 1) * B) of the order into ``out``, a batch of B samples.
+
+        The kernels read the seed, the epoch and n from the clock when they run: see `rng.cursor.clock_of`.
         """
 
 
 class Pipeline(ABC):
-    """Gives the batches of a Request, epoch by epoch. A context manager: leaving it closes it.
+    """Gives the batches of a Request, epoch by epoch. A pipeline is a context manager that closes the pipeline at exit.
 
-    A file may offer its pipeline in several forms; ``NAME:FORM`` asks for one, ``NAME`` for the plain one, "".
+    A file may offer its pipeline in several forms. ``NAME:FORM`` selects a form, ``NAME`` the plain form "".
     """
 
     forms: ClassVar[tuple[str, ...]] = ("",)
     shares: ClassVar[bool] = False
-    """whether it gives a shard of each batch (`Request.shard`)"""
+    """Whether the pipeline can give a shard of each batch (`Request.shard`)."""
     differs: str = ""
-    """where the pixels are not the reference's to the dtype's rounding: what differs, and why"""
+    """The difference from the reference's pixels, and its reason; empty if they are equal to the dtype's rounding."""
     deviating: float = 1.0
-    """of one that differs: the share of values, [0, 1], that may be off by more than float32 arithmetic rounds"""
+    """For a pipeline that differs: the share of values, in [0, 1], whose error may exceed float32 rounding."""
 
     def __init__(self, request: Request, form: str = "") -> None:
         self.request, self.form = request, form
 
     @property
     def exact(self) -> bool:
-        """Whether the pixels equal the reference's to the dtype's rounding."""
+        """Whether the pixels equal the reference's, up to the rounding of the dtype."""
         return not self.differs
 
     @classmethod
     def missing(cls, form: str) -> str | None:
-        """Why this form of the pipeline cannot run on this machine and the cure, or None."""
+        """Return why this form of the pipeline cannot run on this machine, with the cure; None if it can."""
         return None
 
     @classmethod
     def refuses(cls, request: Request, form: str) -> str | None:
-        """Why this form cannot give what is asked (say, a file that was not converted) and the cure, or None."""
+        """Return why this form cannot serve the request, such as a missing file, with the cure; None if it can."""
         return None
 
     def __len__(self) -> int:
@@ -175,23 +187,23 @@ class Pipeline(ABC):
 
     @abstractmethod
     def epoch(self, k: int) -> Iterator[Batch]:
-        """The batches of epoch k >= 0, a pure function of the request and k. Stop whenever you like.
+        """Yield the batches of epoch k >= 0, a pure function of the request and k. The caller may stop at any batch.
 
-        One epoch at a time: beginning another may end the one before, which then raises UsageError. So does a pipeline
-        that is closed. A worker's error is raised here.
+        Only one epoch is active at a time: a new epoch may end the previous one, whose iterator then raises
+        UsageError. A closed pipeline raises UsageError too. An error in a worker is raised here.
         """
 
     def clock(self, k: int) -> Tensor:
-        """The clock as it stands when epoch k begins, on the request's device: `clock.clock_of`."""
+        """Return the clock for the start of epoch k, on the request's device: see `rng.cursor.clock_of`."""
         return clock_of(self.request.seed, k, self.request.device)
 
     def renderer(self) -> Renderer | None:
-        """What makes its batches by launches alone, or None where more is needed."""
+        """Return a renderer for the batches, or None if kernel launches alone cannot make them."""
         return None
 
     @abstractmethod
     def close(self) -> None:
-        """Give back threads and memory. May be called again."""
+        """Release threads and memory. It is safe to call this twice."""
 
     def __enter__(self: P) -> P:
         return self
@@ -201,14 +213,14 @@ class Pipeline(ABC):
 
 
 def pipeline_names() -> list[str]:
-    """Every pipeline in each of its forms: the names of the files of ``pipelines/``, with ``:FORM``."""
+    """Return the names of all pipelines and forms: ``NAME`` or ``NAME:FORM``, from the files in ``pipelines/``."""
     package = importlib.import_module("fastcifar.pipelines")
     files = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
     return [f"{name}:{form}" if form else name for name in files for form in _class_of(name).forms]
 
 
 def available() -> dict[str, str | None]:
-    """Every name with None where it can run here, and the reason and cure where it cannot."""
+    """Return every pipeline name with None if it can run here, else with the reason and the cure."""
     return {name: _class_of(name).missing(name.partition(":")[2]) for name in pipeline_names()}
 
 
@@ -218,17 +230,17 @@ def _class_of(name: str) -> type[Pipeline]:
 
 
 def open_pipeline(name: str, dataset: Dataset, **request: Any) -> Pipeline:
-    """A pipeline by name (``resident``, ``NAME:FORM``) over ``dataset``; keywords are the fields of Request.
+    """Open a pipeline by name (``resident``, ``NAME:FORM``) over ``dataset``. The keywords are the fields of Request.
 
-    Raises UsageError for an unknown name, a pipeline that cannot run here, or a request that cannot be met.
+    Raises UsageError for an unknown name, a pipeline that cannot run here, or a request that it does not support.
     """
     names = pipeline_names()
     if name not in names:
         raise UsageError(f"pipeline {name!r} does not exist; there are {', '.join(names)}")
-    asked, pipeline, form = Request(dataset, **request), _class_of(name), name.partition(":")[2]
-    if asked.shard != (0, 1) and not pipeline.shares:
+    options, pipeline, form = Request(dataset, **request), _class_of(name), name.partition(":")[2]
+    if options.shard != (0, 1) and not pipeline.shares:
         raise UsageError(f"pipeline {name!r} does not share batches out to processes; resident does")
-    reason = pipeline.missing(form) or pipeline.refuses(asked, form)
+    reason = pipeline.missing(form) or pipeline.refuses(options, form)
     if reason:
         raise UsageError(f"pipeline {name!r} cannot be used: {reason}")
-    return pipeline(asked, form)
+    return pipeline(options, form)

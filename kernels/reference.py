@@ -1,5 +1,5 @@
-"""The definition of `apply`, in slow and obvious torch. Every other kernel is tested against this one, and this one
-against torchvision's functional operations applied sample by sample.
+"""The definition of `apply`, in slow and simple torch code. Every other kernel is tested against this one. This one is
+tested against torchvision's functional operations, applied sample by sample.
 
 Shape suffixes: B batch, C channel, H W pixels.
 """
@@ -18,9 +18,9 @@ OUT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dtype = torch.float32) -> Tensor:
-    """Augmented images.
+    """Return the augmented images.
 
-    images_BHWC: (B, 32, 32, 3) uint8 on any device. draws: of the same B samples.
+    images_BHWC: (B, 32, 32, 3) uint8 on any device. draws: the draws of the same B samples.
     Returns (B, 3, S, S) ``out_dtype`` in channels_last memory on the images' device, S = ``spec.out_size``.
     All arithmetic is float32; only the result is cast. Raises UsageError for other shapes or dtypes.
     """
@@ -32,7 +32,8 @@ def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dty
         x_BCHW = _jitter(x_BCHW, draws)
     if spec.rotate:
         x_BCHW = _rotate(x_BCHW, draws)
-    # before enlarging, whose weights add up to 1: the same to rounding, on a fiftieth of the pixels
+    # The weights of the enlargement add up to 1, so normalising before it gives the same values to rounding, for about
+    # a fiftieth of the pixels.
     mean, scale = (torch.from_numpy(values).to(device).view(1, 3, 1, 1) for values in normalisation(spec))
     x_BCHW = (x_BCHW - mean) * scale
     if spec.size:
@@ -54,7 +55,7 @@ def check(images_BHWC: Tensor, n_draws: int, out_dtype: torch.dtype) -> None:
 
 
 def normalisation(spec: Augment) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and 1 / std of the three channels, float32."""
+    """Return the mean and 1 / std of the three channels, (3,) float32 each."""
     return np.array(spec.mean, np.float32), np.float32(1) / np.array(spec.std, np.float32)
 
 
@@ -62,7 +63,7 @@ Array = TypeVar("Array", bound=np.ndarray)
 
 
 def _column(values: Array, like: Tensor) -> Tensor:
-    """Per-sample values, to be broadcast over (B, C, H, W)."""
+    """Return the per-sample values (B,) as (B, 1, 1, 1), which broadcasts over (B, C, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(values)).to(like.device).view(-1, 1, 1, 1)
 
 
@@ -93,7 +94,7 @@ def _brightness(x_BCHW: Tensor, factor: Tensor) -> Tensor:
 
 
 def _contrast(x_BCHW: Tensor, factor: Tensor) -> Tensor:
-    # float64 holds the sum exactly but for freak images, so its order does not matter
+    # In float64 the sum is exact for all but very rare images, so the order of the additions does not matter.
     mean = _grey(x_BCHW).double().mean(dim=(1, 2, 3), keepdim=True).float()
     return _blend(x_BCHW, mean, factor)
 
@@ -103,8 +104,10 @@ def _saturation(x_BCHW: Tensor, factor: Tensor) -> Tensor:
 
 
 def _hue(x_BCHW: Tensor, turn: Tensor) -> Tensor:
-    """Add ``turn`` to HSV's hue. Value and chroma stay, so the closed form of HSV's inverse does without sectors:
-    channel n (red 5, green 3, blue 1) is value - chroma * clamp(min(k, 4 - k), 0, 1), k = (n + 6 hue) mod 6.
+    """Add ``turn``, in turns of the circle, to the hue of HSV.
+
+    Value and chroma stay the same, so the closed form of HSV's inverse needs no sectors: channel n (red 5, green 3,
+    blue 1) is value - chroma * clamp(min(k, 4 - k), 0, 1) with k = (n + 6 hue) mod 6.
     """
     red, green, blue = x_BCHW.split(1, dim=1)
     value, chroma = x_BCHW.amax(1, keepdim=True), x_BCHW.amax(1, keepdim=True) - x_BCHW.amin(1, keepdim=True)
@@ -123,9 +126,10 @@ def _hue(x_BCHW: Tensor, turn: Tensor) -> Tensor:
 
 
 def _rotate(x_BCHW: Tensor, draws: Draws) -> Tensor:
-    """Each output pixel takes the source pixel nearest to its own place, turned back about the centre.
+    """Rotate each image about its centre by its draw. Pixels from outside the image are 0.
 
-    Places are integers of 2**-25 pixel: odd half-pixel offsets from the centre times cosine and sine.
+    Each output position is rotated back, and takes the nearest source pixel. Positions are integers in units of 2**-25
+    pixel: offsets from the centre (odd multiples of half a pixel) times cosine and sine.
     """
     size = IMAGE_SIZE
     cos, sin = (_column(values.astype(np.int64), x_BCHW)[:, 0] for values in (draws.cos, draws.sin))
@@ -141,9 +145,10 @@ def _rotate(x_BCHW: Tensor, draws: Draws) -> Tensor:
 
 
 def resize_taps(resize: int, crop: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each of ``crop`` kept rows (or columns) of an enlargement 32 → ``resize``: the first of its two source
-    pixels, int64 in [0, 30], and the float32 weight of the second. Half-pixel centres; past the edge pixels' centres
-    the edge pixel alone counts.
+    """Return the interpolation taps of an enlargement 32 → ``resize`` for its central ``crop`` rows (or columns).
+
+    Returns (crop,) int64 in [0, 30], the first of the two source pixels, and (crop,) float32, the weight of the second.
+    Pixel centres are at halves. Outside the centres of the edge pixels only the edge pixel counts.
     """
     place = (np.arange(crop) + (resize - crop) // 2 + 0.5) * (IMAGE_SIZE / resize) - 0.5
     place = place.clip(0, IMAGE_SIZE - 1)

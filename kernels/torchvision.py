@@ -1,5 +1,6 @@
-"""torchvision's own functional operations, one sample at a time, with our draws: what most people run, and what the
-reference is held against.
+"""torchvision's own functional operations with our draws, one sample at a time.
+
+Most people run these operations, and the reference kernel is tested against them.
 """
 
 import numpy as np
@@ -15,9 +16,10 @@ from fastcifar.rng import fixedpoint
 
 
 def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dtype = torch.float32) -> Tensor:
-    """`reference.apply` by torchvision, on the images' device. Same arguments and errors.
+    """Augment as `reference.apply` does, by torchvision, on the images' device.
 
-    Equal to rounding but where `rotation_ties` says: there torchvision's float32 coordinates may choose the neighbour.
+    Arguments and errors are the same. The pixels equal the reference's to rounding, except those of
+    `rotation_ties`. There torchvision's float32 coordinates may choose a neighbouring source pixel.
     """
     check(images_BHWC, len(draws), out_dtype)
     size = spec.out_size
@@ -30,7 +32,7 @@ def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dty
 
 
 def apply_one(image_HWC: Tensor, draws: Draws, n: int, spec: Augment) -> Tensor:
-    """(3, S, S) float32: sample ``n`` of the draws applied to one (32, 32, 3) uint8 image."""
+    """Apply sample ``n`` of the draws to one (32, 32, 3) uint8 image. Returns (3, S, S) float32."""
     x_CHW = F.to_dtype(image_HWC.permute(2, 0, 1), torch.float32, scale=True)
     if draws.flip[n]:
         x_CHW = F.horizontal_flip(x_CHW)
@@ -53,8 +55,10 @@ def apply_one(image_HWC: Tensor, draws: Draws, n: int, spec: Augment) -> Tensor:
 
 
 def rotation_ties(draws: Draws, within: float = 4e-6) -> NDArray[np.bool_]:
-    """(B, 32, 32): output pixels whose source place, computed in float64, lies ``within`` pixels of the boundary
-    between two. float32 holds coordinates up to 32 to 2e-6, so which of the two is nearest is a matter of rounding.
+    """Return (B, 32, 32) bool: the output pixels for which rounding decides which source pixel is nearest.
+
+    For such a pixel the source position, computed in float64, is less than ``within`` pixels from the boundary between
+    two source pixels. The resolution of float32 is 2e-6 for coordinates up to 32.
     """
     radians = draws.angle.astype(np.float64) * (2 * np.pi / fixedpoint.TURN)
     cos, sin = np.cos(radians)[:, None, None], np.sin(radians)[:, None, None]

@@ -1,11 +1,13 @@
-"""What most people run: torch's DataLoader, its worker processes, and torchvision's operations sample by sample.
+"""The pipeline that most people use: torch's DataLoader with worker processes, and torchvision's operations for each
+sample.
 
-The plain form reads the dataset directory's memory-mapped arrays. The form ``png`` decodes one PNG file a sample, as
-people do who start from a folder of images. Draws and order are ours, so the number of workers changes nothing.
+The plain form reads the memory-mapped arrays of the dataset directory. The form ``png`` decodes one PNG file for each
+sample, like training from a folder of images. Draws and order are ours, so any number of workers gives the same
+batches.
 
-Workers come from a fork server, a process without threads: a copy of this process, full of the threads of torch,
-numba and other pipelines, might wait for ever on a lock that one of them held. As wherever Python starts processes so,
-a script that opens this pipeline does it under ``if __name__ == "__main__"``.
+Workers come from a fork server, which is a process without threads. A fork of this process could wait for ever for a
+lock that a thread of torch, numba or another pipeline held. As always with a fork server, a script that opens this
+pipeline must do so under ``if __name__ == "__main__"``.
 """
 
 import time
@@ -33,23 +35,26 @@ from fastcifar.show.progress import track
 from fastcifar.system.atomic import writing
 from fastcifar.system.transfer import Transfer
 
-PRELOADED = ["torchvision.transforms.v2.functional"]  # by the fork server, so that each worker need not
+PRELOADED = ["torchvision.transforms.v2.functional"]  # the fork server imports it once for all workers
 
 
 class TorchvisionPipeline(Pipeline):
-    """Exact unless the recipe rotates: then torchvision computes in float32 which source pixel is nearest, and takes
-    its neighbour for some that lie midway (`kernels.torchvision.rotation_ties`), fewer than one in 10,000.
+    """The pipeline ``torchvision``. It is exact unless the recipe rotates.
 
-    One epoch at a time: beginning another ends the one before.
+    For a rotation torchvision computes the nearest source pixel in float32. It takes a neighbour for some pixels that
+    lie midway (`kernels.torchvision.rotation_ties`), fewer than one in 10,000.
+
+    Only one epoch at a time is possible: beginning an epoch ends the one before.
     """
 
     forms = ("", "png")
     deviating = 0.0
 
     def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
-        """workers: processes, default torch.get_num_threads(); any number gives the same batches.
+        """Write the PNG files of the form ``png``, and make the DataLoader.
 
-        Raises UsageError for less than one, FastcifarError where the PNG files cannot be written.
+        workers: processes, by default torch.get_num_threads(). Any number gives the same batches. Raises UsageError for
+        fewer than one worker, FastcifarError where the PNG files cannot be written.
         """
         super().__init__(request, form)
         workers = torch.get_num_threads() if workers is None else workers
@@ -61,7 +66,7 @@ class TorchvisionPipeline(Pipeline):
         start = time.perf_counter()
         self._folder = _pngs(request, workers) if form == "png" else None
         self.build_seconds = time.perf_counter() - start
-        """how long writing the PNG files took"""
+        """The seconds that writing the PNG files took."""
         context = get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         self._order, self._transfer = _Order(request), Transfer(request.device)
@@ -72,10 +77,10 @@ class TorchvisionPipeline(Pipeline):
             persistent_workers=True,
             pin_memory=request.device.type == "cuda",
             multiprocessing_context=context,
-            generator=torch.Generator(),  # for its workers' seeds, of no use here: the global one must not move
+            generator=torch.Generator(),  # for the workers' seeds, not used here: the global one must not advance
         )
         self._batches: Any = None
-        self._turn: object = None  # whose epoch it is
+        self._turn: object = None  # marks the current epoch
 
     def epoch(self, k: int) -> Iterator[Batch]:
         if self._loader is None:
@@ -86,19 +91,19 @@ class TorchvisionPipeline(Pipeline):
             for images, labels, ids in self._batches:
                 yield self._transfer.send(Batch(images.permute(0, 3, 1, 2), labels, ids)).received()
                 if self._turn is not turn:
-                    raise UsageError("this epoch is over, as another was begun or the pipeline closed")
-        except (RuntimeError, OSError, EOFError) as error:  # what torch says, or its connection to the worker
+                    raise UsageError("this epoch is over, as another was begun or the pipeline closed; begin it again")
+        except (RuntimeError, OSError, EOFError) as error:  # raised by torch, or by its connection to the worker
             if self._batches is None or not wait([worker.sentinel for worker in self._batches._workers], timeout=1):
-                raise  # every process is there, so it is an error that one of them met
+                raise  # every worker process is alive, so the error was raised in one of them
             self.close()
             raise FastcifarError(
-                f"a worker process ended ({str(error) or type(error).__name__}), perhaps killed for want of memory "
-                "or of room in /dev/shm: try a smaller batch or fewer threads"
+                f"a worker process ended ({str(error) or type(error).__name__}), perhaps because memory or /dev/shm "
+                "was full; choose a smaller batch or fewer threads"
             ) from error
 
     def close(self) -> None:
         if self._batches is not None:
-            # what DataLoader does once nothing refers to its iterator any more, but some traceback may
+            # DataLoader does this when the last reference to its iterator ends, but a traceback may still hold one.
             self._batches._shutdown_workers()
         self._loader = self._batches = self._turn = None
         self._transfer.close()
@@ -107,7 +112,7 @@ class TorchvisionPipeline(Pipeline):
 
 
 class _Order:
-    """DataLoader's batch sampler: the epoch with the ids of each batch."""
+    """The batch sampler of DataLoader. It gives the epoch and the ids (B,) of each batch."""
 
     def __init__(self, request: Request) -> None:
         self.request, self.epoch = request, 0
@@ -122,14 +127,14 @@ class _Order:
 
 
 class _Samples:
-    """DataLoader's dataset, sent to the workers: makes the samples of a batch, for DataLoader to stack."""
+    """The dataset of DataLoader, which is sent to the workers. It makes samples, and DataLoader stacks them."""
 
     def __init__(self, request: Request, folder: str | None) -> None:
         self.dataset, self.part = request.dataset, request.dataset.part(request.split)
         self.augment, self.seed, self.dtype, self.folder = request.augment, request.seed, request.dtype, folder
 
     def __getitems__(self, batch: tuple[int, NDArray[np.int64]]) -> list[tuple[Tensor, int, int]]:
-        """(S, S, 3) images of the asked dtype, labels and ids."""
+        """Return a list of image (S, S, 3) of the request's dtype, label and id. batch: epoch and ids (B,)."""
         from fastcifar.kernels.torchvision import apply_one  # takes seconds to import, and only the workers need it
 
         epoch, ids = batch
@@ -146,11 +151,11 @@ class _Samples:
 
     @cached_property
     def _stored(self) -> Samples:
-        return Samples(self.dataset, self.part)  # mapped by each worker for itself
+        return Samples(self.dataset, self.part)  # each worker maps the file itself
 
 
 def _pngs(request: Request, threads: int) -> TemporaryDirectory[str]:
-    """A folder with each image of the split as ``<id>.png``, where temporary files are kept (TMPDIR)."""
+    """Write each image of the split as ``<id>.png`` to a folder, in the directory of temporary files (TMPDIR)."""
     images, folder = (
         request.dataset.images(request.dataset.part(request.split)),
         TemporaryDirectory(prefix="fastcifar-"),

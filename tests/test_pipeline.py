@@ -75,6 +75,7 @@ def test_training_epochs_are_permutations_that_differ_and_repeat(name, synthetic
     assert len({tuple(ids) for ids in (*epochs, different)}) == 4
 
 
+@pytest.mark.whole
 @every_pipeline
 @pytest.mark.parametrize("split", ["validation", "labelled", "test"])
 def test_evaluation_sees_each_sample_once_in_order(name, split, synthetic):

@@ -1,7 +1,7 @@
-"""Steps, each in a process of its own, under one budget of time. What they leave lies in one folder and outlives them.
+"""Run steps, each in a process of its own, within one budget of time. Their files lie in one folder and outlive them.
 
-Rows, results of tests, logs and profiles are files that the steps append to while they run. Once a step has ended,
-what an earlier attempt of it left there goes, provided that it left something new.
+The steps append rows, test results, logs and profiles to these files while they run. When a step has ended, the files'
+parts from its earlier attempts are removed, if the new attempt wrote any.
 """
 
 import hashlib
@@ -18,31 +18,31 @@ from typing import Any
 from tools import evidence, processes
 
 ROOT = Path(__file__).resolve().parent.parent
-FULL = 300.0  # seconds of a call; a step's limit is its share of so many
-RESERVE = 3.0  # seconds at the end of a call that no step is given: for the summary and the table
+FULL = 300.0  # seconds of a full call, which the limits of steps refer to
+RESERVE = 3.0  # seconds at the end of a call that are kept for the summary and the table
 ROWS, TESTS, PROFILE, SUMMARY = "rows.jsonl", "tests.jsonl", "profile.txt", "summary.json"
 FILES = (ROWS, "tests.log", TESTS, PROFILE, "bench.log", SUMMARY)
-"""in the folder, at most"""
+"""The files that a check may write into its folder."""
 NEVER = "its turn did not come"
 
 
 @dataclass(frozen=True)
 class Step:
-    """A command, Python's arguments, and what holds for it. ``{out}`` in an argument is the folder."""
+    """A Python command with its limits. arguments: Python's arguments, in which ``{out}`` stands for the folder."""
 
     name: str
     does: str
     arguments: tuple[str, ...]
     limit: float
-    """seconds until it is ended, in a call of FULL seconds; its share of a longer or shorter one"""
+    """Seconds after which the step is ended in a call of FULL seconds; scaled for a longer or shorter call."""
     least: float = 10.0
-    """seconds below which it is not begun: it would have nothing to show"""
+    """Seconds without which the step is not started, because it could not measure anything."""
     depends: tuple[str, ...] = ()
-    """globs from the checkout's root: files that its result depends on"""
+    """Globs from the checkout's root: the files that the step's result depends on."""
     log: str = "bench.log"
 
     def fingerprint(self) -> str:
-        """Of the command and of the files that the result depends on."""
+        """Return a hash of the command and of the files that the result depends on."""
         digest = hashlib.sha256(repr(self.arguments).encode())
         found = {path for glob in self.depends for path in ROOT.glob(glob) if path.is_file()}
         for path in sorted(found):
@@ -56,16 +56,16 @@ class Result:
 
     name: str
     outcome: str
-    """passed, failed, timed out, not begun, skipped; running, until it has ended"""
+    """passed, failed, timed out, not begun or skipped; running, until the step has ended."""
     why: str = ""
     status: int | None = None
-    """the exit status, negative where a signal ended it"""
+    """The exit status; negative where a signal ended the process."""
     seconds: float = 0.0
     limit: float = 0.0
     rows: int = 0
-    """that it wrote, one a test where it runs tests"""
+    """The number of rows that the step wrote; for tests, one row a test."""
     tail: list[str] = field(default_factory=list)
-    """the last it printed, where it did not pass"""
+    """The last lines of the log, where the step did not pass."""
     fingerprint: str = ""
     commit: str | None = None
     gpus: list[str] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Budget:
-    """Seconds of a call, from when it began."""
+    """The seconds of a call, counted from its start."""
 
     seconds: float = FULL
     began: float = field(default_factory=time.monotonic)
@@ -82,20 +82,25 @@ class Budget:
         return time.monotonic() - self.began
 
     def left(self) -> float:
-        """For steps."""
+        """Return the seconds that are left for steps."""
         return self.seconds - RESERVE - self.spent()
 
     def limit(self, step: Step) -> float:
-        """What a step may take now: in a short call what it needs to show anything, rather than its share."""
+        """Return the seconds that a step may take now.
+
+        This is its share of the call, or in a short call the least that it needs, but never more than the time left.
+        """
         return min(max(step.limit * self.seconds / FULL, step.least), self.left())
 
 
 class Check:
-    """One call: the steps in their order, and the summary, which is rewritten whenever something has changed."""
+    """One call: it runs the steps in order, and rewrites the summary whenever a result changes."""
 
     def __init__(self, planned: Sequence[Step], out: Path, budget: Budget, about: Mapping[str, Any], resume: bool):
-        """about: facts for the summary: commit, and environment as `measure.environment` has it. resume: go
-        on with what is in the folder; else it is removed, and nothing that is not of a check.
+        """Prepare the folder ``out``.
+
+        about: facts for the summary: the commit, and the environment as `measure.environment` returns it. resume:
+        continue with the files in the folder. Otherwise the files of an earlier check are removed, and no others.
         """
         self._planned, self._out, self._budget, self._about = planned, out, budget, about
         out.mkdir(parents=True, exist_ok=True)
@@ -107,12 +112,16 @@ class Check:
         self.results = {step.name: before.get(step.name, Result(step.name, "not begun", NEVER)) for step in planned}
 
     def run(self, only: Sequence[str] = ()) -> bool:
-        """Run the steps that have not passed as they are now, or those that ``only`` names; whether all have passed."""
+        """Run the steps, and return whether all have passed.
+
+        only: names of the steps to run, also if they have passed. Without names, run the steps that have not passed
+        with their present command and files.
+        """
         for step in self._planned:
             before = self.results[step.name]
             if only and step.name not in only:
                 if before.why == NEVER:
-                    self._note(Result(step.name, "skipped", "not asked for"))
+                    self._note(Result(step.name, "skipped", "not in --only"))
                 continue
             now = Result(
                 step.name,
@@ -126,7 +135,7 @@ class Check:
                 self._note(replace(before, why="kept from before"))
             elif now.limit < step.least:
                 left = max(0.0, self._budget.left())
-                why = f"{left:.0f} s left, and it needs {step.least:g} to show anything"
+                why = f"{left:.0f} s left, but it needs at least {step.least:g} s"
                 earlier = f"; before: {before.outcome}" if before.status is not None else ""
                 self._note(replace(now, outcome="not begun", why=why + earlier, rows=before.rows, tail=before.tail))
             else:
@@ -134,7 +143,7 @@ class Check:
         return self.passed()
 
     def passed(self) -> bool:
-        """Whether every step has passed, or was not asked for."""
+        """Return whether every step has passed or was skipped."""
         return all(result.outcome in ("passed", "skipped") for result in self.results.values())
 
     def _take(self, step: Step, now: Result) -> None:
@@ -172,12 +181,13 @@ class Check:
 
 
 def execute(step: Step, out: Path, limit: float) -> tuple[str, int | None, str]:
-    """Run a step in the checkout, its output into its log: outcome, exit status and why.
+    """Run a step in the checkout, with its output in its log. Returns the outcome, the exit status and the reason.
 
-    A step that is ended takes with it what it started, and it ends when this process does, however that ends.
+    When a step is ended, every process that it started is ended, too. The step ends when this process ends for any
+    reason.
     """
     arguments = [argument.replace("{out}", str(out)) for argument in step.arguments]
-    # tools: for our plugin of pytest, which it finds by name; those that a lent machine happens to have stay out
+    # pytest finds our plugin in tools/ by name; other plugins that a lent machine may have are not loaded
     path = os.pathsep.join(filter(None, (str(ROOT), str(ROOT / "tools"), os.getenv("PYTHONPATH"))))
     variables = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     with (out / step.log).open("ab") as log:
@@ -192,20 +202,20 @@ def execute(step: Step, out: Path, limit: float) -> tuple[str, int | None, str]:
     except subprocess.TimeoutExpired:
         processes.end(process)
         return "timed out", process.poll(), f"ended after {limit:.0f} s"
-    except BaseException:  # Ctrl-C: the step has a session of its own and does not hear of it
+    except BaseException:  # the step has a session of its own, which Ctrl-C does not reach
         processes.end(process)
         raise
-    processes.end_session(process.pid)  # what it left behind
+    processes.end_session(process.pid)  # processes that the step left running
     return ("failed" if status else "passed"), status, ""
 
 
 def read_results(out: Path) -> dict[str, Result]:
-    """How the steps of an earlier call ended, by name; nothing where there is no summary."""
+    """Return the results of an earlier call by step; an empty dict where there is no summary."""
     path = out / SUMMARY
     if not path.exists():
         return {}
     known = {each.name for each in fields(Result)}
-    found = {
+    results = {
         each["name"]: Result(**{key: value for key, value in each.items() if key in known})
         for each in json.loads(path.read_bytes())["steps"]
     }
@@ -213,12 +223,12 @@ def read_results(out: Path) -> dict[str, Result]:
         name: replace(result, outcome="timed out", why="the check itself was killed")
         if result.outcome == "running"
         else result
-        for name, result in found.items()
+        for name, result in results.items()
     }
 
 
 def copied(source: Path, out: Path) -> None:
-    """Copy an earlier call's files, which may be read-only, to where the next one goes on with them."""
+    """Copy the files of an earlier call, which may be read-only, to the folder in which the next call continues."""
     if source.resolve() == out.resolve():
         return
     out.mkdir(parents=True, exist_ok=True)
@@ -226,4 +236,4 @@ def copied(source: Path, out: Path) -> None:
         (out / name).unlink(missing_ok=True)
         if (source / name).exists():
             shutil.copyfile(source / name, out / name)
-    print(f"goes on with the files of {source}", flush=True)
+    print(f"continuing with the files of {source}", flush=True)

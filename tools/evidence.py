@@ -1,6 +1,7 @@
-"""The files that steps leave: appended to while a step runs, and tidied once it has ended.
+"""The files that steps write: they grow while a step runs, and are cleaned up when it has ended.
 
-Texts have a part for each attempt of a step, which begins with a line ``== STEP: ``; a line of JSON says its step.
+A text file has a part for each attempt of a step, which begins with a line ``== STEP: ``. A line of a JSON lines file
+has the key "step".
 """
 
 import json
@@ -10,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-LOG_BYTES = 1 << 20  # kept of what a step prints or profiles: the first half and the last
-TAIL_LINES, TAIL_BYTES = 15, 2000  # of a step that did not pass, in the summary
-PART = ".part"  # of a file that is being replaced
+LOG_BYTES = 1 << 20  # bytes kept of a step's log or profile: half from its start, half from its end
+TAIL_LINES, TAIL_BYTES = 15, 2000  # limits of a failed step's log in the summary
+PART = ".part"  # suffix of a file while it is being written
 HEADER = re.compile(rb"^(?=== [a-z]+: )", re.MULTILINE)
 
 
@@ -21,8 +22,9 @@ def size(path: Path) -> int:
 
 
 def keep_latest(path: Path, step: str, start: int) -> None:
-    """Drop what a step left in a file before byte ``start``, where it left something since, and the middle of that
-    where it is long. A line of JSON that is not whole is dropped, too.
+    """Remove the parts that a step wrote to a file before byte ``start``, if it has written any since.
+
+    The middle of a long new part and incomplete lines of JSON are removed, too.
     """
     if not path.exists():
         return
@@ -37,7 +39,7 @@ def keep_latest(path: Path, step: str, start: int) -> None:
 
 
 def _parts(path: Path, data: bytes) -> Iterator[tuple[str, bytes]]:
-    """A file's parts with the names of the steps that they are of."""
+    """Yield the parts of a file, each with the name of its step."""
     if path.suffix == ".jsonl":
         for line in data.splitlines(keepends=True):
             with suppress(ValueError, AttributeError):
@@ -48,7 +50,7 @@ def _parts(path: Path, data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _ends(text: bytes) -> bytes:
-    """A text without its middle where it is long."""
+    """Return a text without its middle where it is longer than LOG_BYTES."""
     if len(text) <= LOG_BYTES:
         return text
     half = LOG_BYTES // 2
@@ -62,16 +64,16 @@ def tail(log: Path, step: str) -> list[str]:
 
 
 def put(path: Path, data: bytes) -> None:
-    """Write a file wholly or not at all."""
+    """Write a file completely or not at all."""
     part = path.with_name(f"{path.name}{PART}")
     part.write_bytes(data)
     part.replace(path)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file of JSON lines; none where there is no file."""
+    """Return the complete lines of a JSON lines file; an empty list where there is no file."""
     rows = []
     for line in path.read_bytes().splitlines() if path.exists() else ():
-        with suppress(ValueError):  # of a process that was killed while it wrote
+        with suppress(ValueError):  # the process was killed while it wrote this line
             rows.append(json.loads(line))
     return [row for row in rows if isinstance(row, dict)]

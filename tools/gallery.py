@@ -1,11 +1,11 @@
-"""Train the gallery's runs in the background, and keep what each of them says in docs/gallery/runs.
+"""Train the gallery's runs in the background, and keep the results of each in docs/gallery/runs.
 
     fastcifar convert IMAGES data/cifar10
     make gallery DATA=data/cifar10
 
-The runs are those of the report's experiments 1 to 3 that its figures show, and more seeds of experiment 2. Each runs
-to the end of its protocol in float32, on one thread and at the lowest priority. Stop it whenever you like: the same
-command goes on from the last whole epochs. A run whose record is in docs/gallery/runs is not trained again.
+The runs are those of experiments 1 to 3 that the report's figures show, and more seeds of experiment 2. Each run trains
+to the end of its protocol in float32, on one thread and at the lowest priority. It can be stopped at any time: the same
+command continues from the last whole epochs. A run whose record is in docs/gallery/runs is not trained again.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "docs" / "gallery" / "runs"
-DATASET = "dataset.json"  # in RECORDS: which images the records are of
+DATASET = "dataset.json"  # in RECORDS: the dataset that the runs were trained on
 KEPT = ("run.json", "metrics.jsonl", "predictions.safetensors", "summary.json")
 MORE_SEEDS = range(3, 10)
-HEADLINES = (  # of experiment 2: the configurations that the report gives an accuracy of
+HEADLINES = (  # the configurations of experiment 2 whose accuracy the report states
     {"dropout": 0.0, "recipe": "none"},
     {"dropout": 0.5, "recipe": "none"},
     {"dropout": 0.5, "recipe": "basic"},
@@ -31,7 +31,7 @@ HEADLINES = (  # of experiment 2: the configurations that the report gives an ac
 
 
 def chosen(dataset: Any) -> list[Any]:
-    """The gallery's runs, specs in the order in which they are trained, each once."""
+    """Return the specs of the gallery's runs in the order of training, each once."""
     return list(dict.fromkeys(spec for part in _parts(dataset) for spec in part))
 
 
@@ -58,7 +58,7 @@ def _parts(dataset: Any) -> Iterator[Sequence[Any]]:
 
 
 def require_same_images(dataset: Any, records: Path) -> None:
-    """Raise UsageError where a dataset is not the one that the records are of."""
+    """Raise UsageError where the dataset is not that of the records, FastcifarError for a damaged DATASET file."""
     from fastcifar.errors import FastcifarError, UsageError
 
     file = records / DATASET
@@ -66,18 +66,18 @@ def require_same_images(dataset: Any, records: Path) -> None:
         known = json.loads(file.read_text(encoding="utf-8"))
         name, sha256, split_seed = known["name"], known["sha256"], int(known["split_seed"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FastcifarError(f"{file} does not say which images the gallery is of ({error!r}); restore it") from error
+        raise FastcifarError(f"{file} does not name the gallery's images ({error!r}); restore the file") from error
     if dataset.sha256 != sha256:
         raise UsageError(
-            f"{dataset.path} has the hash {dataset.sha256[:12]}, but the gallery's runs are of {sha256[:12]}: {name}, "
-            f"split with seed {split_seed}; convert those images, or give their dataset with DATA"
+            f"{dataset.path} has the hash {dataset.sha256[:12]}, but the gallery's dataset has {sha256[:12]}: {name}, "
+            f"split with seed {split_seed}; convert those images, or name their dataset with DATA"
         )
 
 
 def keep(spec: Any, out: Path, records: Path, dataset: Any) -> str:
-    """Copy what a finished run says into its record, predictions included; returns its result in words.
+    """Copy the files of a finished run, predictions included, into its record. Returns its result in words.
 
-    Raises FastcifarError, and records nothing, where a file is damaged or the weights cannot be asked.
+    Raises FastcifarError, and records nothing, where a file is damaged or the predictions cannot be computed.
     """
     import torch
 
@@ -100,7 +100,7 @@ def keep(spec: Any, out: Path, records: Path, dataset: Any) -> str:
 
 
 def train_missing(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) -> bool:
-    """Train the runs that have no record yet, in their order; whether each of them has one now."""
+    """Train the runs that have no record yet, in order. Returns whether every run now has a record."""
     import torch
 
     from fastcifar.errors import FastcifarError
@@ -130,7 +130,7 @@ def train_missing(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) 
             if (RunDirectory.of(spec, out).path / "summary.json").exists():
                 record(spec)
 
-    record_finished()  # the command may have been stopped between a run's end and its record
+    record_finished()  # an earlier command may have stopped between a run's end and its record
     todo = unfinished(specs, records)
     say(f"{len(specs) - len(todo)} of {counted(len(specs), 'run')} recorded in {records}", stderr=True)
     if not todo:
@@ -147,9 +147,9 @@ def train_missing(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) 
             if isinstance(event, Ended) and event.summary is not None:
                 record(by_id[event.run_id])
 
-        # one pack, whatever the runs are: side by side, a run is begun as soon as a core is free
+        # one pack for all runs: side by side, a run starts as soon as a core is free
         Scheduler([Pack(tuple(todo))], executor, out, leases, watch, Limits(most=len(todo))).run()
-    record_finished()  # those that another process trained
+    record_finished()  # runs that another process trained
     return not unfinished(specs, records)
 
 
@@ -157,10 +157,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "cifar10", help="the images, as a dataset")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "gallery", help="folder of the run directories")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     os.nice(19)
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is loaded: threads that wait leave the cores to others
-    if not sys.stdin.isatty():  # a group of its own, such that a signal reaches the workers too and nothing else
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is loaded: waiting threads then leave the cores free
+    if not sys.stdin.isatty():  # with a process group of its own, a signal reaches the workers and nothing else
         os.setpgrp()
     sys.path.insert(0, str(ROOT))
     from fastcifar.data.dataset import Dataset
@@ -170,16 +170,16 @@ def main() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
-    print(f"to pause: kill -STOP -{os.getpgrp()}; to go on: kill -CONT -{os.getpgrp()}", file=sys.stderr)
+    print(f"to pause: kill -STOP -{os.getpgrp()}; to continue: kill -CONT -{os.getpgrp()}", file=sys.stderr)
     try:
-        dataset = Dataset.open(asked.data)
+        dataset = Dataset.open(options.data)
         require_same_images(dataset, RECORDS)
-        sys.exit(0 if train_missing(dataset, asked.out, RECORDS, chosen(dataset)) else 1)
+        sys.exit(0 if train_missing(dataset, options.out, RECORDS, chosen(dataset)) else 1)
     except FastcifarError as error:
         print(f"make gallery: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last whole epochs", file=sys.stderr)
+        print("stopped; the same command continues from the last whole epochs", file=sys.stderr)
         sys.exit(130)
 
 

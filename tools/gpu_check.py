@@ -1,13 +1,13 @@
-"""What only a CUDA device can show, most valuable first, in calls of five minutes that bring their evidence back.
+"""Run the checks that need a CUDA device, the most valuable first, in calls of five minutes that return their evidence.
 
     python tools/gpu_check.py --out build/gpu-check
-    python tools/gpu_check.py --resume build/gpu-check      # goes on with what is missing or has changed
+    python tools/gpu_check.py --resume build/gpu-check      # run the steps that are missing or have changed
 
-Time on a GPU is scarce, and the first call shows faults: so two calls of five minutes, not one of ten. Runs in the
-Python that runs it, from a checkout, and installs nothing. Every step is a process; one that fails or takes too long
-costs the others nothing. The folder is flat and small: rows.jsonl, each row written when it is measured; tests.jsonl,
-each test when it has ended; profile.txt; tests.log and bench.log; summary.json. Exit status: 0 all steps that were
-asked for passed, 1 some did not, 2 nothing ran.
+Time on a GPU is scarce, and the first call shows faults. Two calls of five minutes are therefore better than one of
+ten. The check uses the Python that runs it, from a checkout, and installs nothing. Every step is a process, so a step
+that fails or times out does not affect the others. The folder has these files: rows.jsonl, each row written when it is
+measured; tests.jsonl, each test written when it has ended; profile.txt; tests.log and bench.log; summary.json. Exit
+status: 0 if all selected steps passed, 1 if some did not, 2 if none ran.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from tools import budget, evidence, processes  # noqa: E402
 from tools.budget import Check, Step  # noqa: E402
 
 NEEDED = ("pytest", "torchvision", "triton", "numba", "rich", "typer", "safetensors", "matplotlib")
-WORKERS = 8  # processes that run tests: each holds a CUDA context and compiles kernels
-LINES, WIDTH = 90, 80  # of the table at the end, which is what travels first
+WORKERS = 8  # processes that run tests: each has a CUDA context and compiles kernels
+LINES, WIDTH = 90, 80  # of the output at the end: a lent machine returns the last part of the output only
 
 DICE = ("fastcifar/augment.py", "fastcifar/rng/*.py")
 KERNELS = ("kernels/**/*.py", *DICE, "bench/gpu/steps.py", "bench/gpu/notes.py")
@@ -40,8 +40,9 @@ TRAINING = (
 
 
 def steps(device: str = "cuda") -> list[Step]:
-    """What is run, in this order: the first three fit one call, the other four another. On the CPU a rehearsal, of
-    next to nothing.
+    """Return the steps in order: the first three fit into one call, the other four into another.
+
+    device: "cpu" gives a rehearsal on very little data.
     """
     tiny = () if device == "cuda" else ("--tiny",)
 
@@ -66,7 +67,7 @@ def steps(device: str = "cuda") -> list[Step]:
 
 
 def tests(device: str) -> tuple[str, ...]:
-    """pytest's arguments: the marked tests in as many processes as make sense, each result kept as it comes."""
+    """Return pytest's arguments: run the marked tests in parallel and save each result when it is known."""
     chosen = ("-m", "gpu", "tests") if device == "cuda" else ("tests/rng",)
     parallel = ("-p", "xdist", "-n", str(min(WORKERS, os.cpu_count() or 1)), "--dist", "worksteal")
     return (
@@ -78,15 +79,15 @@ def tests(device: str) -> tuple[str, ...]:
 
 
 def report(check: Check, out: Path) -> None:
-    """What a reader sees first: the table of steps, what was measured, and the files."""
+    """Print the measurements, the tests that failed, the table of steps, and the files."""
     rows, kept = evidence.read_rows(out / budget.ROWS), evidence.read_rows(out / budget.TESTS)
-    said = [f"{row.get('step', '')}: {row.get('says', '')}" for row in rows]
+    lines = [f"{row.get('step', '')}: {row.get('says', '')}" for row in rows]
     bad = [test for test in kept if test["outcome"] not in ("passed", "skipped")]
-    said += [f"tests: {test['nodeid']} {test['outcome']}: {test['reason']}" for test in bad]
-    for line in said[:LINES]:
+    lines += [f"tests: {test['nodeid']} {test['outcome']}: {test['reason']}" for test in bad]
+    for line in lines[:LINES]:
         print(line if len(line) <= 2 * WIDTH else f"{line[: 2 * WIDTH - 4]} ...")
-    if len(said) > LINES:
-        print(f"... and {len(said) - LINES} more")
+    if len(lines) > LINES:
+        print(f"... and {len(lines) - LINES} more")
     if kept:
         counts = Counter(test["outcome"] for test in kept)
         print(f"tests: {', '.join(f'{count} {outcome}' for outcome, count in sorted(counts.items()))}")
@@ -99,7 +100,7 @@ def report(check: Check, out: Path) -> None:
 
 
 def why_not(device: str) -> str:
-    """What this Python lacks for the check; empty where it lacks nothing."""
+    """Return the reason why this Python cannot run the check; an empty text where it can."""
     if importlib.util.find_spec("torch") is None:
         return "torch is not installed in this Python"
     if device == "cuda":
@@ -116,50 +117,50 @@ def main(arguments: Sequence[str] | None = None) -> None:
     planned = steps()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder; default: DIR of --resume, else build/gpu-check")
-    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the steps that are missing there, did "
-                        "not pass or have changed since; with --out, in a copy of it")  # fmt: skip
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="run the steps that are missing in DIR, did "
+                        "not pass or have changed since; with --out, in a copy of DIR")  # fmt: skip
     parser.add_argument(
-        "--seconds", type=float, default=budget.FULL, help=f"of this call; {processes.GRACE:g} more at most"
+        "--seconds", type=float, default=budget.FULL, help=f"limit of this call; at most {processes.GRACE:g} more"
     )
     parser.add_argument("--only", action="append", default=[], choices=[step.name for step in planned], metavar="STEP",
-                        help="run this step, though it has passed, and no others; may be repeated")  # fmt: skip
-    parser.add_argument("--commit", help="which commit this is, where .git is not here: its digits, and + if changed")
-    parser.add_argument("--rehearse", action="store_true", help="on the CPU, next to nothing of everything")
+                        help="run only this step, also if it has passed; may be repeated")  # fmt: skip
+    parser.add_argument("--commit", help="the commit, for a copy without .git: its digits, and + if changed")
+    parser.add_argument("--rehearse", action="store_true", help="run on the CPU, with very little data")
     parser.add_argument("--list", action="store_true", help="show the steps and their limits")
-    asked = parser.parse_args(arguments)
-    if asked.list:
+    options = parser.parse_args(arguments)
+    if options.list:
         for step in planned:
             print(f"{step.name:11} {step.limit:4g} s  {step.does}")
         return
-    device = "cpu" if asked.rehearse else "cuda"
+    device = "cpu" if options.rehearse else "cuda"
     lacking = why_not(device)
     if lacking:
         print(f"the GPU check cannot run: {lacking} ({sys.executable})", file=sys.stderr)
         sys.exit(2)
-    if asked.resume is not None and not (asked.resume / budget.SUMMARY).is_file():
-        parser.error(f"there is no {budget.SUMMARY} in {asked.resume}; leave --resume out")
+    if options.resume is not None and not (options.resume / budget.SUMMARY).is_file():
+        parser.error(f"there is no {budget.SUMMARY} in {options.resume}; leave --resume out")
     from fastcifar.errors import UsageError
     from fastcifar.system import machine
     from fastcifar.system.measure import environment
 
-    told = asked.commit or os.environ.get(machine.TOLD, "")
+    told = options.commit or os.environ.get(machine.TOLD, "")
     try:
         machine.told_commit(told)
     except UsageError as error:
         parser.error(str(error))
-    os.environ[machine.TOLD] = told  # for the steps, too
+    os.environ[machine.TOLD] = told  # the steps read it, too
     around = environment()
     about = {
         "commit": f"{around['commit']}{'+' * bool(around['dirty'])}" if around["commit"] else None,
-        "told": told or None,  # the same, unless this copy has a .git of its own
+        "told": told or None,  # differs from "commit" where this copy has a .git of its own
         "environment": around,
     }
-    out = (asked.out or asked.resume or ROOT / "build" / "gpu-check").absolute()
-    if asked.resume is not None:
-        budget.copied(asked.resume, out)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the step, too
-    check = Check(steps(device), out, budget.Budget(asked.seconds, began), about, asked.resume is not None)
-    passed = check.run(asked.only)
+    out = (options.out or options.resume or ROOT / "build" / "gpu-check").absolute()
+    if options.resume is not None:
+        budget.copied(options.resume, out)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the step is ended, too
+    check = Check(steps(device), out, budget.Budget(options.seconds, began), about, options.resume is not None)
+    passed = check.run(options.only)
     report(check, out)
     sys.exit(0 if passed else 1)
 

@@ -1,8 +1,8 @@
-"""Make .venv and install fastcifar into it: what ``make install`` runs on a bare machine. Standard library only.
+"""Make .venv and install fastcifar into it, for ``make install`` on a bare machine. Uses the standard library only.
 
-torch and the rest of what fastcifar stands on must install, or this stops with exit status 1. FFCV, DALI and Chromium
-are optional: where one cannot be installed, this says which and why, and goes on. ``.venv/installed`` is written last,
-so that make knows; ``make install`` runs everything again, and so tries again what failed.
+torch and the other required packages must install; otherwise this stops with exit status 1. FFCV, DALI and Chromium are
+optional: where one cannot be installed, the reason is printed and the installation continues. ``.venv/installed`` is
+written last, as make's mark of success. ``make install`` always runs everything again, so it retries what failed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ VENV = ROOT / ".venv"
 PYTHON = str(VENV / "bin" / "python")
 HERE = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 
-NOISE = ("Requirement already satisfied", "Collecting ", "Obtaining dependency", "Using cached")  # of pip's output
+NOISE = ("Requirement already satisfied", "Collecting ", "Obtaining dependency", "Using cached")  # hidden pip lines
 
 
 def run(*command: str) -> tuple[bool, str]:
-    """Run a command, showing its output; returns whether it succeeded and its last lines."""
+    """Run a command and show its output. Returns whether it succeeded, and its last lines."""
     last: deque[str] = deque(maxlen=8)
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -39,7 +39,7 @@ def run(*command: str) -> tuple[bool, str]:
 
 
 def succeeds(*command: str) -> bool:
-    """Whether a command exists and exits with status 0; its output is not shown."""
+    """Return whether a command exists and exits with status 0. Its output is not shown."""
     if shutil.which(command[0]) is None:
         return False
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
@@ -50,7 +50,9 @@ def heading(text: str) -> None:
 
 
 def make_venv() -> None:
-    """Create .venv, or create it anew where the one there cannot run pip (a removed Python, a broken attempt)."""
+    """Create .venv, also where the present one cannot run pip (because of a removed Python or an interrupted
+    attempt).
+    """
     if succeeds(PYTHON, "-m", "pip", "--version"):
         return
     heading(f"making .venv with {HERE}")
@@ -63,13 +65,13 @@ def make_venv() -> None:
 
 
 def pip_install(extras: str) -> tuple[bool, str]:
-    """Install the checkout, editable, with the named extras; returns whether it worked and pip's last lines."""
+    """Install the checkout as editable, with the named extras. Returns whether it succeeded, and pip's last lines."""
     options = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
     return run(PYTHON, "-m", "pip", "install", *options, "-e", f".[{extras}]")
 
 
 def missing_packages() -> list[str]:
-    """The Debian packages that FFCV's build needs and that are not here."""
+    """Return the Debian packages that FFCV's build needs and this machine lacks."""
     present = {
         "pkg-config": shutil.which("pkg-config") is not None,
         "g++": any(shutil.which(name) for name in ("c++", "g++", "clang++")),
@@ -81,24 +83,24 @@ def missing_packages() -> list[str]:
 
 
 def install_system_libraries() -> str:
-    """Install what FFCV's build needs, where that may be done; returns what stands in the way, or nothing."""
+    """Install the packages that FFCV's build needs, if possible. Returns the obstacle, or an empty text."""
     return apt_install(missing_packages(), "its build needs")
 
 
 def install_browser() -> str:
-    """Install what the tests of the report's page open it in, where that may be done; what stands in the way."""
+    """Install Chromium for the tests of the report's page, if possible. Returns the obstacle, or an empty text."""
     needed = {"chromium": "chromium", "chromium-driver": "chromedriver"}
     missing = [package for package, program in needed.items() if shutil.which(program) is None]
     return apt_install(missing, "the tests of the report's page are skipped without")
 
 
 def apt_install(missing: list[str], needs: str) -> str:
-    """Install Debian packages, where that may be done; returns what stands in the way, beginning with ``needs``."""
+    """Install Debian packages, if possible. Returns the obstacle, which begins with ``needs``, or an empty text."""
     if not missing:
         return ""
     names = " ".join(missing)
     if shutil.which("apt-get") is None:
-        return f"{needs} what Debian calls {names}; there is no apt-get here to install them with"
+        return f"{needs} these Debian packages or their equivalents: {names}; there is no apt-get here"
     if os.geteuid() == 0:
         root = []
     elif succeeds("sudo", "-n", "true"):
@@ -113,25 +115,25 @@ def apt_install(missing: list[str], needs: str) -> str:
 
 
 def install_optional(extra: str, module: str) -> str:
-    """Install an extra and import what it brings; returns why that failed, or nothing."""
+    """Install an extra and import its module. Returns the reason of a failure, or an empty text."""
     ok, why = pip_install(extra)
     if not ok:
         return "pip could not install it:\n" + why
-    # An import of its own: what installs can still lack a shared library, and may abort the process.
+    # Import in another process: an installed package can still lack a shared library, and may abort the process.
     ok, why = run(PYTHON, "-c", f"import {module}")
     return "" if ok else f"it is installed, but `import {module}` fails:\n" + why
 
 
 def main() -> None:
-    # This file must start on any Python 3 to say so.
+    # This file must start on any Python 3, to print this message.
     if sys.version_info < (3, 10):  # noqa: UP036
-        sys.exit(f"fastcifar needs Python 3.10 or newer, and this is {HERE}: make PYTHON=python3.11 ...")
+        sys.exit(f"fastcifar needs Python 3.10 or newer, and this is {HERE}; name another: make PYTHON=python3.11 ...")
     started = time.monotonic()
     make_venv()
     heading("installing fastcifar, torch and the development tools (torch alone is several GB)")
     ok, _ = pip_install("dev,kaggle")
     if not ok:
-        sys.exit("\nfastcifar cannot be used without these; pip says why above.")
+        sys.exit("\nfastcifar cannot be used without these; pip's reason is above.")
 
     left_out: dict[str, str] = {}
     reason = "" if succeeds(PYTHON, "-c", "import ffcv") else install_system_libraries()
@@ -156,7 +158,7 @@ def main() -> None:
             f"{part}: " + ("left out: " + left_out[part].replace("\n", "\n      ") if part in left_out else "installed")
         )
     if left_out:
-        print("Everything else works without. Once the cause is gone: make install\n")
+        print("Everything else works without these. When the cause is removed, run: make install\n")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A plugin of pytest for machines that are lent for minutes: of each test a line of JSON as soon as it has ended.
+"""A pytest plugin for machines that are lent for minutes: it writes a line of JSON as soon as a test has ended.
 
     python -m pytest -p kept_tests --keep tests.jsonl
 
-A file of tests that imports a library of OPTIONAL which is not installed is skipped, by its name and the library's;
-any other error while collecting stays one. A session in which no test has passed is no success.
+A test file that imports a library of OPTIONAL which is not installed is skipped, and its line names the library. Any
+other error during collection remains an error. A session in which no test has passed fails.
 """
 
 import importlib.util
@@ -18,11 +18,11 @@ OPTIONAL = (
     "ray", "selenium", "jsonschema", "sklearn", "scipy", "jinja2", "tensorboard", "timm", "py7zr", "ffcv",
     "nvidia.dali", "kornia",
 )  # fmt: skip
-REASON = 300  # characters of it
+REASON = 300  # characters kept of a test's reason
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--keep", type=Path, help="file of JSON lines that results are added to")
+    parser.addoption("--keep", type=Path, help="file of JSON lines to which results are appended")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,17 +35,17 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     call = getattr(report, "call", None)
     library = None if call is None or call.excinfo is None else missing(call.excinfo.value)
     if library is not None:
-        del report.call  # type: ignore[attr-defined]  # pytest would go on to show it as an exception
+        del report.call  # type: ignore[attr-defined]  # pytest would otherwise show it as an exception
         report.outcome, report.longrepr = "skipped", (report.nodeid, 0, f"Skipped: {library} is not installed")
     return report
 
 
 def missing(error: BaseException | None) -> str | None:
-    """The library of OPTIONAL for want of which an import failed; None where it failed for another reason."""
+    """Return the library of OPTIONAL that an import did not find; None where the error has another cause."""
     while error is not None:
         if isinstance(error, ModuleNotFoundError) and error.name:
             for library in OPTIONAL:
-                lacks, named = f"{error.name}.", f"{library}."  # the library, a part of it, or what it lies in
+                lacks, named = f"{error.name}.", f"{library}."  # the library, a part or a parent of it
                 if (lacks.startswith(named) or named.startswith(lacks)) and not _installed(library):
                     return library
         error = error.__cause__
@@ -55,12 +55,12 @@ def missing(error: BaseException | None) -> str | None:
 def _installed(library: str) -> bool:
     try:
         return importlib.util.find_spec(library) is not None
-    except ModuleNotFoundError:  # of what it lies in
+    except ModuleNotFoundError:  # the parent package is not installed
         return False
 
 
 class Keeper:
-    """Writes the lines, in the process that hears of all tests: workers of xdist tell theirs to it."""
+    """The writer of the lines. It works in xdist's main process, to which the workers report their tests."""
 
     def __init__(self, path: Path | None, is_worker: bool) -> None:
         self._path, self._silent, self._passed = path, is_worker, 0
@@ -68,7 +68,7 @@ class Keeper:
         self._told: set[str] = set()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.passed or self._silent or report.nodeid in self._told:  # every worker tells of it
+        if report.passed or self._silent or report.nodeid in self._told:  # every worker reports it
             return
         self._told.add(report.nodeid)
         self._keep(report.nodeid, "skipped" if report.skipped else "could not be collected", 0.0, _reason(report))
@@ -101,7 +101,7 @@ class Keeper:
 
 
 def _reason(report: pytest.CollectReport | pytest.TestReport) -> str:
-    """In a line: of a skip its reason, of an error the last thing that was said."""
+    """Return one line: the reason of a skip, or the last line of an error."""
     shown = report.longrepr
     if isinstance(shown, tuple):
         return str(shown[2]).removeprefix("Skipped: ")[:REASON]

@@ -1,7 +1,7 @@
-"""Lay out build/typing/fastcifar the way the package looks once installed, as symbolic links, for mypy.
+"""Lay out build/typing/fastcifar like the installed package, as symbolic links, for mypy.
 
-mypy finds modules by folder, and ``fastcifar.kernels`` and ``fastcifar.pipelines`` lie beside ``fastcifar/`` in the
-checkout. Wheels need no such thing: setup.py maps the folders.
+mypy finds modules by folder, but ``fastcifar.kernels`` and ``fastcifar.pipelines`` lie beside ``fastcifar/`` in the
+checkout. Wheels do not need these links, because setup.py maps the folders.
 """
 
 import os
@@ -13,7 +13,7 @@ TREE = ROOT / "build" / "typing" / "fastcifar"
 
 
 def main() -> None:
-    shutil.rmtree(TREE, ignore_errors=True)  # removes the links, never what they point to
+    shutil.rmtree(TREE, ignore_errors=True)  # removes the links, never their targets
     TREE.mkdir(parents=True)
     entries = [entry for entry in (ROOT / "fastcifar").iterdir() if entry.name != "__pycache__"]
     for entry in [*entries, ROOT / "kernels", ROOT / "pipelines"]:

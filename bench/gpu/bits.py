@@ -1,4 +1,4 @@
-"""Whether our kernels give the reference's bits on a device, and how fast each way to launch them is there."""
+"""Compare our kernels with the reference bit by bit on a device, and time each candidate for their launch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,20 +17,23 @@ from fastcifar.rng.philox import Stream
 from fastcifar.system.measure import Clock, alternate
 
 SEED, EPOCH = 7, 3
-INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of a value
 DTYPES = (torch.bfloat16, torch.float32, torch.float16)
 TIMED = [(recipe, dtype) for dtype in DTYPES[:2] for recipe in ("erasing", "imagenet384")]  # most valuable first
-SETS = 4  # batches that a recorded call makes, each of its own images and to its own memory
-# images of a batch, by the side of the result
-BATCHES = {32: 32768, 384: 512}  # hundreds of MB, several times a GPU's cache
-COMPARED = {32: 256, 384: 16}  # of such a batch: the reference makes them on the CPU
-CHECKED = {32: 64, 384: 16}  # where only bits count
+SETS = 4  # batches that a recorded call makes, each from its own images and into its own memory
+# images of a batch, by the side of the result in pixels
+BATCHES = {32: 32768, 384: 512}  # timed: hundreds of MB, several times a GPU's cache
+COMPARED = {32: 256, 384: 16}  # compared of a timed batch: few, as the reference runs on the CPU
+CHECKED = {32: 64, 384: 16}  # in batches that are compared and not timed
 TINY = {32: 2, 384: 1}
 TURN_SECONDS, REPEATS = 0.05, 7
 
 
 def difference(got: Tensor, wanted: Tensor) -> dict[str, Any]:
-    """The part of a row that compares two tensors of a type and shape, bit by bit."""
+    """Return the part of a row that compares two tensors of the same dtype and shape bit by bit.
+
+    Raises ValueError for different dtypes or shapes.
+    """
     if (got.shape, got.dtype) != (wanted.shape, wanted.dtype):
         raise ValueError(f"{got.shape} of {got.dtype} cannot be compared with {wanted.shape} of {wanted.dtype}")
     ours, theirs = (part.detach().cpu().view(INTEGERS[part.dtype.itemsize]) for part in (got, wanted))
@@ -40,16 +43,16 @@ def difference(got: Tensor, wanted: Tensor) -> dict[str, Any]:
     return {"values": apart.numel(), "differing": count, "first_differing": first, "verified": count == 0}
 
 
-def in_words(found: dict[str, Any]) -> str:
-    """What `difference` found, for people."""
-    if found["verified"]:
-        return f"{found['values']:,} values, bits equal"
-    return f"{found['differing']:,} of {found['values']:,} values DIFFER, the first at {found['first_differing']}"
+def in_words(result: dict[str, Any]) -> str:
+    """Return the result of `difference` in words."""
+    if result["verified"]:
+        return f"{result['values']:,} values, bits equal"
+    return f"{result['differing']:,} of {result['values']:,} values DIFFER, the first at {result['first_differing']}"
 
 
 @dataclass
 class Sets:
-    """Batches of random images on a device, and the memory that they are rendered to."""
+    """Batches of random images on a device, and the memory that they are rendered into."""
 
     spec: Augment
     dtype: torch.dtype
@@ -58,10 +61,10 @@ class Sets:
     count: int
 
     def __post_init__(self) -> None:
-        dice = np.random.default_rng(0)
+        generator = np.random.default_rng(0)
         images = self.count * self.batch
-        self.source = torch.from_numpy(dice.integers(0, 256, (images, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8))
-        self.order = dice.permutation(images)
+        self.source = torch.from_numpy(generator.integers(0, 256, (images, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8))
+        self.order = generator.permutation(images)
         self._images, self._order = self.source.to(self.device), torch.from_numpy(self.order).to(self.device)
         self._known: dict[bytes, Tensor] = {}
         self._labels = torch.arange(images, device=self.device) * 7
@@ -76,7 +79,7 @@ class Sets:
                                                       device=self.device)  # fmt: skip
 
     def render(self, launch: Any = None) -> Tensor:
-        """Make all batches; the last one."""
+        """Render all batches and return the last one."""
         from fastcifar.kernels import gpu
 
         for k, out in enumerate(self.outs):
@@ -87,29 +90,29 @@ class Sets:
         return self.outs[-1]
 
     def forget(self) -> None:
-        """Spoil what was rendered: a kernel that writes nothing must not pass for the one before it."""
+        """Overwrite all results, so that a kernel that writes nothing cannot pass with earlier results."""
         for values in (*self.outs, self._out_labels, self._out_ids):
             values.fill_(-99)
 
     def compared(self, few: int) -> dict[str, Any]:
-        """Pixels of at most ``few`` images of each batch with the reference's, and all labels and ids."""
+        """Compare pixels of at most ``few`` images of each batch with the reference, and all labels and ids."""
         every = -(-self.batch // few)
         picked = [slice(k * self.batch, (k + 1) * self.batch, every) for k in range(self.count)]
         ids = np.concatenate([self.order[part] for part in picked])
         wanted = self._reference(ids)
         got = torch.cat([out[::every].cpu() for out in self.outs])
-        found = difference(got, wanted)
+        result = difference(got, wanted)
         order = torch.from_numpy(self.order)
-        found["ids_equal"] = torch.equal(self._out_ids.cpu().flatten(), order)
-        found["labels_equal"] = torch.equal(self._out_labels.cpu().flatten(), order * 7)
-        found["verified"] = found["verified"] and found["ids_equal"] and found["labels_equal"]
-        return found
+        result["ids_equal"] = torch.equal(self._out_ids.cpu().flatten(), order)
+        result["labels_equal"] = torch.equal(self._out_labels.cpu().flatten(), order * 7)
+        result["verified"] = result["verified"] and result["ids_equal"] and result["labels_equal"]
+        return result
 
     def _reference(self, ids: Any) -> Tensor:
         from fastcifar.kernels import reference
 
         key = ids.tobytes()
-        if key not in self._known:  # the same of every launch
+        if key not in self._known:  # the same for every launch
             made = reference.apply(self.source[ids], draw(self.spec, SEED, EPOCH, ids), self.spec, self.dtype)
             self._known = {key: made}
         return self._known[key]
@@ -120,7 +123,7 @@ def name_of(dtype: torch.dtype) -> str:
 
 
 def pixel_bits(notes: Notes) -> None:
-    """A row for each of the recipes with all operations and of the largest images, in each type."""
+    """Write a row for each dtype and recipe: the recipe with all operations, and the one with the largest images."""
     for dtype in DTYPES:
         for recipe in ("erasing",) if notes.tiny and dtype != DTYPES[0] else ("erasing", "imagenet384"):
             about, spec = f"{recipe} {name_of(dtype)}", RECIPES[recipe]
@@ -129,18 +132,18 @@ def pixel_bits(notes: Notes) -> None:
                 sets.forget()
                 with Clock(str(notes.device)) as clock:
                     sets.render()
-                found = sets.compared(sets.batch)
-                says = f"{about}: {in_words(found)}; labels {_equal(found, 'labels')}, ids {_equal(found, 'ids')}; "
+                result = sets.compared(sets.batch)
+                says = f"{about}: {in_words(result)}; labels {_equal(result, 'labels')}, ids {_equal(result, 'ids')}; "
                 says += f"compiled and rendered in {clock.seconds:.2f} s"
-                notes.row("bits", says, recipe=recipe, dtype=name_of(dtype), first_seconds=clock.seconds, **found)
+                notes.row("bits", says, recipe=recipe, dtype=name_of(dtype), first_seconds=clock.seconds, **result)
 
 
-def _equal(found: dict[str, Any], what: str) -> str:
-    return "equal" if found[f"{what}_equal"] else "DIFFER"
+def _equal(result: dict[str, Any], what: str) -> str:
+    return "equal" if result[f"{what}_equal"] else "DIFFER"
 
 
 def dropped(notes: Notes) -> None:
-    """A row: which units dropout keeps, against Philox on the host."""
+    """Write a row that compares the units that the dropout kernel keeps with Philox on the host."""
     from fastcifar.kernels.gpu import dropout
 
     from fastcifar.models.dropout import Noise
@@ -153,17 +156,17 @@ def dropped(notes: Notes) -> None:
             ids.to(notes.device), clock_of(SEED, EPOCH, notes.device), round(rate * 2**32), float(np.float32(1 / rate)),
             int(Stream.DROPOUT + (layer << 16)), units,
         )  # fmt: skip
-        found = difference(got, wanted)
-        notes.row("dropout", f"dropout: {in_words(found)}", **found)
+        result = difference(got, wanted)
+        notes.row("dropout", f"dropout: {in_words(result)}", **result)
 
 
 def moved(spec: Augment, dtype: torch.dtype) -> int:
-    """Bytes that must be read and written for an image."""
+    """Return the bytes that must be read and written for an image."""
     return 3 * IMAGE_SIZE**2 + 3 * spec.out_size**2 * dtype.itemsize
 
 
 def kernels(notes: Notes) -> None:
-    """Images/s of the chosen launch, then of every other candidate: each its own row, compared before it is timed."""
+    """Write a row of images/s for the chosen launch, then for each candidate. Each is compared before it is timed."""
     from fastcifar.kernels import gpu
 
     copied = bandwidth(notes.device, *((1 << 20, 1, 2) if notes.tiny else ())).copy
@@ -172,7 +175,7 @@ def kernels(notes: Notes) -> None:
         about = f"{recipe} {name_of(dtype)}"
         with notes.trying("kernel", about):
             chosen = gpu.CHOSEN
-            # without dice to throw, where they are thrown makes no difference
+            # without random draws, the candidates for where to draw are equal
             others = [one for one in gpu.CANDIDATES if one != chosen and (spec.random or one.dice == chosen.dice)]
             batch = (TINY if notes.tiny else BATCHES)[spec.out_size]
             sets = Sets(spec, dtype, notes.device, batch, 1 if notes.tiny else SETS)
@@ -193,13 +196,13 @@ def _timed(notes: Notes, sets: Sets, launch: Any, label: str, copied: float, **m
     replay: Callable[[], object] = replayed(call) if notes.cuda else call
     sets.forget()
     replay()
-    found = sets.compared(COMPARED[sets.spec.out_size])
+    result = sets.compared(COMPARED[sets.spec.out_size])
     row = {
         "dtype": name_of(sets.dtype), "batch_size": sets.batch, "sets": sets.count, "launch": launch._asdict(),
-        "first_seconds": clock.seconds, "copy_bandwidth": copied, **more, **found,
+        "first_seconds": clock.seconds, "copy_bandwidth": copied, **more, **result,
     }  # fmt: skip
-    if not found["verified"]:
-        notes.row("kernel", f"{label}: {in_words(found)}; not timed", **row)
+    if not result["verified"]:
+        notes.row("kernel", f"{label}: {in_words(result)}; not timed", **row)
         return
     times = times_to_last(replay, TURN_SECONDS, notes.device) if notes.cuda else 1
     turn = {label: repeated(replay, times)}
@@ -214,8 +217,8 @@ def _timed(notes: Notes, sets: Sets, launch: Any, label: str, copied: float, **m
 
 
 def memory(notes: Notes) -> None:
-    """A row: bytes a second that the device's memory copies and fills."""
+    """Write a row of the bytes a second that the device's memory copies and fills."""
     with notes.trying("bandwidth", "bandwidth"):
-        found = bandwidth(notes.device, *((1 << 20, 1, 2) if notes.tiny else ()))
-        says = f"memory copies {found.copy / 1e12:.3f} TB/s (read and written), fills {found.fill / 1e12:.3f}"
-        notes.row("bandwidth", says, copy_bandwidth=found.copy, fill_bandwidth=found.fill)
+        measured = bandwidth(notes.device, *((1 << 20, 1, 2) if notes.tiny else ()))
+        says = f"memory copies {measured.copy / 1e12:.3f} TB/s (read and written), fills {measured.fill / 1e12:.3f}"
+        notes.row("bandwidth", says, copy_bandwidth=measured.copy, fill_bandwidth=measured.fill)

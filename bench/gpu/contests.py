@@ -1,4 +1,4 @@
-"""Ours against others on a device: pipelines, each in its process, and kernels in this one."""
+"""Contests on a device: pipelines, each in a process of its own, and kernels in this process."""
 
 from contextlib import suppress
 from typing import Any
@@ -15,13 +15,13 @@ from fastcifar.throughput.matrix import Matrix, opened
 
 OURS = "resident"
 PIPELINES = (OURS, "torchvision", "dali", "ffcv")
-RECIPES = ("erasing", "imagenet384")  # that with all operations first
+RECIPES = ("erasing", "imagenet384")  # the recipe with all operations first
 IMAGES, BATCH = 10_000, 512
 REPEATS, SECONDS, TIMEOUT = 5, 0.5, 60.0
 
 
 def installed() -> list[str]:
-    """The pipelines of which there is what they need: the others would be rows that say what is missing."""
+    """Return the pipelines whose libraries are installed. A missing one would only give a row without a speed."""
     from fastcifar.data.formats import extra_formats
 
     there = list(PIPELINES[:2])
@@ -33,8 +33,8 @@ def installed() -> list[str]:
 
 
 def pipelines(notes: Notes) -> None:
-    """A contest of pipelines, a row each; then of kernels, recipe by recipe, and last against compiled ones: to compile
-    them can take longer than the step has left, and would cost the other rows.
+    """Write a row for each pipeline, then for each kernel, recipe by recipe. Kernels compiled by torch.compile come
+    last: compiling can take longer than the rest of the step's time, and would cost the other rows.
     """
     with notes.trying("pipeline", f"pipelines, {RECIPES[0]}"):
         race(notes, RECIPES[0])
@@ -45,7 +45,7 @@ def pipelines(notes: Notes) -> None:
 
 
 def race(notes: Notes, recipe: str) -> None:
-    """A heat. Should it be ended before its last round, its rows say so and have the rounds that there were."""
+    """Run a heat and write its rows. When the heat is stopped early, the rows have the rounds so far and say so."""
     names = list(PIPELINES[:2]) if notes.tiny else installed()
     device = str(notes.device)
     with opened(None, 60 if notes.tiny else IMAGES) as dataset:
@@ -57,8 +57,8 @@ def race(notes: Notes, recipe: str) -> None:
         )  # fmt: skip
         latest: list[dict[str, Any]] = []
 
-        def watch(found: list[dict[str, Any]]) -> None:
-            latest[:] = found
+        def watch(rows: list[dict[str, Any]]) -> None:
+            latest[:] = rows
 
         whole = False
         try:
@@ -72,15 +72,15 @@ def race(notes: Notes, recipe: str) -> None:
 def _pipeline(notes: Notes, row: dict[str, Any], whole: bool) -> None:
     speed = f"{row['images_per_s']:,.0f} images/s" if row["images_per_s"] else f"no speed: {row['reason']}"
     says = f"pipeline {row['pipeline']}, {row['recipe']} {row['dtype']}: {speed}{'' if whole else ', not all rounds'}"
-    if row["pipeline"] != OURS:  # that another one deviates, or cannot run, is nothing wrong with ours
+    if row["pipeline"] != OURS:  # a deviation or failure of another pipeline is no failure of the check
         row = {**row, "verified_pixels": row["verified"]}
         del row["verified"]
-    told = {key: value for key, value in row.items() if key not in ("environment", "device")}
-    notes.row("pipeline", says, whole=whole, **told)
+    fields = {key: value for key, value in row.items() if key not in ("environment", "device")}
+    notes.row("pipeline", says, whole=whole, **fields)
 
 
 def kernel_contest(notes: Notes, recipe: str, others: tuple[str, ...]) -> None:
-    """A contest of our kernel and others, each checked before it is timed; ours is wrong where its pixels are."""
+    """Run a contest of our kernel and others, each compared before it is timed. The check fails for our pixels only."""
     from bench.kernels import OnGpu
 
     tiny: dict[str, Any] = {"compiles": False, "sets": 1} if notes.tiny else {}

@@ -1,4 +1,4 @@
-"""Which kernels the time of some steps goes to: torch's profiler, the top of them by their time on the device."""
+"""Profile training steps with torch's profiler: the kernels with the most time on the device."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +10,13 @@ from bench.gpu.notes import Notes
 from fastcifar.system.measure import Clock
 
 TOP = 25
-NAME = 160  # characters of a kernel's name: with its template's arguments it may have thousands
+NAME = 160  # characters kept of a kernel's name: template arguments can make it thousands long
 
 
 def profiled(notes: Notes, title: str, train: Callable[[int], object], steps: int) -> None:
-    """Profile so many steps; a row and a table. On the CPU the operations take the place of the kernels.
+    """Profile ``steps`` steps, and write a row and a table. On the CPU, operations take the place of kernels.
 
-    The profiler slows the host down: the device's times are right, and the share of time in which it is busy is the
-    least that it can be.
+    The profiler slows the host down. The device's times are right, but the device's real share of busy time is higher.
     """
     train(1)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if notes.cuda else [])]
@@ -40,25 +39,25 @@ def profiled(notes: Notes, title: str, train: Callable[[int], object], steps: in
 
 
 def kernels(caught: Any, cuda: bool) -> tuple[list[dict[str, Any]], float]:
-    """The top kernels, with copies and fills, and the microseconds of all; on the CPU of operations, their children
-    apart.
+    """Return the top kernels, including copies and fills, and the microseconds of all kernels. On the CPU: operations,
+    each without its children. Raises RuntimeError where nothing ran on the device.
     """
     where = DeviceType.CUDA if cuda else DeviceType.CPU
 
     def counts(event: Any) -> bool:
-        # on the device there are also names for stretches of time, which kernels fill
+        # user annotations are time ranges that contain kernels, so they would count twice
         named = cuda and getattr(event, "is_user_annotation", False)
         return event.device_type == where and taken(event) > 0 and not named
 
     def taken(event: Any) -> float:
         return float(event.self_device_time_total if cuda else event.self_cpu_time_total)
 
-    found = [
+    timed = [
         {"name": str(event.key)[:NAME], "calls": event.count, "us": taken(event)}
         for event in caught.key_averages()
         if counts(event)
     ]
-    found.sort(key=lambda one: -one["us"])
-    if not found:
+    timed.sort(key=lambda one: -one["us"])
+    if not timed:
         raise RuntimeError("the profiler saw nothing run on the device")
-    return found[:TOP], sum(one["us"] for one in found)
+    return timed[:TOP], sum(one["us"] for one in timed)

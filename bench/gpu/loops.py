@@ -1,7 +1,7 @@
-"""Training one run on a device, captured against launched steps: the CNN, and a pretrained network at 384.
+"""Train one run on a device with captured steps and with launched steps: the CNN, and a pretrained network at 384.
 
-What is compared here was timed one after another, not in turns: each row is there once it is measured, and a call that
-is cut short brings back what came before. The claims of the README are made by training.py and finetuning.py.
+The modes are timed one after another, not in turns. Each row is written as soon as it is measured, so a call that is
+stopped early keeps the earlier rows. The README's claims come from training.py and finetuning.py.
 """
 
 import statistics
@@ -20,29 +20,30 @@ from bench.lib import rows
 from fastcifar.data.dataset import Dataset
 from fastcifar.runs.plan import headline_runs
 from fastcifar.runs.spec import RunSpec
+from fastcifar.system.cuda import WARM_UP
 from fastcifar.system.measure import Clock, Timing
 from fastcifar.training import steps
 from fastcifar.training.batches import open_pipelines, requests
 from fastcifar.training.compile import steps_of
 from fastcifar.training.learner import Learner
-from fastcifar.training.steps import REHEARSALS, Captured, Eager, Trained
+from fastcifar.training.steps import Captured, Eager, Trained
 
 MODES = ("graph", "none")
 REPEATS, PROFILED = 5, 20  # timed epochs or turns; steps under the profiler
-LARGE, LARGE_STEPS = "efficientnet_v2_s", 5  # at 384 pixels; steps of a turn
+LARGE, LARGE_STEPS = "efficientnet_v2_s", 5  # the network at 384 x 384 pixels; steps of a turn
 
 
 def spec_of(number: int, dataset: Dataset, tiny: bool, **how: Any) -> RunSpec:
-    """An experiment's headline configuration in bfloat16, seed 0; tiny: in small batches."""
+    """Return the spec of an experiment's headline configuration in bfloat16, with seed 0. tiny: use batches of 8."""
     small = {"overrides": {"batch_size": 8}} if tiny else {}
     return headline_runs(number, dataset, seeds=[0], precision="bfloat16", **small | how)[0]
 
 
 class Loop:
-    """A learner and its steps in a mode of MODES. On the CPU a graph's twin does the recorded work again."""
+    """A learner and its steps in a mode of MODES. On the CPU, a stand-in for the graph runs the captured work again."""
 
     def __init__(self, spec: RunSpec, dataset: Dataset, device: torch.device, mode: str, free: bool = False) -> None:
-        """free: cuDNN may choose algorithms that do not give the same result each time."""
+        """Create the learner and capture its steps. free: let cuDNN choose algorithms that are not deterministic."""
         self.said: list[str] = []
         self.learner = Learner.new(spec, len(dataset.classes), device)
         torch.backends.cudnn.deterministic = not free
@@ -60,34 +61,34 @@ class Loop:
 
         from fastcifar.pipeline import Request
 
-        asked, timed = requests(self.learner.spec, self.learner.device)[0], steps.TIMED
-        steps.TIMED = 1  # Triton's interpreter takes seconds for what a device does in no time
+        arguments, timed = requests(self.learner.spec, self.learner.device)[0], steps.TIMED
+        steps.TIMED = 1  # Triton's interpreter takes seconds for each step
         try:
-            return Captured(self.learner, OnDevice(Request(dataset, **asked)), twin)
+            return Captured(self.learner, OnDevice(Request(dataset, **arguments)), twin)
         finally:
             steps.TIMED = timed
 
     def epoch(self, at_most: int | None = None) -> Trained:
-        """The next epoch, or its first batches."""
+        """Train the next epoch, or its first ``at_most`` batches."""
         trained = self.steps.epoch(self.learner.epoch + 1, at_most)
         self.learner.epoch += 1
         return trained
 
     def train(self, count: int) -> None:
-        """So many steps."""
+        """Train ``count`` steps."""
         self.epoch(count)
 
 
-def twin(rehearsal: Callable[[], None], work: Callable[[], None]) -> Callable[[], None]:
-    """In a graph's place on the CPU: records nothing, and does the work again."""
-    for _ in range(REHEARSALS):
-        rehearsal()
+def twin(warm_up: Callable[[], None], work: Callable[[], None]) -> Callable[[], None]:
+    """Stand in for a CUDA graph on the CPU: run the warm-up, and return the work itself as the replay."""
+    for _ in range(WARM_UP):
+        warm_up()
     return work
 
 
 @contextmanager
 def opened_loop(notes: Notes, spec: RunSpec, dataset: Dataset, mode: str, free: bool = False) -> Iterator[Loop]:
-    """A loop that has the device's memory to itself."""
+    """Open a loop that has the device's memory to itself, and restore cuDNN's setting afterwards."""
     notes.release()
     before = torch.backends.cudnn.deterministic
     try:
@@ -101,7 +102,7 @@ def opened_loop(notes: Notes, spec: RunSpec, dataset: Dataset, mode: str, free: 
 
 
 def captured(notes: Notes) -> None:
-    """A row: a few steps of the CNN as replays of one graph, against the same steps launched one by one."""
+    """Write a row that compares a few steps of the CNN, replayed as one graph, with the same steps launched singly."""
     with notes.trying("captured step", "captured step"), notes.images(5000) as dataset:
         spec, few = spec_of(2, dataset, notes.tiny), 2 if notes.tiny else 30
         losses, state, seconds = {}, {}, {}
@@ -110,19 +111,19 @@ def captured(notes: Notes) -> None:
                 losses[mode] = loop.epoch(few).losses
                 state[mode] = {name: value.clone() for name, value in loop.learner.state()[0].items()}
                 seconds[mode] = loop.record_seconds
-        found = difference(losses["graph"], losses["none"])
+        result = difference(losses["graph"], losses["none"])
         apart = [name for name, value in state["none"].items() if not torch.equal(value, state["graph"][name])]
-        found["verified"] = found["verified"] and not apart
+        result["verified"] = result["verified"] and not apart
         says = f"captured step of the CNN: recorded in {seconds['graph']:.2f} s; {few} losses against launched steps: "
         says += f"{in_words(difference(losses['graph'], losses['none']))}; "
         says += f"{len(apart)} of {len(state['none'])} tensors of weights and moments differ"
         notes.row("captured step", says, model="cnn", dtype=spec.precision, batch_size=spec.batch_size, steps=few,
-                  record_seconds=seconds["graph"], tensors_apart=apart[:10], **found)  # fmt: skip
+                  record_seconds=seconds["graph"], tensors_apart=apart[:10], **result)  # fmt: skip
 
 
 def cnn(notes: Notes) -> None:
-    """For each mode of MODES a row of its epochs and one of its kernels; then whether both trained alike. Last, what a
-    graph gains where cuDNN need not take algorithms that give the same result each time.
+    """Write a row of epochs and a row of kernels for each mode of MODES, then a row that compares their losses. The
+    last epochs measure a graph where cuDNN need not choose deterministic algorithms.
     """
     losses: dict[str, Any] = {}
     with notes.images(50_000) as dataset:
@@ -147,12 +148,12 @@ def cnn(notes: Notes) -> None:
                 )  # fmt: skip
                 profiled(notes, about, loop.train, 1 if notes.tiny else PROFILED)
     if len(losses) == len(MODES):
-        found = difference(losses["graph"], losses["none"])
-        notes.row("same losses", f"cnn, first epoch, graph against none: losses of {in_words(found)}", **found)
+        result = difference(losses["graph"], losses["none"])
+        notes.row("same losses", f"cnn, first epoch, graph against none: losses of {in_words(result)}", **result)
 
 
 def step_p50(loop: Loop, device: torch.device) -> float:
-    """The median of the microseconds from a step's end to the next one's, in an epoch of its own."""
+    """Return the median microseconds from the end of a step to the end of the next one, over one epoch."""
     stamps: list[Any] = []
 
     def stamped(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -182,17 +183,17 @@ def step_p50(loop: Loop, device: torch.device) -> float:
 
 
 def peak(device: torch.device) -> int | None:
-    """Bytes of the device that torch has held at most."""
+    """Return the most bytes of the device's memory that torch has reserved; None on the CPU."""
     return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
 
 
 def pretrained(notes: Notes) -> None:
-    """For each mode of MODES a row of a large network on large images: its stall, and what of a batch fits at once."""
+    """Write a row for each mode of MODES on a large network with large images: data stall, micro-batch and speed."""
     model = "mobilenet_v3_small" if notes.tiny else LARGE
     overrides = {"batch_size": 4, "recipe": "erasing"} if notes.tiny else {}
     with notes.images(2500, few=20) as dataset:
         spec = spec_of(4, dataset, notes.tiny, model=model, overrides=overrides)
-        for mode in reversed(MODES):  # what cannot be captured may yet be launched
+        for mode in reversed(MODES):  # launched steps first: capturing may fail
             about = f"{model} {spec.recipe} {mode}"
             with notes.trying("pretrained", about), opened_loop(notes, spec, dataset, mode) as loop:
                 _pretrained(notes, about, spec, loop, mode)

@@ -1,4 +1,4 @@
-"""What a step of the GPU check notes: rows, each written when it is measured, profiles, and what went wrong."""
+"""The records of a step of the GPU check: rows, each written when it is measured, profiles, and failures."""
 
 import gc
 import os
@@ -20,26 +20,26 @@ REASON = 500  # characters of an error's message in a row
 
 
 class Notes:
-    """Of one step, on one device. tiny: next to nothing of everything, which measures nothing."""
+    """The records of one step on one device. tiny: run the code on very little data, which measures nothing."""
 
     def __init__(
         self, step: str, device: torch.device, path: Path | None, profile: Path | None = None, tiny: bool = False
     ) -> None:
         self.step, self.device, self.tiny = step, device, tiny
         self.wrong: list[str] = []
-        """what failed, or gave other results than it must"""
+        """The failures, and the results that are not as required."""
         self._path, self._profile, self._around = path, profile, environment()
 
     @property
     def cuda(self) -> bool:
         return self.device.type == "cuda"
 
-    def row(self, what: str, says: str, **found: Any) -> None:
-        """Write a row and print what it says. A row whose "verified" is False is something wrong."""
-        if found.get("verified") is False:
+    def row(self, what: str, says: str, **values: Any) -> None:
+        """Write a row and print the sentence ``says``. A row whose "verified" is False counts as a failure."""
+        if values.get("verified") is False:
             self.wrong.append(f"{what}: {says}")
         print(says, flush=True)
-        row = {"step": self.step, "what": what, "says": says, "device": str(self.device), **found}
+        row = {"step": self.step, "what": what, "says": says, "device": str(self.device), **values}
         if self.tiny:
             row["tiny"] = True
         if self._path is not None:
@@ -47,7 +47,7 @@ class Notes:
 
     @contextmanager
     def trying(self, what: str, about: str) -> Iterator[None]:
-        """Whatever is raised within gets a row that says so, and does not keep the rest of the step from its turn."""
+        """Write a row about any error that is raised within this context, so that the rest of the step still runs."""
         try:
             yield
         except Exception as error:
@@ -57,14 +57,14 @@ class Notes:
             self.row(what, f"{about}: failed: {reason}", about=about, failed=reason)
 
     def release(self) -> None:
-        """Give the device's memory back that nothing refers to any more, and count its peak anew."""
+        """Free cached device memory that nothing refers to, and reset the peak of memory use."""
         gc.collect()
         if self.cuda:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def profile(self, title: str, table: str) -> None:
-        """Add a table to the file of profiles."""
+        """Append a table to the file of profiles."""
         if self._profile is not None:
             with self._profile.open("ab") as file:
                 file.write(f"\n== {self.step}: {title}\n{table}\n".encode())
@@ -73,6 +73,6 @@ class Notes:
 
     @contextmanager
     def images(self, count: int, few: int = 25) -> Iterator[Dataset]:
-        """A dataset of synthetic images; of ``few`` where next to nothing is to be done."""
+        """Make a temporary dataset of ``count`` synthetic images, or of ``few`` in a tiny step."""
         with tempfile.TemporaryDirectory(prefix="fastcifar-gpu-") as folder:
             yield convert(f"synthetic:{few if self.tiny else count}", Path(folder) / "dataset")

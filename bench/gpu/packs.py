@@ -1,4 +1,4 @@
-"""Many runs at once on a device: each way to train a pack, and a small grid from the command to its results."""
+"""Train many runs at once on a device: each way to train a pack, and a small grid by its command."""
 
 import json
 import subprocess
@@ -19,17 +19,17 @@ from fastcifar.runs.spec import RunSpec
 from fastcifar.system.measure import Clock, alternate
 from tools.processes import tied
 
-RUNS = 24  # of a pack
+RUNS = 24  # runs of a pack
 NETWORKS = {"cnn": 2, "vit": 3, "mlp_s": 1}  # with their experiments, most valuable first
 ROOT = Path(__file__).resolve().parent.parent
-TURN_SECONDS, MOST_STEPS = 0.4, 200  # of a turn, about; an epoch has 312
+TURN_SECONDS, MOST_STEPS = 0.4, 200  # of a turn: approximate seconds; most steps, of an epoch's 312
 GRID = ("--exp", "2", "--only", "batch_size=128", "--only", "lr=0.001", "--only", "l2=0", "--only", "dropout=0.5",
         "--only", "recipe=basic,erasing", "--seeds", "0-5", "--epochs", "2")  # fmt: skip
 TINY_GRID = ("--exp", "1", "--only", "model=mlp_s", "--seeds", "0", "--epochs", "1", "--way", "serial")
 
 
 def packs(notes: Notes) -> None:
-    """Of every network each way to train RUNS at once, a row and its kernels; then a small grid."""
+    """Write a row and a profile for each network and each way to train RUNS runs at once, and a row of a small grid."""
     runs = 2 if notes.tiny else RUNS
     with notes.images(50_000) as dataset:
         for model, number in NETWORKS.items():
@@ -61,12 +61,15 @@ def _pack(notes: Notes, about: str, spec: RunSpec, way: str, runs: int, trial: T
         recipe=spec.recipe, steps=steps, step_seconds=timing.median / steps, opening_seconds=opening,
         peak_device_bytes=peak(notes.device), **speed,
     )  # fmt: skip
-    if way != SIDE_BY_SIDE:  # on the CPU alone, in threads that the profiler does not see
+    if way != SIDE_BY_SIDE:  # it runs on the CPU only, in threads that the profiler does not see
         profiled(notes, about, trial.train, 1 if notes.tiny else PROFILED)
 
 
 def grid(notes: Notes, dataset: Dataset) -> None:
-    """A row: runs a minute of `fastcifar grid`, which plans, packs, trains, validates and writes them."""
+    """Write a row of the runs a minute of `fastcifar grid`, which plans, packs, trains, validates and saves them.
+
+    Raises RuntimeError where a run failed, was left or was not saved.
+    """
     chosen = TINY_GRID if notes.tiny else GRID
     with tempfile.TemporaryDirectory(prefix="fastcifar-grid-") as out:
         where = ("--data", str(dataset.path), "--out", out, "--device", str(notes.device), "--json")
@@ -75,15 +78,15 @@ def grid(notes: Notes, dataset: Dataset) -> None:
             tied(["-m", "fastcifar", "grid", *chosen, *where]), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
         )
         seconds = perf_counter() - started
-        told: dict[str, Any] = json.loads(done.stdout)
+        answer: dict[str, Any] = json.loads(done.stdout)
         written = sum(directory.summary() is not None for directory in find_runs(Path(out)))
-    count, epochs = len(told["finished"]), sum(run["epochs"] for run in told["finished"])
-    if not count or told["failed"] or told["left"] or written != count:
-        raise RuntimeError(f"{count} runs finished, {written} of them on the disk, {told['failed']}, {told['left']}")
-    says = f"grid: {count} runs of {epochs // count} epochs in {told['seconds']:.1f} s, "
-    says += f"{60 * count / told['seconds']:,.1f} runs a minute; {seconds:.1f} s with its start"
+    count, epochs = len(answer["finished"]), sum(run["epochs"] for run in answer["finished"])
+    if not count or answer["failed"] or answer["left"] or written != count:
+        raise RuntimeError(f"{count} runs finished, {written} saved; failed {answer['failed']}, left {answer['left']}")
+    says = f"grid: {count} runs of {epochs // count} epochs in {answer['seconds']:.1f} s, "
+    says += f"{60 * count / answer['seconds']:,.1f} runs a minute; {seconds:.1f} s with its start"
     notes.row(
-        "grid", says, runs=count, epochs=epochs, seconds=told["seconds"], wall_seconds=seconds,
-        runs_a_minute=60 * count / told["seconds"], scheduler_seconds=told["scheduler_seconds"], options=chosen,
-        ways=sorted({str(run.get("mode")) for run in told["finished"]}),
+        "grid", says, runs=count, epochs=epochs, seconds=answer["seconds"], wall_seconds=seconds,
+        runs_a_minute=60 * count / answer["seconds"], scheduler_seconds=answer["scheduler_seconds"], options=chosen,
+        ways=sorted({str(run.get("mode")) for run in answer["finished"]}),
     )  # fmt: skip

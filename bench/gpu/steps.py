@@ -1,7 +1,7 @@
-"""The steps of `make gpu-check` that measure, each by itself: python bench/gpu/steps.py cnn --rows rows.jsonl
+"""The steps of `make gpu-check` that measure. Each runs by itself: python bench/gpu/steps.py cnn --rows rows.jsonl
 
-Every row is written when it is measured. --tiny --device cpu runs the code of a step without a GPU, in Triton's
-interpreter, on next to nothing: that shows that it runs, and measures nothing.
+Every row is written when it is measured. --tiny --device cpu runs a step's code without a GPU, in Triton's interpreter,
+on very little data. This shows that the code runs, and measures nothing.
 """
 
 import argparse
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def machine(notes: "Notes") -> None:
-    """What all else rests on: the ceiling, our kernels' bits, a step as a graph."""
+    """Measure the device's bandwidth, compare our kernels' bits with the reference, and capture a step as a graph."""
     from bench.gpu import bits, loops
 
     bits.memory(notes)
@@ -30,35 +30,35 @@ def machine(notes: "Notes") -> None:
 
 
 def kernels(notes: "Notes") -> None:
-    """Our kernels alone."""
+    """Time our kernels alone."""
     from bench.gpu import bits
 
     bits.kernels(notes)
 
 
 def cnn(notes: "Notes") -> None:
-    """An epoch of the CNN as a graph and step by step."""
+    """Time an epoch of the CNN, with a captured graph and with launched steps."""
     from bench.gpu import loops
 
     loops.cnn(notes)
 
 
 def packs(notes: "Notes") -> None:
-    """Many runs at once."""
+    """Time many runs at once."""
     from bench.gpu import packs
 
     packs.packs(notes)
 
 
 def pipelines(notes: "Notes") -> None:
-    """Ours against others."""
+    """Time our pipelines and kernels against others."""
     from bench.gpu import contests
 
     contests.pipelines(notes)
 
 
 def pretrained(notes: "Notes") -> None:
-    """A large network on large images."""
+    """Time a large network on large images."""
     from bench.gpu import loops
 
     loops.pretrained(notes)
@@ -73,15 +73,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=STEPS)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
-    parser.add_argument("--rows", type=Path, help="file of JSON lines that rows are added to")
-    parser.add_argument("--profile", type=Path, help="file that profiles are added to")
-    parser.add_argument("--tiny", action="store_true", help="next to nothing of everything")
-    asked = parser.parse_args()
-    if asked.device == "cpu":
-        if not asked.tiny:
-            parser.error("--device cpu goes with --tiny: nothing is measured there")
+    parser.add_argument("--rows", type=Path, help="file of JSON lines to which rows are appended")
+    parser.add_argument("--profile", type=Path, help="file to which profiles are appended")
+    parser.add_argument("--tiny", action="store_true", help="use very little data, which measures nothing")
+    options = parser.parse_args()
+    if options.device == "cpu":
+        if not options.tiny:
+            parser.error("--device cpu measures nothing; add --tiny")
         os.environ["TRITON_INTERPRET"] = "1"  # before any kernel is defined
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what is under way is noted and given back
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that open contexts clean up
     seconds: dict[str, float] = {}
 
     def imported(name: str) -> Any:
@@ -91,9 +91,9 @@ def main() -> None:
         return module
 
     torch = imported("torch")
-    if asked.device == "cpu":
-        torch.set_num_threads(1)  # for so little one is the fastest: it does not wait for others
-    if asked.device == "cuda" and not torch.cuda.is_available():
+    if options.device == "cpu":
+        torch.set_num_threads(1)  # one thread is the fastest for very little data
+    if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no CUDA device")
     for name in ("triton", "numba", "torchvision"):
         imported(name)
@@ -101,12 +101,12 @@ def main() -> None:
     from fastcifar.system.devices import device_of
 
     started = time.perf_counter()
-    torch.zeros(1, device=asked.device).cpu()
+    torch.zeros(1, device=options.device).cpu()
     seconds["device"] = time.perf_counter() - started
-    notes = Notes(asked.step, device_of(asked.device), asked.rows, asked.profile, asked.tiny)
+    notes = Notes(options.step, device_of(options.device), options.rows, options.profile, options.tiny)
     taken = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     notes.row("start", f"seconds to start: {taken}", seconds=seconds)
-    STEPS[asked.step](notes)
+    STEPS[options.step](notes)
     if notes.wrong:
         sys.exit("\n".join(["wrong or failed:", *notes.wrong]))
 

@@ -1,4 +1,4 @@
-"""A contestant in a process of its own, so that none has what another one's tuning does to a process."""
+"""A contestant in a process of its own, so that the tuning of one contestant cannot affect another."""
 
 import multiprocessing
 import sys
@@ -13,7 +13,7 @@ from fastcifar.system.measure import Timing, rotated
 
 
 class Apart:
-    """``Apart(factory, ...)`` builds ``factory(...)`` in a fresh process; ``.turn()`` has it run an epoch there."""
+    """A contestant in a fresh process. ``Apart(factory, ...)`` builds ``factory(...)`` there; ``.turn()`` times it."""
 
     def __init__(self, factory: Callable[..., Any], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
@@ -24,14 +24,14 @@ class Apart:
         self._answer()
 
     def turn(self) -> float:
-        """Seconds that an epoch takes, after one that is not timed: memory of a process that waited for its turn may
-        have been given back. Raises RuntimeError with what went wrong there.
+        """Run two epochs and return the seconds of the second. The first one brings back memory of the waiting process
+        that the system may have reclaimed. Raises RuntimeError with the error of the process.
         """
         self._here.send(None)
         return float(self._answer())
 
     def close(self) -> None:
-        """End the process."""
+        """End the process and wait for it."""
         self._here.close()
         self._process.join()
 
@@ -55,14 +55,14 @@ def _serve(there: Any, factory: Callable[..., Any], arguments: tuple[Any, ...]) 
             started = time.perf_counter()
             contestant.epoch()
             there.send((True, time.perf_counter() - started))
-    except EOFError:  # the end
+    except EOFError:  # the parent has closed the connection
         pass
-    except Exception as error:  # whatever it is, it is told
+    except Exception as error:  # the parent raises it again
         there.send((False, f"{type(error).__name__}: {error}"))
 
 
 def in_turns(contestants: Mapping[str, Apart], repeats: int) -> dict[str, Timing]:
-    """Time the contestants' epochs, the order rotated by one each round."""
+    """Time the contestants' epochs. The order rotates by one in each round."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     names = list(contestants)
     for round_ in range(repeats):

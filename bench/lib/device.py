@@ -1,4 +1,4 @@
-"""A device's ceiling, and work made ready to be timed there."""
+"""The bandwidth of a device's memory, and helpers that prepare work for timing."""
 
 import math
 from collections.abc import Callable
@@ -10,20 +10,20 @@ from torch import Tensor
 from fastcifar.system.cuda import recorded
 from fastcifar.system.measure import Clock, alternate
 
-CEILING_BYTES = 1 << 30  # many times a GPU's cache
+CEILING_BYTES = 1 << 30  # many times the size of a GPU's cache
 
 
 class DeviceBandwidth(NamedTuple):
-    """Bytes per second that a device's memory moves."""
+    """The bandwidth of a device's memory, in bytes a second."""
 
     copy: float
-    """copying: bytes read and bytes written, together"""
+    """Copying: bytes read plus bytes written."""
     fill: float
-    """filling: bytes written"""
+    """Filling: bytes written."""
 
 
 def bandwidth(device: torch.device, size: int = CEILING_BYTES, calls: int = 16, repeats: int = 7) -> DeviceBandwidth:
-    """Measure it with two tensors of ``size`` bytes: the median of ``repeats`` turns of ``calls`` calls each."""
+    """Measure the bandwidth with two tensors of ``size`` bytes: the median of ``repeats`` turns of ``calls`` calls."""
     source, target = (torch.full((size,), value, dtype=torch.uint8, device=device) for value in (1, 2))
 
     def copy() -> None:
@@ -39,9 +39,9 @@ def bandwidth(device: torch.device, size: int = CEILING_BYTES, calls: int = 16, 
 
 
 def replayed(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """The call as a CUDA graph: the same work without the time that Python takes to launch it.
+    """Record a call as a CUDA graph and return a function that replays it, without Python's launch overhead.
 
-    The call is as `cuda.recorded` wants its work. The result is the tensor that every replay writes.
+    The call must be work that `cuda.recorded` accepts. The function returns the tensor that every replay writes.
     """
     results: list[Tensor] = []
     replay = recorded(call, lambda: results.append(call()))
@@ -54,7 +54,7 @@ def replayed(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
 
 
 def times_to_last(call: Callable[[], object], seconds: float, device: torch.device) -> int:
-    """How often to call, so that it takes ``seconds`` or longer: a clock's and a synchronisation's share is small."""
+    """Return how many calls take ``seconds`` or longer, so that clock and synchronisation take a small share."""
     call()
     with Clock(str(device)) as clock:
         call()
@@ -62,7 +62,7 @@ def times_to_last(call: Callable[[], object], seconds: float, device: torch.devi
 
 
 def repeated(call: Callable[[], object], times: int) -> Callable[[], None]:
-    """The call, so many times over."""
+    """Return a function that makes the call ``times`` times."""
 
     def calls() -> None:
         for _ in range(times):

@@ -1,4 +1,4 @@
-"""Where the committed rows are, and what scripts under bench/ need to write more of them."""
+"""The folder of the committed rows, and functions that write rows."""
 
 import json
 import os
@@ -15,12 +15,12 @@ RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
 def rates(timing: Timing, images: int) -> dict[str, Any]:
-    """images/s of a contestant that handles ``images`` images a repeat: median, least, most, and the repeats."""
+    """Return images/s of a contestant with ``images`` images a repeat: median, smallest, largest, and each repeat."""
     return rows.rates([images / seconds for seconds in timing.seconds])
 
 
 def append(row: Mapping[str, Any], path: Path) -> None:
-    """Add a row to a file and put it on the disk: it is there whatever becomes of the process that measured it.
+    """Append a row to a file and flush it to the disk, so that it survives the end of the process.
 
     A line that a killed process left unfinished is ended first.
     """

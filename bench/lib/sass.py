@@ -1,4 +1,4 @@
-"""What a compiled kernel asks of a multiprocessor: cuobjdump's listing of its machine code (SASS), counted.
+"""The resources of a compiled kernel and its instructions, counted in cuobjdump's listing of its machine code (SASS).
 
 Counts are of instructions in the code, not of how often they run.
 """
@@ -15,19 +15,22 @@ from fastcifar.errors import FastcifarError, UsageError
 # address, perhaps a predicate such as @!P0, then opcode and modifiers: /*01d0*/  @!P0 STG.E.64 desc[UR28][R6.64], R16 ;
 INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P[0-9T]\s+)?([A-Z][\w.]*)", re.MULTILINE)
 RESOURCE = re.compile(r"\b(REG|STACK|SHARED|LOCAL):(\d+)")
-WIDTHS = {"U8": 8, "S8": 8, "U16": 16, "S16": 16, "64": 64, "128": 128}  # bits a thread moves; none of them: 32
+WIDTHS = {"U8": 8, "S8": 8, "U16": 16, "S16": 16, "64": 64, "128": 128}  # bits a thread moves; 32 by default
 DOUBLE = {"DADD", "DMUL", "DFMA", "DSETP", "DMNMX"}
 
-# A multiprocessor of compute capability 9.0: CUDA C++ Programming Guide, technical specifications per compute
-# capability. How registers and shared memory are portioned: Nsight Compute's occupancy calculator.
+# Limits of a multiprocessor of compute capability 9.0: CUDA C++ Programming Guide, technical specifications per compute
+# capability. Units in which registers and shared memory are allocated: Nsight Compute's occupancy calculator.
 WARPS, BLOCKS, REGISTERS, SHARED_BYTES = 64, 32, 65_536, 228 * 1024
-RESERVED_BYTES = 1024  # of shared memory, a block: the system's
-PARTITIONS = 4  # a warp and its registers live in one
-REGISTER_UNIT, SHARED_UNIT = 256, 128  # registers a warp, bytes a block: allocated in multiples of these
+RESERVED_BYTES = 1024  # bytes of shared memory that CUDA reserves for each block
+PARTITIONS = 4  # parts of a multiprocessor; a warp and its registers belong to one part
+REGISTER_UNIT, SHARED_UNIT = 256, 128  # allocation units: registers of a warp, bytes of shared memory of a block
 
 
 def listing(cubin: bytes, cuobjdump: str) -> str:
-    """Resources and SASS of a cubin, as cuobjdump (a path) prints them. Raises where it cannot be run, or fails."""
+    """Return the resources and the SASS of a cubin, as cuobjdump prints them.
+
+    cuobjdump: its path. Raises UsageError where it cannot be run, and FastcifarError where it fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"
         path.write_bytes(cubin)
@@ -43,9 +46,9 @@ def listing(cubin: bytes, cuobjdump: str) -> str:
 
 
 def resources(text: str) -> dict[str, int]:
-    """Registers a thread; bytes of stack and of local memory a thread (spills); of shared memory known when compiled.
+    """Return registers a thread, bytes of stack and local memory (spills) a thread, and bytes of static shared memory.
 
-    The last holds RESERVED_BYTES where the kernel uses shared memory at all.
+    The shared memory includes RESERVED_BYTES where the kernel uses any. Raises FastcifarError for another text.
     """
     found = {name: int(value) for name, value in RESOURCE.findall(text)}
     if len(found) < 4:
@@ -59,8 +62,8 @@ def resources(text: str) -> dict[str, int]:
 
 
 def counts(text: str) -> dict[str, Any]:
-    """How many instructions of each kind a listing has; global loads and stores by their width, {bits: count}."""
-    opcodes = Counter(opcode for opcode in INSTRUCTION.findall(text) if opcode != "NOP")  # NOPs fill the code's end
+    """Return the number of instructions of each kind in a listing; global loads and stores by width, {bits: count}."""
+    opcodes = Counter(opcode for opcode in INSTRUCTION.findall(text) if opcode != "NOP")  # NOPs only pad the code
     kinds: Counter[str] = Counter()
     for opcode, count in opcodes.items():
         kinds[opcode.split(".")[0]] += count
@@ -90,9 +93,9 @@ def counts(text: str) -> dict[str, Any]:
 
 
 def resident(warps: int, registers: int, shared_bytes: int) -> tuple[int, str]:
-    """Warps that a multiprocessor of sm_90 holds at once, of WARPS, and what allows no more of them.
+    """Return the warps that a multiprocessor of sm_90 holds at once, at most WARPS, and the resource that limits them.
 
-    warps: a block; registers: a thread; shared_bytes: a block, RESERVED_BYTES included.
+    warps: of a block; registers: of a thread; shared_bytes: of a block, RESERVED_BYTES included.
     """
     registers_a_warp = _rounded_up(registers * 32, REGISTER_UNIT)
     blocks = {

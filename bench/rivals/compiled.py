@@ -1,7 +1,7 @@
-"""`reference.apply` with the draws as tensors on the device, for torch.compile: what one writes without a kernel.
+"""`reference.apply` with the random draws as tensors on the device, for torch.compile: a fast version without a kernel.
 
-The colours are the reference's own functions; what reads numpy there reads tensors here. Shape suffixes: B batch,
-C channel, H W pixels.
+The colour functions are the reference's own. Parts that read numpy arrays there read tensors here. Shape suffixes: B
+batch, C channel, H W pixels, P pixels of an image.
 """
 
 from typing import NamedTuple
@@ -17,11 +17,11 @@ COLOURS = (reference._brightness, reference._contrast, reference._saturation, re
 
 
 class Given(NamedTuple):
-    """The draws of B samples, and what a spec needs as arrays; all on one device."""
+    """The random draws of B samples, and a spec's constants as arrays; all on one device."""
 
     flip: Tensor  # (B, 1, 1, 1) bool
     order: Tensor  # (4, B, 1, 1, 1) uint8: the colour part of each step
-    factors: Tensor  # (4, B, 1, 1, 1) float32, of each part
+    factors: Tensor  # (4, B, 1, 1, 1) float32: the factor of each colour part
     turn: Tensor  # (2, B, 1, 1) int64: cosine and sine, 24 fractional bits
     rectangle: Tensor  # (4, B, 1, 1, 1) int32: top, left, height, width
     normal: Tensor  # (2, 1, 3, 1, 1) float32: mean and 1 / std
@@ -30,7 +30,7 @@ class Given(NamedTuple):
 
 
 def given(draws: Draws, spec: Augment, device: torch.device) -> Given:
-    """The draws on a device."""
+    """Copy the draws and a spec's constants to a device."""
     first, weight = reference.resize_taps(*spec.size) if spec.size else (np.zeros(0, np.int64), np.zeros(0, np.float32))
     rectangle = (draws.erase_top, draws.erase_left, draws.erase_height, draws.erase_width)
     arrays = (
@@ -47,7 +47,10 @@ def given(draws: Draws, spec: Augment, device: torch.device) -> Given:
 
 
 def apply(images_BHWC: Tensor, known: Given, spec: Augment, out_dtype: torch.dtype) -> Tensor:
-    """The reference's result, (B, 3, S, S) channels_last, to float32 rounding; of (B, 32, 32, 3) uint8 images."""
+    """Return augmented images as the reference makes them, (B, 3, S, S) channels_last, up to float32 rounding.
+
+    images_BHWC: (B, 32, 32, 3) uint8.
+    """
     x_BCHW = images_BHWC.permute(0, 3, 1, 2).float() * (1 / 255)
     x_BCHW = torch.where(known.flip, x_BCHW.flip(3), x_BCHW)
     if spec.jitters:

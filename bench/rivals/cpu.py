@@ -1,4 +1,4 @@
-"""The kernels on a CPU: fastcifar's, torchvision's operations sample by sample, a plain numba loop."""
+"""The contestants among CPU kernels: fastcifar's, torchvision's operations sample by sample, and a plain numba loop."""
 
 import numpy as np
 import torch
@@ -9,12 +9,12 @@ from bench.rivals.rival import Rival
 from fastcifar.augment import RECIPES
 
 BASE = "torchvision, 1 thread"
-TORCHVISION_IMAGES = 64  # of the batch: it is slow, and its speed does not depend on the batch
-CALLS = 8  # of ours a repeat, over different images, so that results are written to memory and not to cache
+TORCHVISION_IMAGES = 64  # images it handles: it is slow, and its speed does not depend on the batch
+CALLS = 8  # batches of ours a repeat, of different images, so that results go to memory and not to the cache
 
 
 def rivals(recipe: str, batch: int, dtype: torch.dtype) -> dict[str, Rival]:
-    """By name; the plain loop knows float32 at 32 × 32 pixels with colours alone."""
+    """Return the contestants by name. The plain loop takes part only in float32, at 32 x 32 pixels, with colours."""
     spec = RECIPES[recipe]
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (CALLS * batch, 32, 32, 3), np.uint8))
     draws = cpu.draw(spec, 0, 0, np.arange(len(images)))
@@ -25,7 +25,7 @@ def rivals(recipe: str, batch: int, dtype: torch.dtype) -> dict[str, Rival]:
 
     def ours() -> torch.Tensor:
         for rows_, out in zip(parts, outs, strict=True):
-            # the dice are part of the work
+            # drawing the random numbers is part of the work
             cpu.apply_rows(images, rows_, cpu.draw(spec, 0, 0, rows_), spec, dtype, out)
         return outs[-1]
 
@@ -37,7 +37,7 @@ def rivals(recipe: str, batch: int, dtype: torch.dtype) -> dict[str, Rival]:
         return result
 
     std = min(spec.std)
-    found = {
+    contestants = {
         "cpu": Rival(len(images), ours, reference.apply(images[-batch:], draws[-batch:], spec, dtype), std),
         BASE: Rival(len(few), torchvision_one_thread, reference.apply(images[: len(few)], few, spec, dtype), std),
     }
@@ -49,5 +49,5 @@ def rivals(recipe: str, batch: int, dtype: torch.dtype) -> dict[str, Rival]:
             return torch.from_numpy(plain_out).permute(0, 3, 1, 2)
 
         expected = reference.apply(images[:batch], draws[:batch], spec, dtype)
-        found["plain numba"] = Rival(batch, plain, expected, std)
-    return found
+        contestants["plain numba"] = Rival(batch, plain, expected, std)
+    return contestants

@@ -1,15 +1,15 @@
-"""The kernels on a GPU: fastcifar's, torch.compile of the definition, the batch operations of torchvision and kornia.
+"""The contestants among GPU kernels: fastcifar's, torch.compile of the definition, and the batch operations of
+torchvision and kornia.
 
-Each makes whole batches of images that lie on the device, gathered by a random order of sample ids. The work is not
-the same for all:
+Each makes whole batches from images on the device, gathered by a random order of sample ids. The work differs:
 
-- ``gpu`` also throws the dice and gathers the labels.
-- ``torch compiled`` is given each sample's draws, already on the device, and makes the same pixels.
-- ``torchvision batch`` draws once a batch: every image of it is flipped, coloured, turned and erased alike, by numbers
-  that the host draws.
-- ``kornia`` draws for each sample, its own draws, and one order of the colour parts for a batch.
+- ``gpu`` also draws the random numbers and gathers the labels.
+- ``torch compiled`` gets each sample's draws, already on the device, and makes the same pixels.
+- ``torchvision batch`` draws once a batch, on the host, and so changes every image of the batch alike.
+- ``kornia`` draws its own numbers for each sample, but one order of the colour parts for a batch.
 
-So the pixels of the last two are compared where a recipe draws nothing; elsewhere their rows are marked as other work.
+The pixels of the last two are therefore compared only where a recipe draws nothing. Elsewhere their rows are marked as
+other work.
 """
 
 from collections.abc import Callable
@@ -27,9 +27,9 @@ from fastcifar.augment import RECIPES, Augment, Draws, draw
 from fastcifar.rng.cursor import clock_of
 
 BASE = "torchvision batch"
-BATCHES = {32: 32768, 224: 1024, 384: 512}  # by the side of the result, 200 MB or more: several times a GPU's cache
-SETS = 4  # batches a call makes in turn, each of its own images, and in ours to its own memory
-COMPARED = 256  # images of a batch: the reference makes them on the CPU
+BATCHES = {32: 32768, 224: 1024, 384: 512}  # by the side of the result: at least 200 MB, several times a GPU's cache
+SETS = 4  # batches that a call makes, each from its own images, and ours into its own memory
+COMPARED = 256  # images compared of a batch: few, as the reference runs on the CPU
 SEED, EPOCH = 7, 3
 
 BatchOperation = Callable[[Tensor], Tensor]  # (B, 3, 32, 32) float32 in [0, 1] to (B, 3, S, S) float32
@@ -38,9 +38,9 @@ BatchOperation = Callable[[Tensor], Tensor]  # (B, 3, 32, 32) float32 in [0, 1] 
 def rivals(
     recipe: str, batch: int, dtype: torch.dtype, device: torch.device, compiles: bool = True, sets: int = SETS
 ) -> tuple[dict[str, Rival], dict[str, str]]:
-    """The contestants by name, and why another one is left out, by name.
+    """Return the contestants by name, and the reason for each one that is left out, by name.
 
-    compiles: False runs "torch compiled" operation by operation, for a test of its pixels.
+    compiles: False runs "torch compiled" operation by operation, for a test of its pixels. sets: batches of a call.
     """
     spec, rng = RECIPES[recipe], np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 256, (sets * batch, 32, 32, 3), np.uint8))
@@ -54,7 +54,7 @@ def rivals(
     ours = _ours(there, ids, spec, sets, dtype)
     compiled = _compiled(there, ids, draws, spec, sets, dtype, compiles)
     same_work = partial(Rival, len(order), expected=expected, std=min(spec.std), every=every)
-    found = {
+    contestants = {
         "gpu": same_work(call=ours, recordable=True),
         "torch compiled": same_work(call=compiled, recordable=True),
     }
@@ -65,8 +65,8 @@ def rivals(
         if operation is not None:
             call = _batchwise(operation, there, ids, sets, dtype)
             other_work = {"expected": None, "differs": differs} if spec.random else {}
-            found[name] = same_work(call=call, **other_work)
-    return found, {} if "kornia" in found else {"kornia": "kornia is not installed"}
+            contestants[name] = same_work(call=call, **other_work)
+    return contestants, {} if "kornia" in contestants else {"kornia": "kornia is not installed"}
 
 
 def _ours(images: Tensor, ids: Tensor, spec: Augment, sets: int, dtype: torch.dtype) -> Callable[[], Tensor]:
@@ -99,7 +99,7 @@ def _compiled(
         return compiled.apply(images[rows], known, spec, dtype)
 
     if compiles:
-        torch.compiler.reset()  # what other recipes compiled counts towards a limit
+        torch.compiler.reset()  # code compiled for other recipes counts towards a limit
         one = torch.compile(one, fullgraph=True, dynamic=False)
 
     def call() -> Tensor:
@@ -125,8 +125,8 @@ def _batchwise(
 
 
 def torchvision_batch(spec: Augment) -> BatchOperation:
-    """A recipe by torchvision's own transforms, given whole batches."""
-    steps: list[nn.Module] = [nn.Identity()]  # a recipe may need none
+    """Return a recipe as torchvision's own transforms, applied to whole batches."""
+    steps: list[nn.Module] = [nn.Identity()]  # a recipe may need no transform
     if spec.flip:
         steps.append(v2.RandomHorizontalFlip(spec.flip))
     if spec.jitters:
@@ -143,7 +143,7 @@ def torchvision_batch(spec: Augment) -> BatchOperation:
 
 
 def kornia_batch(spec: Augment) -> BatchOperation | None:
-    """A recipe by kornia's augmentations, each sample drawn for by itself; None where kornia is not installed."""
+    """Return a recipe as kornia's augmentations, which draw for each sample; None where kornia is not installed."""
     try:
         import kornia.augmentation as K
     except ImportError:

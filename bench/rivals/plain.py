@@ -1,4 +1,4 @@
-"""The contestants that a newcomer would write: a numba loop over pixels, and a PyTorch training loop over PNG files."""
+"""Contestants as a newcomer writes them: a numba loop over pixels, and a PyTorch training loop over PNG files."""
 
 import math
 from pathlib import Path
@@ -48,9 +48,10 @@ def _turn_hue(pixel, turn):
 
 @numba.njit(parallel=True, cache=True)
 def numba_pixels(images, flip, order, factors, degrees, rectangles, out):
-    """Pixel by pixel, each image in turn: flip, the four jitters in their order, rotation, erasing.
+    """Augment pixel by pixel, each image in turn: flip, the four colour parts in their order, rotation, erasing.
 
-    images (B, 32, 32, 3) uint8; factors (B, 4) float32; degrees (B,); rectangles (B, 4); out (B, 32, 32, 3) float32.
+    images (B, 32, 32, 3) uint8; flip (B,) bool; order (B, 4); factors (B, 4) float32; degrees (B,); rectangles (B, 4):
+    top, left, height, width in pixels; out (B, 32, 32, 3) float32.
     """
     for i in numba.prange(images.shape[0]):
         jittered = np.empty((32, 32, 3), np.float32)
@@ -87,16 +88,16 @@ def numba_pixels(images, flip, order, factors, degrees, rectangles, out):
 
 
 def apply_numba_pixels(images_BHWC: NDArray[np.uint8], draws: Draws, out_BHWC: NDArray[np.float32]) -> None:
-    """`numba_pixels` on our draws."""
+    """Run `numba_pixels` with our draws."""
     factors = np.stack([draws.brightness, draws.contrast, draws.saturation, draws.hue], axis=1)
     rectangles = np.stack([draws.erase_top, draws.erase_left, draws.erase_height, draws.erase_width], axis=1)
     numba_pixels(images_BHWC, draws.flip, draws.order, factors, draws.degrees, rectangles, out_BHWC)
 
 
 def write_pngs(dataset: Dataset, folder: Path, count: int) -> None:
-    """The first ``count`` training images as ``<folder>/<class>/<row>.png``."""
+    """Write the first ``count`` training images as ``<folder>/<class>/<row>.png``."""
     labels = dataset.labels("train")
-    assert labels is not None  # a train part always has them
+    assert labels is not None  # the train part always has labels
     for row in dataset.ids("training")[:count]:
         into = folder / dataset.classes[labels[row]]
         into.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ def write_pngs(dataset: Dataset, folder: Path, count: int) -> None:
 
 
 class PlainLoop:
-    """ImageFolder, torchvision's transforms on float tensors, DataLoader, float32, nothing tuned."""
+    """A plain training loop: ImageFolder, torchvision's transforms on float tensors, DataLoader, float32, no tuning."""
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ class PlainLoop:
         network: str = "cnn",
         l2: float = 0.0,
     ) -> None:
-        """network: one of `plain_networks.NETWORKS`. spec: a recipe without erasing."""
+        """Create the loop. network: a name of `bench.rivals.networks.NETWORKS`. spec: a recipe without erasing."""
         transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), *_transforms(spec)])
         images = torchvision.datasets.ImageFolder(str(folder), transform)
         self.loader = torch.utils.data.DataLoader(
@@ -138,7 +139,7 @@ class PlainLoop:
 
 
 def _transforms(spec: Augment) -> list[nn.Module]:
-    """Those that a recipe needs."""
+    """Return the transforms that a recipe needs."""
     jitter = spec.brightness, spec.contrast, spec.saturation, spec.hue
     return [
         *([v2.RandomHorizontalFlip(spec.flip)] if spec.flip else []),

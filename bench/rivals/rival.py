@@ -1,4 +1,4 @@
-"""What takes part in a contest of kernels: whether its pixels are right, and how fast it is."""
+"""Contestants in a contest of kernels: whether their pixels are right, and how fast they are."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from bench.lib.device import repeated, replayed, times_to_last
 from fastcifar.system.measure import alternate
 from fastcifar.throughput.verify import ROUNDING
 
-TIES = 1e-5  # share of pixel values: rotations by float coordinates, which take the neighbour of a pixel at a tie
-TURN_SECONDS = 0.02  # the least a turn takes on a GPU
+TIES = 1e-5  # share of pixel values that may differ: at a tie, float coordinates may rotate to the neighbouring pixel
+TURN_SECONDS = 0.02  # least seconds of a turn on a GPU
 
 
 @dataclass(frozen=True)
@@ -21,26 +21,26 @@ class Rival:
     """One way to make a recipe's batches."""
 
     images: int
-    """that a call handles"""
+    """The images of a call."""
     call: Callable[[], Tensor]
-    """does the work; returns its last result, (B, 3, S, S)"""
+    """Do the work and return its last result, (B, 3, S, S)."""
     expected: Tensor | None
-    """the reference's pixels; None where the work is another"""
+    """The reference's pixels; None where the contestant does other work."""
     std: float = 1.0
-    """the least that pixels are divided by"""
+    """The smallest divisor of the pixels in normalisation."""
     every: int = 1
-    """``expected`` has so many times fewer images than the result: its first, and each so much further on"""
+    """``expected`` has the first of the result's images and every ``every``-th after it."""
     differs: str = ""
-    """in what the work is another"""
+    """How the contestant's work differs, in words."""
     recordable: bool = False
-    """whether a CUDA graph of a call does the same work when it is replayed"""
+    """Whether a CUDA graph of a call does the same work when it is replayed."""
 
 
 def checked(contestant: Rival, result: Tensor) -> dict[str, Any]:
-    """The part of a row that says how far a result is from the reference's.
+    """Return the part of a row that compares a result with the reference.
 
-    A value is apart where it differs by more than float32 arithmetic in another order and one unit in the last place
-    of the dtype; pixels_apart counts the pixels with such a value, and verified means that fewer than TIES are.
+    A value is wrong where it differs by more than float32 arithmetic in another order and one unit in the last place of
+    the dtype. pixels_apart counts the pixels with a wrong value. verified: the share of wrong values is below TIES.
     """
     if contestant.expected is None:
         return {"max_abs_dev": None, "pixels_apart": None, "verified": False, "reason": contestant.differs}
@@ -57,31 +57,32 @@ def checked(contestant: Rival, result: Tensor) -> dict[str, Any]:
 
 
 def absent(reason: str) -> dict[str, Any]:
-    """The part of a row that has no speed."""
+    """Return the part of a row without a speed."""
     speed = dict.fromkeys(("images_per_s", "images_per_s_min", "images_per_s_max"))
     return {**speed, "repeats": 0, "max_abs_dev": None, "pixels_apart": None, "verified": False, "reason": reason}
 
 
 def race(entered: Mapping[str, Rival], repeats: int, device: torch.device) -> list[dict[str, Any]]:
-    """Check the contestants, then time them turn by turn; for each a row, without what all have in common.
+    """Check the contestants, then time them in turns. Returns a row for each, without the fields that all rows share.
 
-    One that raises has no speed, and its row says why. On a GPU a call is repeated until a turn takes TURN_SECONDS.
+    A contestant that raises an error has no speed, and its row has the error. On a GPU, a call is repeated until a turn
+    takes TURN_SECONDS.
     """
-    found: dict[str, dict[str, Any]] = {}
+    checks: dict[str, dict[str, Any]] = {}
     calls, images = {}, {}
 
     def enter(name: str, contestant: Rival) -> None:
         on_gpu = device.type == "cuda"
         call = replayed(contestant.call) if on_gpu and contestant.recordable else contestant.call
-        found[name] = checked(contestant, call())
+        checks[name] = checked(contestant, call())
         times = times_to_last(call, TURN_SECONDS, device) if on_gpu else 1
         calls[name], images[name] = repeated(call, times), times * contestant.images
 
     for name, contestant in entered.items():
         try:
             enter(name, contestant)
-        except Exception as error:  # noqa: PERF203 (whatever compiles, launches and allocates; the others can be timed)
-            found[name] = absent(f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: PERF203 (compiling, launching or allocating may fail; the others can be timed)
+            checks[name] = absent(f"{type(error).__name__}: {error}")
     timings = alternate(calls, repeats, warmup=2, device=str(device)) if calls else {}
     speeds = {name: rows.rates(timing, images[name]) for name, timing in timings.items()}
-    return [{"kernel": name, **speeds.get(name, {}), **row} for name, row in found.items()]
+    return [{"kernel": name, **speeds.get(name, {}), **row} for name, row in checks.items()]

@@ -1,4 +1,4 @@
-"""The README's claims, each from rows: what is claimed, the figure, the hardware, the commit, the command."""
+"""The table of the README's claims, made from rows: the claim, its figure, the hardware, the commit and the command."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ TRAINING = "`python bench/training.py --data data/cifar10`"
 
 
 def claims(gpu: Rows, training: Rows, parity: Rows) -> str:
-    """A table of four rows, from those of `make gpu-check`, bench/training.py and bench/parity.py."""
+    """Return a table with four lines, from the rows of `make gpu-check`, bench/training.py and bench/parity.py."""
     return table(
         ["claim", "figure", "hardware", "commit", "command"],
         [kernel(gpu), pipeline(gpu), epoch(gpu, training), pixels(gpu, parity)],
@@ -20,7 +20,7 @@ def claims(gpu: Rows, training: Rows, parity: Rows) -> str:
 
 
 def kernel(gpu: Rows) -> list[str]:
-    """Against each rival in the contest that it took part in."""
+    """Return the line of the GPU kernel, against each rival in the contest in which the rival took part."""
     contests = of(gpu, "contest", recipe="erasing")
     times, ours = {}, contests[0]
     for row in contests:
@@ -36,7 +36,7 @@ def kernel(gpu: Rows) -> list[str]:
 
 
 def pipeline(gpu: Rows) -> list[str]:
-    """One epoch after another of both, in processes of their own."""
+    """Return the line of the pipeline ``resident`` against torchvision's, each in a process of its own."""
     (ours,), (theirs,) = (of(gpu, "pipeline", pipeline=name) for name in ("resident", "torchvision"))
     return [
         "The pipeline `resident` makes the same batches faster than torchvision's DataLoader on "
@@ -48,7 +48,7 @@ def pipeline(gpu: Rows) -> list[str]:
 
 
 def epoch(gpu: Rows, training: Rows) -> list[str]:
-    """The best of ours against the best plain loop on a CPU, and ours on a GPU."""
+    """Return the line of an epoch: our fastest loop against the fastest plain loop on a CPU, and ours on a GPU."""
     ours = min((row for row in training if row["loop"].startswith("fastcifar")), key=lambda row: row["seconds"])
     plain = min((row for row in training if row["loop"].startswith("plain")), key=lambda row: row["seconds"])
     on_gpu = min(of(gpu, "epoch", deterministic=True), key=lambda row: row["seconds"])
@@ -62,7 +62,7 @@ def epoch(gpu: Rows, training: Rows) -> list[str]:
 
 
 def pixels(gpu: Rows, parity: Rows) -> list[str]:
-    """What was compared with the definition, and the definition with torchvision.
+    """Return the line of pixels: the kernel compared with the definition, and the definition with torchvision.
 
     Raises ValueError where bits differ.
     """
@@ -80,6 +80,6 @@ def pixels(gpu: Rows, parity: Rows) -> list[str]:
 
 
 def where(rows: list[dict[str, Any]], command: str) -> list[str]:
-    """Hardware and commits of the rows, and the command."""
-    found = {hardware(row["environment"], row.get("device", "cpu")): None for row in rows}
-    return ["; ".join(found), commits(row["environment"] for row in rows), command]
+    """Return the hardware and the commits of the rows, and the command."""
+    machines = {hardware(row["environment"], row.get("device", "cpu")): None for row in rows}
+    return ["; ".join(machines), commits(row["environment"] for row in rows), command]

@@ -1,4 +1,4 @@
-"""Tables of the GPU kernels' launches, as compiled and as measured, and what arithmetic says of packs."""
+"""Tables of the GPU kernels' launches, compiled and measured, and of the estimated time of packs."""
 
 from typing import Any
 
@@ -28,21 +28,23 @@ CANDIDATES = ["output", "warps an image", "dice", "registers", f"warps, of {WARP
 
 
 def compiled(found: Rows) -> str:
-    """What each kernel that is launched takes of a multiprocessor, and how many instructions of each kind it has; then
-    what the others would take that could be launched instead.
+    """Return the tables of compiled kernels: those that are launched, then the other candidates for a launch.
+
+    A line gives the resources that a kernel takes of a multiprocessor, and its number of instructions of each kind.
     """
     chosen = table(HEADER, lines([row for row in found if row["chosen"]]))
     return under(f"{chosen}\n{table(CANDIDATES, candidates(found))}", found, ("triton",))
 
 
 def compiled_candidates(found: Rows) -> str:
-    """What `pixels.augment` takes in each way to launch it."""
+    """Return the table of what `pixels.augment` takes of a multiprocessor with each candidate for its launch."""
     return under(table(CANDIDATES, candidates(found)), found, ("triton",))
 
 
 def launches(found: Rows) -> str:
-    """images/s of each way to launch `pixels.augment` alone, the fastest first, and its share of the rate at which
-    memory copies.
+    """Return the table of the speed of `pixels.augment` alone with each candidate for its launch, the fastest first.
+
+    The share is of the rate at which the device's memory copies.
     """
     kept = [row for row in found if row["what"] == "kernel" and row["recipe"] == "erasing"]
     body = [
@@ -55,7 +57,7 @@ def launches(found: Rows) -> str:
 
 
 def candidates(found: Rows) -> list[list[str]]:
-    """A line for each way of launching the recipe that all of them were compiled for; the chosen one is marked."""
+    """Return a line for each candidate of the recipe that was compiled with all of them. The chosen one is marked."""
     recipes = {row["recipe"] for row in found if not row["chosen"]}
     body = []
     for row in sorted(found, key=lambda row: (row["dtype"], row["launch"]["dice"] != "inside", row["warps"])):
@@ -79,7 +81,7 @@ def candidates(found: Rows) -> list[list[str]]:
 
 
 def lines(found: Rows) -> list[list[str]]:
-    """The table's body: launches whose kernels came out the same share a line."""
+    """Return the lines of the table. Launches whose kernels have equal counts share a line."""
     alike: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for row in found:
         recipes = alike.setdefault((row["kernel"], *_cells(row)), {})
@@ -91,7 +93,7 @@ def lines(found: Rows) -> list[list[str]]:
 
 
 def arithmetic(found: Rows) -> str:
-    """Estimates for an H100: a step of each network by the runs of a pack, then the report's grid."""
+    """Return the tables of estimates for an H100: a step of each network by runs of a pack, then the report's grid."""
     steps = [row for row in found if row["bench"] == "arithmetic of a step"]
     wholes = [row for row in found if row not in steps]
     header = ["network, batch", "runs", "launches", "GFLOP", "MB", "µs a step", "a run, of alone"]
@@ -107,7 +109,7 @@ def arithmetic(found: Rows) -> str:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    """What stands under HEADER, but for the first column."""
+    """Return the cells under HEADER, without the first column."""
     return [
         str(row["registers"]),
         f"{row['dynamic_shared_bytes']:,}",

@@ -1,4 +1,4 @@
-"""Tables of a GPU, from the rows of `make gpu-check`: row["what"] says what a row measured."""
+"""Tables of a GPU, from the rows of `make gpu-check`. row["what"] names the measurement."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ MODES = {"graph": "one CUDA graph a step", "none": "one launch an operation"}
 
 
 def measured(found: Rows) -> str:
-    """A table with a caption for each kind of work. Profiles, launches and comparisons of bits are left out."""
+    """Return a table with a caption for each kind of work, without profiles, launches and comparisons of bits."""
     parts = {
         "Input pipelines, each in a process of its own:": pipelines(found),
         "Kernels alone. The ceiling is the rate at which the device's memory copies the bytes that an image needs:": (
@@ -26,13 +26,13 @@ def measured(found: Rows) -> str:
 
 
 def packs(found: Rows) -> str:
-    """The ways to train a pack, and the small grid."""
+    """Return the table of the ways to train a pack, and the sentence on the small grid."""
     kept = [row for row in found if row["what"] in ("pack", "grid")]
     return under(f"{ways(kept)}\n{grid(kept)}", kept, PACKAGES)
 
 
 def of(found: Rows, what: str, **fields: Any) -> Rows:
-    """The rows that measured ``what`` and have these values."""
+    """Return the rows of the measurement ``what`` that have these values."""
     return [row for row in found if row["what"] == what and all(row.get(key) == value for key, value in fields.items())]
 
 
@@ -48,7 +48,7 @@ def pipelines(found: Rows) -> str:
 
 
 def contests(found: Rows) -> str:
-    """A contest's rows follow the one of fastcifar's kernel, which is what they are compared with."""
+    """Return the table of contests. A contest's rows follow the row of fastcifar's kernel, their base."""
     body, ours = [], None
     for row in of(found, "contest"):
         ours = row if row["kernel"] == "gpu" else ours
@@ -102,7 +102,7 @@ def pretrained(found: Rows) -> str:
 
 
 def checked(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of a rival says in "verified_pixels" what ours says in "verified"."""
+    """Return the row with the key "verified". The row of a rival has "verified_pixels" instead."""
     return {"verified": row.get("verified_pixels"), **row}
 
 

@@ -1,4 +1,4 @@
-"""Tables of kernels: on a CPU, how far their pixels are from the definition, and on a GPU."""
+"""Tables of kernels: on a CPU, the deviation of their pixels from the definition, and on a GPU."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ OURS, PACKAGES = "gpu", ("torch", "torchvision", "triton")
 
 
 def kernels_on_cpu(found: Rows) -> str:
-    """Images/s by recipe: ours, torchvision's, the plain loop's."""
+    """Return the table of images/s by recipe: our kernel, torchvision's operations, the plain loop."""
     speed = {(row["recipe"], row["dtype"], row["kernel"]): row for row in found}
     body = []
     for recipe, dtype in dict.fromkeys((row["recipe"], row["dtype"]) for row in found):
@@ -36,7 +36,7 @@ def kernels_on_cpu(found: Rows) -> str:
 
 
 def parity(found: Rows) -> str:
-    """The largest deviations by recipe."""
+    """Return the table of the largest deviations by recipe."""
     body = [
         [
             row["recipe"],
@@ -60,9 +60,9 @@ def parity(found: Rows) -> str:
 
 
 def kernels_on_gpu(found: Rows) -> str:
-    """images/s of ours by recipe, its share of the ceiling, how many times faster it is than each of the others.
+    """Return the table of our kernel by recipe: images/s, the share of the ceiling, and the speed-up over each rival.
 
-    Below the table: the machine, what does other work than ours, and what has no speed or is wrong, with the reason.
+    Below the table: the machine, the contestants that do other work, and those without a speed or with wrong pixels.
     """
     speed = {(row["recipe"], row["dtype"], row["kernel"]): row for row in found}
     others = [name for name in dict.fromkeys(row["kernel"] for row in found) if name != OURS]
@@ -83,7 +83,7 @@ def _own(row: dict[str, Any]) -> list[str]:
 
 
 def _faster(ours: dict[str, Any], other: dict[str, Any] | None) -> str:
-    """How many times; in brackets where the other does other work."""
+    """Return how many times faster ours is; in brackets where the other one does other work."""
     if other is None or not (ours["images_per_s"] and ours["verified"] and other["images_per_s"]):
         return ""
     times = f"{ours['images_per_s'] / other['images_per_s']:.3g}×"
@@ -100,7 +100,7 @@ def _ceiling(row: dict[str, Any]) -> str:
 
 
 def _remarks(found: Rows) -> str:
-    """A line for each reason: a contestant's, and the recipes it holds for."""
+    """Return a line for each remark on a contestant, with the recipes that the remark is about."""
     reasons: dict[str, dict[str, None]] = {}
     for row in found:
         if row["reason"]:

@@ -1,4 +1,4 @@
-"""Tables of pipelines: alone, and feeding a network that trains."""
+"""Tables of pipelines, alone and while a network trains on their batches."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,11 +8,11 @@ from fastcifar.throughput.contestant import REPLAY
 from fastcifar.throughput.table import heat_of, pixels
 
 PACKAGES = ("torch", "torchvision", "numba", "ffcv", "dali")
-BASE, CLOSER_LOOK = "resident", "erasing"  # what the others' speed is a share of; whose rows are shown in full
+BASE, CLOSER_LOOK = "resident", "erasing"  # the pipeline whose speed is 100 %; the recipe whose rows are shown in full
 
 
 def throughput(found: Rows) -> str:
-    """images/s of each pipeline under each recipe, and more of one recipe's rows."""
+    """Return the table of images/s of each pipeline under each recipe, and the full rows of one recipe."""
     closer = [row for row in found if row["recipe"] == CLOSER_LOOK and row["dtype"] == "float32"] or found
     header = ["pipeline", "range, images/s", "99 % of gaps below, ms", "until the first batch, s"]
     header += ["CPU core-seconds a million images", "memory, MB", "pixels"]
@@ -22,7 +22,7 @@ def throughput(found: Rows) -> str:
 
 
 def feeding(found: Rows) -> str:
-    """images/s of training by network and pipeline, and the share of time that replayed batches would save."""
+    """Return the table of training speed by network and pipeline, with the time that replayed batches would save."""
     body = []
     for row in found:
         stall = "" if row["stall"] is None else f"{100 * row['stall']:.1f} %"
@@ -32,7 +32,7 @@ def feeding(found: Rows) -> str:
 
 
 def _speeds(found: Rows) -> str:
-    """A line for each pipeline, a column for each heat; the reasons of those without a speed below."""
+    """Return a line for each pipeline and a column for each heat; below them, why pipelines have no speed."""
     heats = list(dict.fromkeys(heat_of(row) for row in found))
     columns = {heat: [row for row in found if heat_of(row) == heat] for heat in heats}
     names = list(dict.fromkeys(row["pipeline"] for row in found))
@@ -54,7 +54,7 @@ def _title(row: dict[str, Any]) -> str:
 
 
 def _speed(row: dict[str, Any], among: Sequence[dict[str, Any]]) -> str:
-    """images/s, with its share of the base's in the same heat."""
+    """Return images/s, with the share of the base's speed in the same heat."""
     if not row["images_per_s"]:
         return "none"
     mark = "" if row["verified"] else " NOT VERIFIED"

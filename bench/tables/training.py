@@ -10,7 +10,7 @@ from fastcifar.show.text import spread
 
 
 def training(found: Rows) -> str:
-    """Seconds an epoch by loop."""
+    """Return the table of seconds an epoch by loop."""
     fastest = min((row for row in found if row["loop"].startswith("fastcifar")), key=lambda row: row["seconds"])
     body = [
         [
@@ -28,7 +28,7 @@ def training(found: Rows) -> str:
 
 
 def packs(found: Rows) -> str:
-    """images/s of all runs of a pack together, by network and way."""
+    """Return the table of images/s of all runs of a pack together, by network and way."""
     body = [
         [
             f"{row['model']}, {row['recipe']}, {row['dtype']}",
@@ -43,7 +43,7 @@ def packs(found: Rows) -> str:
 
 
 def accuracy(found: Rows) -> str:
-    """Validation accuracy by configuration, over seeds."""
+    """Return the table of validation accuracy by configuration, over seeds."""
     groups: dict[tuple[Any, ...], Rows] = {}
     for row in found:
         key = tuple(row[name] for name in ("experiment", "model", "recipe", "protocol", "precision"))
@@ -63,7 +63,7 @@ def accuracy(found: Rows) -> str:
 
 
 def transfer(found: Rows) -> str:
-    """Validation accuracy by the images there are, start and way to fine-tune, over seeds."""
+    """Return the table of validation accuracy by number of images, start and way to fine-tune, over seeds."""
     groups: dict[tuple[int, str, str], Rows] = {}
     for row in found:
         groups.setdefault((row["images"], row["start"], row["tune"]), []).append(row)
@@ -82,7 +82,7 @@ def transfer(found: Rows) -> str:
 
 
 def finetuning(found: Rows) -> str:
-    """Seconds an epoch by loop, and what cached features save."""
+    """Return the table of seconds an epoch by loop, and a sentence on what cached features save."""
     loops = [row for row in found if "images_per_s" in row]
     fastest = min(row["seconds"] for row in loops if row["loop"].startswith("fastcifar"))
     body = [

@@ -1,7 +1,7 @@
-"""The ``fastcifar`` command: its sub-commands, its exit codes and how an error is shown.
+"""The ``fastcifar`` command: its sub-commands, its exit codes, and how an error is shown.
 
-Each command has a file of its own beside this one: its options and what it prints. The work is done elsewhere and
-imported when a command runs, so that ``--help`` and shell completion answer at once.
+Each sub-command has a file of its own beside this one, with its options and its output. Libraries that do the work are
+imported only when a command runs, so that ``--help`` and shell completion answer at once.
 """
 
 import signal
@@ -31,13 +31,13 @@ _debug = False
 
 
 def main() -> None:
-    """Run the command line. Exit code 2 for misuse, 1 for failure, 130 for Ctrl-C, 143 for SIGTERM; tracebacks only
-    with --debug.
+    """Run the command line. Exit code 2 for misuse, 1 for failure, 130 for Ctrl-C, 143 for SIGTERM. A traceback is
+    shown only with --debug.
     """
-    # unwinds as Ctrl-C does, so that half-written files are removed
+    # raise SystemExit, as Ctrl-C raises an exception, so that half-written files are removed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        app(prog_name="fastcifar")  # by python -m too: completion goes by this name
+        app(prog_name="fastcifar")  # also under python -m, because shell completion uses this name
     except (FastcifarError, OSError) as error:
         if _debug:
             raise

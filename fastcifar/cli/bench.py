@@ -1,5 +1,5 @@
-"""The command: ``fastcifar bench``, and ``python bench/throughput.py`` in a checkout. Options and printing; the work is
-elsewhere, imported when it is needed.
+"""The command ``fastcifar bench``, also ``python bench/throughput.py`` in a checkout: its options and output. The work
+is done in fastcifar.throughput, which is imported when the command runs.
 """
 
 import sys
@@ -14,7 +14,7 @@ from fastcifar.show.text import parts
 
 
 class Extent(NamedTuple):
-    """What is timed unless asked otherwise."""
+    """The default recipes, batch sizes, number of images, and seconds a turn."""
 
     recipes: str
     batch_sizes: str
@@ -30,7 +30,7 @@ QUICK_TRAINING = Extent("basic", "128", 10_000, 1.0)
 
 def bench_command(
     quick: Annotated[bool, typer.Option("--quick", help="One recipe, fewer images, shorter turns: minutes.")] = False,
-    pipelines: Annotated[str, typer.Option(help="Comma-separated; by default all there are.")] = "",
+    pipelines: Annotated[str, typer.Option(help="Comma-separated; by default all pipelines.")] = "",
     recipes: Annotated[
         str,
         typer.Option(
@@ -51,15 +51,15 @@ def bench_command(
     seconds: Annotated[
         float | None,
         typer.Option(
-            help=f"The least a turn takes; by default {FULL.seconds:g}, {QUICK.seconds:g} when quick, "
+            help=f"The shortest time of a turn; by default {FULL.seconds:g}, {QUICK.seconds:g} when quick, "
             f"{TRAINING.seconds:g} in training."
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds after which a pipeline that does not answer is out.")] = 300,
+    timeout: Annotated[float, typer.Option(help="Seconds after which a silent pipeline is left out.")] = 300,
     unverified: Annotated[
-        bool, typer.Option("--unverified", help="Also time what could not be verified, and mark it.")
+        bool, typer.Option("--unverified", help="Also time pipelines that could not be verified, and mark them.")
     ] = False,
-    out: Annotated[Path, typer.Option(help="The JSON lines to write.")] = Path("throughput.jsonl"),
+    out: Annotated[Path, typer.Option(help="The file of JSON lines to write.")] = Path("throughput.jsonl"),
     plot: Annotated[
         tuple[Path, Path] | None, typer.Option(metavar="ROWS PNG", help="Only draw the rows of a file.")
     ] = None,
@@ -67,8 +67,8 @@ def bench_command(
         tuple[Path, Path] | None, typer.Option(metavar="OLD NEW", help="Only compare the rows of two files.")
     ] = None,
 ) -> None:
-    """Time the pipelines: the same images, recipe and cores for each, a fresh process for each, turn by turn; what they
-    give is compared with the reference in the same run. No pipeline gets a speed for pixels that are not right.
+    """Time the pipelines: the same images, recipe and cores for each, a fresh process for each, in turns. Their pixels
+    are compared with the reference in the same run, and a pipeline whose pixels are wrong gets no speed.
 
     Example: fastcifar bench --quick && fastcifar bench --plot throughput.jsonl throughput.png
     """
@@ -95,7 +95,7 @@ def bench_command(
 
 
 def _run(matrix: Any, rules: dict[str, Any], data: Path | None, images: int, out: Path) -> None:
-    """Hold the heats, with the table so far where a person is looking; write the rows after each heat."""
+    """Run all heats and write the rows after each heat. A terminal shows the table as it grows."""
     from rich.live import Live
 
     from fastcifar.system.measure import write_bandwidth
@@ -111,12 +111,12 @@ def _run(matrix: Any, rules: dict[str, Any], data: Path | None, images: int, out
         threads = heats[0][0].threads
         ceilings = {device: write_bandwidth(device, threads) for device in {heat[0].device for heat in heats}}
         held_by = Rules(**rules, write_bandwidth=ceilings)
-        # no thread of its own refreshes the table: nothing may run beside what is timed
+        # no background thread refreshes the table, because nothing may run beside the timed pipelines
         with Live(console=console, auto_refresh=False, transient=True) as live:
 
-            def watch(found: list[dict[str, Any]]) -> None:
+            def watch(unfinished: list[dict[str, Any]]) -> None:
                 if console.is_terminal:
-                    live.update(table.results(collected + found), refresh=True)
+                    live.update(table.results(collected + unfinished), refresh=True)
 
             for heat in heats:
                 collected += hold(heat, held_by, watch)
@@ -136,9 +136,9 @@ def _show(drawn: tuple[Path, Path] | None, compared: tuple[Path, Path] | None) -
     if compared:
         from fastcifar.throughput.compare import changes, comparison, widest
 
-        found = changes(*map(rows.read, compared))
-        (Console() if sys.stdout.isatty() else Console(width=160)).print(comparison(found))
-        print(f"the ratio of two contestants of a heat changed by at most {widest(found):.1%}")
+        ratios = changes(*map(rows.read, compared))
+        (Console() if sys.stdout.isatty() else Console(width=160)).print(comparison(ratios))
+        print(f"the ratio of two contestants of a heat changed by at most {widest(ratios):.1%}")
 
 
 def _require_positive(**values: float | None) -> None:

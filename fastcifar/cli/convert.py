@@ -20,12 +20,12 @@ def convert_command(
         ),
     ],
     dest: Annotated[Path, typer.Argument(help="The dataset directory to make.")],
-    formats: Annotated[str, typer.Option(help="Of raw (always written), ffcv, dali; comma-separated.")] = "raw",
+    formats: Annotated[str, typer.Option(help="raw (always written), ffcv or dali; comma-separated.")] = "raw",
     split_seed: Annotated[int, typer.Option(help="Seed of the 4:1 training/validation split.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the dataset at DEST.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Turn a source into a dataset directory: wholly, or not at all.
+    """Convert a source into a dataset directory. The directory is made completely or not at all.
 
     Example: fastcifar convert ~/Downloads/cifar-10.zip data/cifar10 --formats raw,ffcv,dali
     """
@@ -40,7 +40,7 @@ def convert_command(
 
 
 def verify_command(dest: Annotated[Path, typer.Argument(help="A dataset directory.")], as_json: Json = False) -> None:
-    """Hash a dataset's files again and compare with its manifest.
+    """Hash a dataset's files again and compare the hashes with its manifest.
 
     Example: fastcifar verify data/cifar10
     """

@@ -1,4 +1,4 @@
-"""``fastcifar demo``: the main job, start to end, on images that come with a library."""
+"""The command ``fastcifar demo``: convert a dataset, train on it and show the results, without a download."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ next, on real CIFAR-10 (Kaggle's cifar-10.zip, the original archives or class fo
 
 
 def demo_command(
-    folder: Annotated[Path, typer.Argument(help="Where its dataset, runs and picture go.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(help="The folder of its dataset, runs and picture.")] = Path("demo"),
 ) -> None:
     """Convert the built-in handwritten digits, train experiment 2 on them with three seeds, show the results.
 
@@ -34,8 +34,9 @@ def demo_command(
 
 
 def run_demo(folder: Path, note: Callable[[str], None]) -> "Session":
-    """Convert ``digits`` into every form that this machine can write, and train experiment 2's headline configuration
-    on it for EPOCHS epochs with three seeds. What cannot be written is noted with its reason.
+    """Convert ``digits`` into every form that this machine can write, and train the headline configuration of
+    experiment 2 on it, for EPOCHS epochs with three seeds. note: called with progress messages, such as why a form
+    cannot be written.
     """
     from fastcifar.data.convert import convert
     from fastcifar.data.formats import FORMATS

@@ -1,4 +1,6 @@
-"""The command ``fastcifar diagnose``: options and printing; the work is elsewhere, imported when it is needed."""
+"""The command ``fastcifar diagnose``: its options and output. The work is done in fastcifar.diagnose, which is imported
+when the command runs.
+"""
 
 import json
 from pathlib import Path
@@ -15,23 +17,23 @@ diagnose = typer.Typer(no_args_is_help=True, help="Settle a question about train
 @diagnose.command()
 def bn(
     data: Data = DATA,
-    model: Annotated[str, typer.Option(help="One of torchvision's, or timm:NAME, with BatchNorm.")] = "resnet18",
+    model: Annotated[str, typer.Option(help="A network with BatchNorm: torchvision's, or timm:NAME.")] = "resnet18",
     weights: Annotated[
         str | None,
         typer.Option(help="A .pth or .safetensors file, or none; default: ImageNet's, cached or downloaded."),
     ] = None,
     momenta: Annotated[
         str,
-        typer.Option(help="Of BatchNorm in training mode, comma-separated: ResNet18's is 0.1, MobileNetV3's 0.01."),
+        typer.Option(help="BatchNorm's momenta in training mode, comma-separated: ResNet18 has 0.1, MobileNetV3 0.01."),
     ] = "0.1,0.01",
-    epochs: Annotated[int, typer.Option(help="Of each arm.")] = 10,
-    last: Annotated[int, typer.Option(min=3, help="Evaluate after each of an epoch's last so many steps.")] = 8,
-    recipe: Annotated[str | None, typer.Option(help="Of the images; default: what the weights want.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Of training.")] = 128,
-    lr: Annotated[float, typer.Option(help="Adam's.")] = 1e-4,
-    seed: Annotated[int, typer.Option(help="Of the head and the order.")] = 0,
+    epochs: Annotated[int, typer.Option(help="Epochs of each arm.")] = 10,
+    last: Annotated[int, typer.Option(min=3, help="Evaluate after each of the last N steps of an epoch.")] = 8,
+    recipe: Annotated[str | None, typer.Option(help="Recipe of the images; default: that of the weights.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Batch size of training.")] = 128,
+    lr: Annotated[float, typer.Option(help="Adam's learning rate.")] = 1e-4,
+    seed: Annotated[int, typer.Option(help="Seed of the head's initial weights and of the order of images.")] = 0,
     images: Annotated[
-        int | None, typer.Option(help="At most so many for training and for validation, drawn by the seed.")
+        int | None, typer.Option(help="The most images for training and for validation, drawn by the seed.")
     ] = None,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="The folder to make: rows, tables, picture.")] = Path("diagnosis-bn"),
@@ -39,8 +41,8 @@ def bn(
     as_json: Json = False,
 ) -> None:
     """Does BatchNorm in training mode make a frozen network's validation loss unstable? Train the same new last layer
-    with it in training mode, where every batch moves its running statistics, and in eval mode, where none does; and
-    evaluate the same heads with the initial statistics put back.
+    twice: with BatchNorm in training mode, where every batch changes its running statistics, and in eval mode, where
+    none does. Then evaluate the same heads with the initial statistics restored.
 
     Example: fastcifar diagnose bn --data data/cifar10 --model resnet18 --epochs 10 --images 5000
     """
@@ -55,7 +57,7 @@ def bn(
     record.check(out, overwrite)
     dataset, on = Dataset.open(data), device_of(device)
     arms = arms_of(listed(momenta, "--momenta", float, "numbers such as 0.1,0.01"))
-    Statistics(build(model, len(dataset.classes), 0, seed), model)  # refused before its weights are fetched
+    Statistics(build(model, len(dataset.classes), 0, seed), model)  # fail before the weights are downloaded
     initial = weights_for(PRETRAINED, model, weights)
     if images is not None:
         dataset = Sample(dataset, images, seed)
@@ -65,12 +67,12 @@ def bn(
     )  # fmt: skip
     experiment = BatchNormExperiment(spec, dataset, initial, on, arms, last, note)
     evaluations = list(track(experiment, f"{len(arms)} arms of {epochs} epochs"))
-    found = verdict.findings(evaluations)
-    summary = record.summary(experiment, found)
-    record.write(out, evaluations, found, summary, overwrite)
+    findings = verdict.findings(evaluations)
+    summary = record.summary(experiment, findings)
+    record.write(out, evaluations, findings, summary, overwrite)
     if as_json:
         print(json.dumps(summary | {"folder": str(out)}))
         return
-    console().print(record.table(found))
+    console().print(record.table(findings))
     say(summary["sentence"])
     say(f"tables, picture and rows: {out}")

@@ -1,4 +1,4 @@
-"""The command ``fastcifar doctor``."""
+"""The command ``fastcifar doctor``: its options and output."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from fastcifar.show.console import console
 
 
 def doctor_command(as_json: Json = False) -> None:
-    """Say what this machine can do, what it lacks, and the cure. Exit code 1 when something required is missing.
+    """Show what this machine can do, what it lacks, and the cure. Exit code 1 when something required is missing.
 
     Example: fastcifar doctor
     """

@@ -1,4 +1,6 @@
-"""The command ``fastcifar grid``: options and printing; the work is elsewhere, imported when it is needed."""
+"""The command ``fastcifar grid``: its options and output. The work is done in fastcifar.grid, which is imported when
+the command runs.
+"""
 
 import json
 import re
@@ -21,26 +23,26 @@ def grid_command(
     data: Data = DATA,
     protocol: Annotated[str, typer.Option(help="sound, report, as-run; comma-separated, or all.")] = "sound",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value, in every configuration. May be repeated.")
+        list[str] | None, typer.Option("--set", help="key=value: set it in every configuration. May be repeated.")
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="key=value or key=value,value: configurations that have it."),
+        typer.Option(help="key=value or key=value,value: only configurations with one of the values. May be repeated."),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Comma-separated, or FIRST-LAST.")] = "0,1,2",
     epochs: Epochs = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and train nothing.")] = False,
     budget: Annotated[
-        str | None, typer.Option(help="Time to spend, as 90s, 45m, 2h or 1h30m: what is not done then waits.")
+        str | None, typer.Option(help="Time to spend, such as 90s, 45m, 2h or 1h30m; other runs are left for later.")
     ] = None,
     executor: Annotated[str, typer.Option(help="local (every GPU of this machine) or ray.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; default: Ray's own choice.")] = None,
+    address: Annotated[str | None, typer.Option(help="Address of the Ray cluster; default: Ray's own choice.")] = None,
     device: Annotated[str, typer.Option(help="auto (every GPU, else the CPU), cpu, cuda or cuda:N.")] = "auto",
     amp: Amp = "auto",
     way: Annotated[
         str, typer.Option(help="How packs train: auto (by measurement), serial, side-by-side, grouped or im2col.")
     ] = "auto",
-    pack: Annotated[int | None, typer.Option(min=1, help="Runs of a pack, at most; default: by the device.")] = None,
+    pack: Annotated[int | None, typer.Option(min=1, help="The most runs of a pack; default: by the device.")] = None,
     weights: Annotated[
         str | None, typer.Option(help="For experiment 4: none, or a file; default: ImageNet's, cached or downloaded.")
     ] = None,
@@ -49,10 +51,10 @@ def grid_command(
     out: RunsTo = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Train a whole grid of configurations and seeds, many runs at a time, each as if it were alone.
+    """Train a whole grid of configurations and seeds, many runs at a time, each with the results of a run alone.
 
-    The plan is shown first. Stop it whenever you like, or lose the machine: the same command skips what is finished,
-    goes on with what was begun and tries again what failed. Start it twice, and two processes share the work.
+    The plan is shown first. The command can be stopped at any time: the same command skips finished runs, continues
+    unfinished ones and tries failed ones again. When two processes run the same command, they share the work.
 
     Examples: fastcifar grid --exp 2 --only batch_size=128 --only recipe=basic,erasing
 
@@ -99,7 +101,7 @@ def grid_command(
     try:
         results = train(asked, planned, limit)
     except KeyboardInterrupt:
-        say("stopped; the same command goes on from the last whole epochs", stderr=True)
+        say("stopped; the same command continues from the last whole epochs", stderr=True)
         sys.exit(130)
     _finish(planned, results, out, as_json)
     if results.failed or runs.left_out:
@@ -136,24 +138,24 @@ def _finish(plan: Any, results: Any, out: Path, as_json: bool) -> None:
 
 
 def budget_seconds(budget: str) -> float:
-    """1h30m as seconds. Raises UsageError for anything else."""
-    found = re.findall(r"(\d+(?:\.\d+)?)([smhd])", budget)
-    if not found or "".join(number + unit for number, unit in found) != budget:
-        raise UsageError(f"--budget {budget!r} is no time such as 90s, 45m, 2h or 1h30m")
-    return sum(float(number) * UNITS[unit] for number, unit in found)
+    """Return the seconds of a time such as 1h30m. Raises UsageError for anything else."""
+    amounts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", budget)
+    if not amounts or "".join(number + unit for number, unit in amounts) != budget:
+        raise UsageError(f"--budget {budget!r} is not a time; write it as 90s, 45m, 2h or 1h30m")
+    return sum(float(number) * UNITS[unit] for number, unit in amounts)
 
 
 def _number(text: str) -> int:
     if not text.isdigit():
-        raise UsageError(f"--exp {text!r} is no experiment's number; 1, 2, 3, 4 or all")
+        raise UsageError(f"--exp {text!r} is not an experiment's number; choose 1, 2, 3, 4 or all")
     return int(text)
 
 
 def _seeds(text: str) -> list[int]:
     spans = [re.fullmatch(r"(\d+)(?:-(\d+))?", part) for part in parts(text)]
     if not spans or None in spans:
-        raise UsageError(f"--seeds {text!r} is neither a list such as 0,1,2 nor a span such as 0-9")
+        raise UsageError(f"--seeds {text!r} is not a list of seeds; write a list such as 0,1,2 or a span such as 0-9")
     numbers = [seed for span in spans if span is not None for seed in range(int(span[1]), int(span[2] or span[1]) + 1)]
     if not numbers or len(set(numbers)) < len(numbers):
-        raise UsageError(f"--seeds {text!r} names a seed twice, or none")
+        raise UsageError(f"--seeds {text!r} names a seed twice, or none; name at least one seed, each once")
     return numbers

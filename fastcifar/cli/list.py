@@ -1,4 +1,4 @@
-"""The command ``fastcifar list``."""
+"""The command ``fastcifar list``: its options and output."""
 
 import json
 from typing import Annotated
@@ -14,7 +14,7 @@ def list_command(
     out: RunsFrom = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Show experiments with their models, recipes, pipelines (with what is missing and why), and runs.
+    """Show experiments with their models, recipes, pipelines (with what each lacks and why), and runs.
 
     Example: fastcifar list pipelines
     """

@@ -1,4 +1,4 @@
-"""What there is: experiments, recipes, pipelines, runs, as plain data and as tables."""
+"""The experiments, recipes, pipelines and runs that exist, as plain data and as tables."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,7 +19,10 @@ Rows = list[dict[str, Any]]
 
 
 def sections(what: str, out: Path) -> dict[str, Rows]:
-    """The rows of one section, or of "all". out: where run directories are. Raises UsageError for an unknown name."""
+    """Return the rows of one section, or of all sections for "all", by section.
+
+    out: the folder of the run directories. Raises UsageError for an unknown section.
+    """
     known: dict[str, Callable[[], Rows]] = {
         "experiments": _experiments,
         "recipes": _recipes,
@@ -29,12 +32,12 @@ def sections(what: str, out: Path) -> dict[str, Rows]:
     if what == "all":
         return {name: rows() for name, rows in known.items()}
     if what not in known:
-        raise UsageError(f"nothing is called {what!r} here; there are {', '.join(known)} and all")
+        raise UsageError(f"section {what!r} does not exist; choose one of {', '.join(known)} or all")
     return {what: known[what]()}
 
 
 def tables(sections: dict[str, Rows]) -> list[Table]:
-    """The same for the terminal."""
+    """Return the sections as tables for the terminal."""
     drawn = []
     for name, rows in sections.items():
         table = Table(*(rows[0] if rows else ["none yet"]), title=name)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and reading lists that are separated by commas."""
+"""Options that several commands share, and the parsing of comma-separated lists."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,19 +14,20 @@ T = TypeVar("T")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")]
 Data = Annotated[Path, typer.Option(help="Dataset directory, made by `fastcifar convert`.")]
 DATA = Path("data/cifar10")
-RunsFrom = Annotated[Path, typer.Option(help="Where run directories are.")]
-RunsTo = Annotated[Path, typer.Option(help="Where run directories go.")]
+RunsFrom = Annotated[Path, typer.Option(help="The folder of the run directories.")]
+RunsTo = Annotated[Path, typer.Option(help="The folder in which run directories are made.")]
 RUNS = Path("runs")
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Amp = Annotated[str, typer.Option(help="auto, off, bfloat16 or float16.")]
-Epochs = Annotated[int | None, typer.Option(help="At most so many (early stopping may end a run before).")]
-Batches = Annotated[str, typer.Option(help="Where batches come from; `fastcifar list pipelines`.")]
+Epochs = Annotated[int | None, typer.Option(help="The most epochs of a run (early stopping may end it before).")]
+Batches = Annotated[str, typer.Option(help="The pipeline that makes the batches; see `fastcifar list pipelines`.")]
 
 
 def listed(text: str, option: str, read: Callable[[str], T], wanted: str) -> list[T]:
-    """The parts of a text between its commas, each as ``read`` reads it.
+    """Return the comma-separated parts of a text, each converted by ``read``.
 
-    Raises UsageError, which says what is wanted, where ``read`` raises ValueError.
+    option, wanted: the option's name and the expected parts, for the message. Raises UsageError where ``read`` raises
+    ValueError.
     """
     try:
         return [read(part) for part in parts(text)]
@@ -35,7 +36,7 @@ def listed(text: str, option: str, read: Callable[[str], T], wanted: str) -> lis
 
 
 def integers(text: str, option: str = "--seeds") -> list[int]:
-    """``0,1,2`` as different integers. Raises UsageError for anything else."""
+    """Return the integers of a text such as ``0,1,2``. Raises UsageError for anything else, and for equal integers."""
     wanted = "different integers such as 0,1,2"
     numbers = listed(text, option, int, wanted)
     if not numbers or len(set(numbers)) < len(numbers):
@@ -44,7 +45,7 @@ def integers(text: str, option: str = "--seeds") -> list[int]:
 
 
 def positive(text: str) -> int:
-    """A text as an integer of at least 1. Raises ValueError for anything else."""
+    """Return a text as an integer of at least 1. Raises ValueError for anything else."""
     if (number := int(text)) < 1:
         raise ValueError(f"{text} is less than 1")
     return number

@@ -1,4 +1,6 @@
-"""The command ``fastcifar predict``: options and printing; the work is elsewhere, imported when it is needed."""
+"""The command ``fastcifar predict``: its options and output. The work is done in fastcifar.predict, which is imported
+when the command runs.
+"""
 
 import json
 from pathlib import Path
@@ -15,16 +17,16 @@ from fastcifar.system.atomic import require_writable
 def predict_command(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN", help="Run directories; of several, the mean of their probabilities."),
+        typer.Argument(metavar="RUN", help="Run directories; the probabilities of several runs are averaged."),
     ],
     data: Data = DATA,
     split: Annotated[str, typer.Option(help="test, val, training or labelled (training and val).")] = "test",
-    out: Annotated[Path | None, typer.Option(help="The CSV to write: id,label, as Kaggle wants it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The CSV file to write: id,label, in Kaggle's format.")] = None,
     picture: Annotated[
         Path | None,
-        typer.Option(help="The PNG of confusion and calibration, where there are labels; by default beside --out."),
+        typer.Option(help="The PNG of confusion and calibration, for labelled images; by default beside --out."),
     ] = None,
-    tta: Annotated[str, typer.Option(help="none, or flip: the mean with the mirrored images.")] = "none",
+    tta: Annotated[str, typer.Option(help="none, or flip: average with the predictions for mirrored images.")] = "none",
     device: Device = "auto",
     amp: Annotated[str, typer.Option(help="auto (as each run was trained), off, bfloat16 or float16.")] = "auto",
     batch_size: Annotated[
@@ -32,7 +34,7 @@ def predict_command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict classes with finished runs: a submission for Kaggle, and where labels are known, how good it is.
+    """Predict classes with finished runs: write a submission for Kaggle and, where labels are known, measure accuracy.
 
     Examples: fastcifar predict runs/exp2/RUN-ID --data data/cifar10 --out submission.csv
 
@@ -56,7 +58,7 @@ def predict_command(
     labels = dataset.labels(dataset.part(split))
     if labels is None and (out is None or picture is not None):
         raise UsageError(
-            f"{data} has no labels of its {len(rows):,} {split} images, so there is nothing to say of accuracy; "
+            f"{data} has no labels of its {len(rows):,} {split} images, so accuracy cannot be measured; "
             + ("leave out --picture" if picture else "give --out submission.csv, or --split val")
         )
     for note in (note for member in members for note in member.notes(dataset)):
@@ -80,7 +82,9 @@ def predict_command(
 def _assess(
     probabilities: Any, labels: Any, classes: tuple[str, ...], title: str, picture: Path | None, quiet: bool
 ) -> dict[str, Any]:
-    """Print (unless quiet) and draw how good the probabilities are; the same for JSON."""
+    """Measure how good the probabilities are, print the measures unless ``quiet``, and draw the picture. Returns the
+    measures for JSON.
+    """
     from fastcifar.predict import scores
 
     result = scores.Classification.of(probabilities, labels, classes)

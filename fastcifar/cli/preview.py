@@ -1,4 +1,4 @@
-"""The command ``fastcifar preview``."""
+"""The command ``fastcifar preview``: its options and output."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +12,12 @@ from fastcifar.show.console import say
 def preview_command(
     data: Data = DATA,
     recipe: Annotated[str, typer.Option(help="A recipe of `fastcifar list recipes`.")] = "erasing",
-    rows: Annotated[int, typer.Option(help="Images.")] = 8,
-    columns: Annotated[int, typer.Option(help="Draws of each, beside the image itself.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("preview.png"),
+    rows: Annotated[int, typer.Option(help="Number of images.")] = 8,
+    columns: Annotated[int, typer.Option(help="Augmented versions of each image.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the augmentation.")] = 0,
+    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("preview.png"),
 ) -> None:
-    """Draw sample images under a recipe: rows are images, columns are draws.
+    """Draw sample images under a recipe. Each row shows one image, then its augmented versions.
 
     Example: fastcifar preview --data data/cifar10 --recipe erasing --out erasing.png
     """
@@ -26,4 +26,4 @@ def preview_command(
     from fastcifar.report.preview import preview
 
     preview(Dataset.open(data), PROTOCOLS["sound"].recipe(recipe), out, rows, columns, seed)
-    say(f"{out}: {rows} images, each as it is and in {columns} draws of {recipe}")
+    say(f"{out}: {rows} images, each unchanged and in {columns} versions under {recipe}")

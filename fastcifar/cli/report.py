@@ -1,4 +1,6 @@
-"""The command ``fastcifar report``: options and printing; the work is elsewhere, imported when it is needed."""
+"""The command ``fastcifar report``: its options and output. The work is done in fastcifar.report, which is imported
+when the command runs.
+"""
 
 import json
 from pathlib import Path
@@ -16,18 +18,18 @@ def report_command(
     out: Annotated[Path | None, typer.Option(help="The folder to make; default: report, or bench-report.")] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Dataset directory: kept weights are asked for predictions once, and images are shown."),
+        typer.Option(help="Dataset directory: used to predict with the kept weights, once, and to show sample images."),
     ] = None,
     bench: Annotated[
         list[Path] | None,
-        typer.Option("--bench", metavar="ROWS", help="Render rows of fastcifar bench instead. May be repeated."),
+        typer.Option("--bench", metavar="ROWS", help="Make a page of rows of fastcifar bench. May be repeated."),
     ] = None,
-    device: Annotated[str, typer.Option(help="For predictions: auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device of the predictions: auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Regenerate the report from run directories: figures, tables, verdicts on its claims, and one page with all of it.
+    """Make the report from run directories: figures, tables, verdicts on its claims, and one page with all of them.
 
-    Any time, also while a grid is running: it says what is missing.
+    The command also works while a grid is running; the report then says which runs are missing.
 
     Examples: fastcifar report --runs runs --out report --data data/cifar10
 
@@ -41,7 +43,7 @@ def report_command(
         from fastcifar.throughput import page
 
         if data is not None:
-            raise UsageError("--bench renders rows of fastcifar bench and needs no --data; leave one out")
+            raise UsageError("--bench makes a page of benchmark rows and needs no --data; leave one of them out")
         folder = out or Path("bench-report")
         files = page.build(bench, folder)
         if as_json:

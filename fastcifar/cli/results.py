@@ -1,4 +1,4 @@
-"""What ``fastcifar train`` and ``fastcifar demo`` show when their runs have ended."""
+"""The output of ``fastcifar train`` and ``fastcifar demo`` when their runs have ended."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def show_results(done: "Session", picture: Path) -> None:
-    """Print the table of results and write the picture of the curves."""
+    """Print the table of results and write the picture of the training curves."""
     from fastcifar.show.results import results_table
 
     console().print(results_table(done.by_configuration()))

@@ -1,4 +1,6 @@
-"""The command ``fastcifar runs``: options and printing; the work is elsewhere, imported when it is needed."""
+"""The command ``fastcifar runs``: its options and output. The work is done in fastcifar.runs, which is imported when
+the command runs.
+"""
 
 import csv
 import json
@@ -18,21 +20,21 @@ def runs_command(
     out: RunsFrom = RUNS,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="key=value or key=value,value: runs with one of the values. May be repeated: with each."),
+        typer.Option(help="key=value or key=value,value: only runs with one of the values. May be repeated."),
     ] = None,
     sort: Annotated[
-        str | None, typer.Option(help="A column's name; with a minus before it, the largest first.")
+        str | None, typer.Option(help="The column to sort by; a minus before its name puts the largest first.")
     ] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write all columns to a CSV file; -: print them.")
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write all columns to a CSV file; - prints them.")
     ] = None,
     diff: Annotated[
         tuple[str, str] | None,
-        typer.Option(metavar="A B", help="How two runs differ. Each: an id, or a part of one, or its directory."),
+        typer.Option(metavar="A B", help="Compare two runs. Name each by its id, a part of its id, or its directory."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show runs: what they have in common, what they differ in, and how good they are.
+    """Show runs: the settings that they have in common, the settings in which they differ, and their results.
 
     Examples: fastcifar runs --only experiment=2 --only recipe=basic,erasing --sort -val_accuracy
 
@@ -47,20 +49,20 @@ def runs_command(
 
     if diff is not None:
         if only or sort or csv_file:
-            raise UsageError("--diff compares two runs and nothing else; leave out --only, --sort and --csv")
+            raise UsageError("--diff only compares two runs; leave out --only, --sort and --csv")
         _compare(diff, out, as_json)
         return
     if csv_file is not None and as_json:
-        raise UsageError("--csv and --json are two forms of the same answer; leave out one of them")
+        raise UsageError("--csv and --json are two forms of the same output; leave out one of them")
     printed = csv_file is not None and str(csv_file) == "-"
     if not printed:
         require_writable(csv_file, ".csv", "the export is a CSV file")
-    found = read_runs(out)
-    rows = [row_of(record) for record in found.records]
-    for reason in (*found.damaged.values(), *found.foreign.values()):
+    read = read_runs(out)
+    rows = [row_of(record) for record in read.records]
+    for reason in (*read.damaged.values(), *read.foreign.values()):
         say(f"skipped: {reason}", stderr=True)
-    if found.damaged and not rows:
-        raise FastcifarError(f"no run below {out} can be read; {counted(len(found.damaged), 'run')} damaged, see above")
+    if read.damaged and not rows:
+        raise FastcifarError(f"no run below {out} can be read; {counted(len(read.damaged), 'run')} damaged, see above")
     chosen = in_order(choose(rows, only or []), sort)
     if as_json:
         print(json.dumps(chosen))
@@ -75,7 +77,7 @@ def runs_command(
     elif chosen:
         _show(chosen)
     elif rows:
-        say(f"none of {counted(len(rows), 'run')} below {out} fits; {_values(rows, only or [])}")
+        say(f"none of {counted(len(rows), 'run')} below {out} matches --only; {_values(rows, only or [])}")
     else:
         say(f"no runs below {out} yet")
 
@@ -88,31 +90,31 @@ def _show(chosen: Sequence[dict[str, Any]]) -> None:
 
 
 def _values(rows: Sequence[dict[str, Any]], only: Sequence[str], shown: int = 10) -> str:
-    """What there is to choose from, of each key that was asked for."""
-    said = []
+    """Return the values that exist for each key of ``only``, in words, at most ``shown`` of each key."""
+    sentences = []
     for key in dict.fromkeys(pair.partition("=")[0] for pair in only):
         values = sorted({row[key] for row in rows if row[key] is not None})
         more = f" and {len(values) - shown} more" if len(values) > shown else ""
-        said.append(f"{key} has {', '.join(map(str, values[:shown])) or 'no values'}{more}")
-    return "; ".join(said)
+        sentences.append(f"{key} has {', '.join(map(str, values[:shown])) or 'no values'}{more}")
+    return "; ".join(sentences)
 
 
 def _compare(diff: tuple[str, str], out: Path, as_json: bool) -> None:
     from fastcifar.errors import UsageError
     from fastcifar.runs.difference import Difference, named
 
-    a, b = (named(asked, out) for asked in diff)
+    a, b = (named(text, out) for text in diff)
     if a.path.resolve() == b.path.resolve():
-        raise UsageError(f"--diff {diff[0]} {diff[1]}: both are the run {a.path.name}; name two")
-    found = Difference.of(a, b)
+        raise UsageError(f"--diff {diff[0]} {diff[1]}: both are the run {a.path.name}; name two different runs")
+    difference = Difference.of(a, b)
     if as_json:
-        print(json.dumps(found.plain()))
+        print(json.dumps(difference.plain()))
         return
-    for letter, name in zip("AB", found.names, strict=True):
+    for letter, name in zip("AB", difference.names, strict=True):
         say(f"{letter}: {name}")
-    for table in found.tables():
+    for table in difference.tables():
         console().print(table)
-    for sentence in found.sentences():
+    for sentence in difference.sentences():
         say(sentence)
 
 

@@ -1,4 +1,4 @@
-"""The command ``fastcifar train``."""
+"""The command ``fastcifar train``: its options and output."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ def train_command(
     data: Data = DATA,
     model: Annotated[
         str | None,
-        typer.Option(help="One of the experiment's, see `fastcifar list`; for 4 any of torchvision's, or timm:NAME."),
+        typer.Option(help="A model of the experiment, see `fastcifar list`; for 4 any of torchvision's, or timm:NAME."),
     ] = None,
     weights: Annotated[
         str | None,
@@ -41,9 +41,9 @@ def train_command(
     out: RunsTo = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Train an experiment's headline configuration with three seeds, and tabulate it.
+    """Train an experiment's headline configuration with three seeds, and show a table of the results.
 
-    Interrupt it whenever you like: the same command goes on where it was, with the same metrics.
+    It can be interrupted at any time: the same command continues the runs, with the same metrics.
 
     Examples: fastcifar train --exp 2 --data data/cifar10 --set recipe=erasing --seeds 0,1,2
 
@@ -70,7 +70,7 @@ def train_command(
     try:
         done = session.run(specs, dataset, out, on, Options(compile_, initial.tensors, say), events)
     except KeyboardInterrupt:
-        say("stopped; the same command goes on from the last whole epoch")
+        say("stopped; the same command continues from the last whole epoch")
         sys.exit(130)
     if not leads():
         return

@@ -1,1 +1,1 @@
-"""Datasets: the sources that they are converted from, their directory, and the forms that pipelines read."""
+"""Datasets: the sources to convert from, the dataset directory, and the file formats that pipelines read."""

@@ -1,7 +1,8 @@
-"""From a source to a dataset directory, whole or not at all.
+"""Conversion of a source to a dataset directory, which appears whole or not at all.
 
-manifest.json, train.images.npy (N, 32, 32, 3) uint8, train.labels.npy (N,) uint8, split.npy (N,) uint8, the same two
-for a labelled test, test.images.npy and test.ids.npy (M,) int64 for Kaggle's; ffcv/ and dali/ when asked for.
+The directory holds manifest.json, train.images.npy (N, 32, 32, 3) uint8, train.labels.npy (N,) uint8 and split.npy (N,)
+uint8. A labelled test part adds test.images.npy and test.labels.npy. Kaggle's test part adds test.images.npy and
+test.ids.npy (M,) int64. The optional formats add the folders ffcv/ and dali/.
 """
 
 import json
@@ -25,8 +26,8 @@ from fastcifar.show.progress import track
 from fastcifar.system.atomic import neighbour, put_in_place, writing
 from fastcifar.version import __version__
 
-LEAST = 5  # images: the fewest that leave one for validation
-Histogram = NDArray[np.int64]  # (3, 256): how many pixels of each channel have each value
+LEAST = 5  # the smallest number of train images that leaves one for validation
+Histogram = NDArray[np.int64]  # (3, 256): the number of pixels of each channel with each value
 
 
 def convert(
@@ -36,11 +37,12 @@ def convert(
     split_seed: int = 0,
     overwrite: bool = False,
 ) -> Dataset:
-    """Write the source's images as a dataset directory at ``dest`` and open it.
+    """Write the images of a source as a dataset directory at ``dest``, and open it.
 
     source: see ``fastcifar.data.sources.open_source``. formats: any of "raw" (always written), "ffcv", "dali".
-    overwrite: replace the dataset that is at ``dest``; it stays until the new one is whole.
-    Raises UsageError for what cannot be done as asked, FastcifarError for what failed; either way nothing stays behind.
+    overwrite: replace the dataset at ``dest``; the old one stays until the new one is complete.
+    Raises UsageError for arguments that cannot work, FastcifarError for a failed conversion. After an error, no
+    incomplete dataset is left.
     """
     extras = extra_formats(formats)
     dest = Path(dest).expanduser()
@@ -63,6 +65,7 @@ def convert(
 
 
 def _check_destination(dest: Path, overwrite: bool) -> None:
+    """Raise UsageError if a dataset must not be written at ``dest``."""
     if not dest.exists():
         return
     if not overwrite:
@@ -84,7 +87,7 @@ def _write_arrays(source: Source, folder: Path, split_seed: int) -> Histogram:
         labels, seen = np.zeros(count, np.uint8), np.zeros(count, bool)
         path = folder / f"{part}.images.npy"
         with writing(path), open(path, "wb") as file:
-            # Plain writes: a full disk is an OSError here, where a memory map would die of SIGBUS.
+            # Plain writes raise OSError on a full disk; a memory map would end the process with SIGBUS.
             start = _write_header(file, np.dtype(np.uint8), (count, *IMAGE_SHAPE))
             chunks = track(source.chunks(part), f"reading {part} images", count, lambda chunk: len(chunk.rows))
             for chunk in chunks:
@@ -97,7 +100,8 @@ def _write_arrays(source: Source, folder: Path, split_seed: int) -> Histogram:
                         histogram[channel] += np.bincount(chunk.images[..., channel].ravel(), minlength=256)
         if not seen.all():
             raise FastcifarError(
-                f"{source.name} gave {seen.sum():,} of its {count:,} {part} images; did it change meanwhile?"
+                f"{source.name} gave {seen.sum():,} of its {count:,} {part} images; "
+                "convert it again, and do not change it meanwhile"
             )
         if part == "test" and source.test_ids is not None:
             _save(folder / "test.ids.npy", source.test_ids)
@@ -108,7 +112,7 @@ def _write_arrays(source: Source, folder: Path, split_seed: int) -> Histogram:
 
 
 def _write_rows(file: IO[bytes], start: int, rows: NDArray[np.int64], images: NDArray[np.uint8]) -> None:
-    """Write images to their rows of the array that begins at byte ``start``, a run of neighbours at a time."""
+    """Write images to their rows of the array that begins at byte ``start``, with one write per run of neighbours."""
     order = np.argsort(rows)
     for run in np.split(order, np.flatnonzero(np.diff(rows[order]) != 1) + 1):
         file.seek(start + int(rows[run[0]]) * images[0].nbytes)
@@ -118,11 +122,11 @@ def _write_rows(file: IO[bytes], start: int, rows: NDArray[np.int64], images: ND
 def _save(path: Path, array: NDArray[Any]) -> None:
     with writing(path), open(path, "wb") as file:
         _write_header(file, array.dtype, array.shape)
-        file.write(array.tobytes())  # np.save would not say that the disk is full, only how much was written
+        file.write(array.tobytes())  # the error of np.save would not name a full disk, only the number of items written
 
 
 def _write_header(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
-    """Begin a .npy file; return how many bytes the header has."""
+    """Write the header of a .npy file; return its size in bytes."""
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
     return file.tell()
@@ -135,7 +139,7 @@ def _manifest(
     return {
         "format": FORMAT,
         "version": VERSION,
-        "sha256": None,  # this and the files are filled in as the manifest is written
+        "sha256": None,  # _write_manifest sets sha256 and files
         "classes": list(source.classes),
         "counts": dict(source.counts),
         "image_shape": list(IMAGE_SHAPE),
@@ -156,7 +160,10 @@ def _manifest(
 
 
 def _mean_std(counts: NDArray[np.int64]) -> tuple[float, float]:
-    """Of pixel values in [0, 1], from how many there are of each value in [0, 255]; integers until the last step."""
+    """Return the mean and standard deviation of pixels scaled to [0, 1].
+
+    counts: (256,) the number of pixels with each value in [0, 255]. All steps but the last use integers.
+    """
     n = sum(map(int, counts))
     total = sum(value * int(count) for value, count in enumerate(counts))
     squares = sum(value * value * int(count) for value, count in enumerate(counts))

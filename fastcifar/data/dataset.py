@@ -1,4 +1,4 @@
-"""The dataset directory: opened, verified, split. `convert` writes it, and describes its layout."""
+"""The dataset directory: open, verify and split it. The module `convert` writes it and describes its layout."""
 
 import hashlib
 import json
@@ -20,33 +20,33 @@ PARTS = ("train", "test")
 SPLITS = ("training", "validation", "labelled", "test")
 REMAKE = "make the dataset anew: fastcifar convert SRC DEST --overwrite"
 HELD_OUT = 5  # one image in five is for validation
-ENTRY = {"bytes", "sha256"}  # what the manifest holds of each file
+ENTRY = {"bytes", "sha256"}  # the keys of each file in the manifest
 KEYS = ("classes", "counts", "image_shape", "mean", "std", "source", "split_seed", "files", "sha256", "tools")
 
 
 def split_of(n: int, seed: int) -> U8:
-    """(n,) uint8: 1 for the n // 5 images drawn for validation, plainly at random, 0 for those trained on."""
+    """Return a random split, not stratified, (n,) uint8: 1 for n // 5 validation images, 0 for training images."""
     split = np.zeros(n, np.uint8)
     split[permutation(n, seed, Stream.SPLIT)[: n // HELD_OUT]] = 1
     return split
 
 
 def files_in(folder: Path) -> set[str]:
-    """The relative names of all files in a dataset directory but its manifest."""
+    """Return the relative names of all files in a dataset directory, except the manifest."""
     return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir()} - {MANIFEST}
 
 
 def content_hash(files: dict[str, Any], classes: Sequence[str]) -> str:
-    """One hash of the images, labels, ids, split and classes; the same whatever other formats are beside them."""
+    """Return one SHA-256 for images, labels, ids, split and classes; other formats do not change it."""
     arrays = {name: entry["sha256"] for name, entry in files.items() if name.endswith(".npy")}
     return hashlib.sha256(json.dumps([sorted(arrays.items()), list(classes)]).encode()).hexdigest()
 
 
 class Dataset:
-    """A dataset directory, its arrays mapped into memory as they are asked for, read-only.
+    """A dataset directory. Each array is mapped into memory, read-only, at its first use.
 
-    path: the directory. manifest: the content of manifest.json. classes: the label's meanings. name: where it is from.
-    sha256: identifies the content. mean, std: per channel, of the train pixels in [0, 1].
+    path: the directory. manifest: the content of manifest.json. classes: the names of the labels. name: the name of the
+    source. sha256: the hash that identifies the content. mean, std: per channel, of the train pixels in [0, 1].
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
@@ -60,27 +60,27 @@ class Dataset:
 
     @classmethod
     def open(cls, path: str | Path) -> "Dataset":
-        """Open a dataset directory, checking that every file of it is there in full (``verify`` checks the bytes too).
+        """Open a dataset directory, and check that every file exists with its full size; ``verify`` checks the bytes.
 
-        Raises UsageError for a path that is no dataset, FastcifarError for one that is damaged.
+        Raises UsageError for a path that is not a dataset, FastcifarError for a damaged dataset.
         """
         path = Path(path)
         manifest = read_manifest(path)
         try:
             dataset = cls(path, manifest)
             dataset._check()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:  # its values are not what convert writes
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # values that convert never writes
             raise FastcifarError(f"{path / MANIFEST} is damaged ({error!r}); {REMAKE}") from error
         return dataset
 
     def _check(self) -> None:
-        """That the files are there in full, with the shapes that the manifest gives."""
+        """Raise FastcifarError unless all files have the sizes and shapes in the manifest."""
         for name, entry in self.manifest["files"].items():
             file = self.path / name
             size = file.stat().st_size if file.is_file() else None
             if size != entry["bytes"]:
-                found = "is missing" if size is None else f"has {size:,} bytes, not the {entry['bytes']:,} written"
-                raise FastcifarError(f"{file} {found}; {REMAKE}")
+                fault = "is missing" if size is None else f"has {size:,} bytes, not the {entry['bytes']:,} written"
+                raise FastcifarError(f"{file} {fault}; {REMAKE}")
         for part, count in self.manifest["counts"].items():
             self.images(part)
             if self.labels(part) is None and self.test_ids() is None:
@@ -90,35 +90,36 @@ class Dataset:
         self._split()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Dataset.open, (self.path,)  # a worker process maps the files itself instead of being sent their bytes
+        return Dataset.open, (self.path,)  # a worker process maps the files itself instead of receiving their bytes
 
     def images(self, part: str) -> U8:
-        """(N, 32, 32, 3) uint8 images of "train" or "test", memory-mapped, read-only."""
+        """Return the images of "train" or "test": (N, 32, 32, 3) uint8, memory-mapped, read-only."""
         return self._array(f"{part}.images.npy", (self._count(part), *IMAGE_SHAPE), np.uint8)
 
     def labels(self, part: str) -> U8 | None:
-        """(N,) uint8 labels of "train" or "test"; None for a test part that has none."""
+        """Return the labels of "train" or "test", (N,) uint8; None for a test part without labels."""
         count = self._count(part)
         if part == "test" and "test.labels.npy" not in self.manifest["files"]:
             return None
         return self._array(f"{part}.labels.npy", (count,), np.uint8)
 
     def test_ids(self) -> NDArray[np.int64] | None:
-        """(N,) int64: Kaggle's id of each test row, ascending; None for any other source."""
+        """Return Kaggle's id of each test row, (N,) int64, ascending; None for any other source."""
         if "test.ids.npy" not in self.manifest["files"]:
             return None
         return self._array("test.ids.npy", (self._count("test"),), np.int64)
 
     def part(self, split: str) -> str:
-        """The part, "train" or "test", that a split's rows are rows of. Raises UsageError for an unknown split."""
+        """Return the part that contains a split: "train" or "test". Raises UsageError for an unknown split."""
         if split not in SPLITS:
             raise UsageError(f"unknown split {split!r}; there are {', '.join(SPLITS)}")
         return "test" if split == "test" else "train"
 
     def ids(self, split: str, split_seed: int | None = None) -> NDArray[np.int64]:
-        """The rows of a split, ascending int64: "training", "validation", "labelled" (both) or "test".
+        """Return the rows of a split in its part, (n,) int64, ascending.
 
-        split_seed: draw the training and validation rows anew from this seed instead of taking the dataset's own.
+        split: "training", "validation", "labelled" (both of these) or "test". split_seed: draw the training and
+        validation rows anew from this seed; None uses the dataset's own split.
         """
         count = self._count(self.part(split))
         if split in ("labelled", "test"):
@@ -151,7 +152,10 @@ class Dataset:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The content of a dataset directory's manifest. Raises UsageError where the path is not such a directory."""
+    """Return the content of a dataset directory's manifest.
+
+    Raises UsageError for a path that is not a dataset directory, FastcifarError for a damaged manifest.
+    """
     cure = "make one with: fastcifar convert SRC DEST"
     if not path.exists():
         raise UsageError(f"there is no dataset at {path}; {cure}")
@@ -177,9 +181,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def verify(path: str | Path) -> Dataset:
-    """Hash every file of a dataset directory again, and open it.
+    """Hash every file of a dataset directory again, and open the dataset.
 
-    Raises FastcifarError naming each file that is missing, extra or differs.
+    Raises FastcifarError with the name of each file that is missing, additional or different.
     """
     path = Path(path)
     manifest = read_manifest(path)
@@ -191,7 +195,7 @@ def verify(path: str | Path) -> Dataset:
         elif (path / name).stat().st_size != entry["bytes"] or file_sha256(path / name) != entry["sha256"]:
             faults.append(f"{name} differs from what was written")
     if content_hash(manifest["files"], manifest["classes"]) != manifest["sha256"]:
-        faults.append(f"{MANIFEST} does not agree with itself")
+        faults.append(f"{MANIFEST} has a sha256 that does not match its files and classes")
     if faults:
         raise FastcifarError(f"{path} is not as it was written: {'; '.join(faults)}")
     return Dataset.open(path)

@@ -1,3 +1,1 @@
-"""Experiments that settle a question about training: one question, arms that differ in one thing, and an answer that
-follows from the numbers.
-"""
+"""Experiments that answer one question about training. The arms of an experiment differ in one setting."""

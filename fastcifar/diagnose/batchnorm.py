@@ -1,9 +1,9 @@
 """Does the drift of BatchNorm's running statistics make the validation loss of a frozen network unstable?
 
-The arms train the same last layer, from the same start, on the same batches. BatchNorm is in training mode, where every
-batch moves the running statistics of the frozen backbone, or in eval mode, where it does not. Each head is evaluated
-twice: as it is, and with the initial statistics put back, which sets what the head learnt apart from the drift. A step
-in training mode goes by its own batch's statistics, so that the momenta's heads are one and the same throughout.
+The arms train the same last layer (the head), from the same initial weights, on the same batches. In training mode,
+every batch changes the running statistics of the frozen backbone; in eval mode, no batch does. Each head is evaluated
+twice: as it is, and with the initial statistics put back. This separates the head's learning from the drift. In
+training mode, a step normalises by its own batch's statistics, so all momenta have equal heads after each step.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,50 +31,59 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 
 @dataclass(frozen=True)
 class Arm:
-    """momentum: the share of each batch in the running statistics; None: BatchNorm in eval mode, where it has none."""
+    """An arm of the experiment. momentum: BatchNorm's, in (0, 1], the weight of each new batch; None: eval mode."""
 
     momentum: float | None = None
 
     @property
     def name(self) -> str:
-        """As tables and pictures have it."""
+        """The name in tables and pictures."""
         return "eval mode" if self.momentum is None else f"training mode, momentum {self.momentum:g}"
 
     @property
     def tune(self) -> str:
-        """The way of models.tuning that trains so; dropout and stochastic depth, where there are any, go with it."""
+        """The way of models.tuning that sets this mode, which also switches dropout and stochastic depth, if any."""
         return "head" if self.momentum is None else "as-run"
 
 
 def arms_of(momenta: Sequence[float]) -> list[Arm]:
-    """Training mode with each momentum, then eval mode. Raises UsageError unless they are different, in (0, 1]."""
+    """Return an arm in training mode for each momentum, then the arm in eval mode.
+
+    Raises UsageError unless the momenta are different numbers in (0, 1].
+    """
     if not momenta or len(set(momenta)) < len(momenta) or not all(0 < momentum <= 1 for momentum in momenta):
-        raise UsageError(f"momenta {', '.join(map(str, momenta)) or 'none'}: different numbers in (0, 1] are needed")
+        listed = ", ".join(map(str, momenta)) or "none"
+        raise UsageError(f"momenta {listed}: give different numbers in (0, 1] with --momenta, such as 0.1,0.01")
     return [*map(Arm, momenta), Arm()]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A head on the validation images, after a step of an epoch (both from 1; 0 and 0 before the first step)."""
+    """The evaluation of a head on the validation images after a step of an epoch.
+
+    Steps and epochs count from 1. Both are 0 before the first step.
+    """
 
     arm: str
     epoch: int
     step: int
     loss: float
     accuracy: float
-    """in [0, 1]"""
+    """Accuracy in [0, 1]."""
     restored_loss: float
-    """of the same head, with the initial statistics put back"""
+    """Loss of the same head with the initial statistics put back."""
     restored_accuracy: float
     moved: float
-    """how far the running means are from the initial ones: `Statistics.moved`, the median layer"""
+    """Distance of the running means from the initial ones by `Statistics.moved`: the median layer."""
     moved_most: float
-    """and the layer where that is largest"""
+    """The same distance in the layer where it is largest."""
 
 
 @dataclass(frozen=True)
 class BatchNormExperiment:
-    """spec: the network, its training, epochs and seed; its ``tune`` is each arm's. Raises UsageError where too few
+    """An experiment that trains all arms. Iterate over it to train and to get the evaluations.
+
+    spec: the network, its training, epochs and seed; each arm replaces its ``tune``. Raises UsageError where too few
     evaluations would be compared.
     """
 
@@ -84,33 +93,34 @@ class BatchNormExperiment:
     device: torch.device
     arms: Sequence[Arm]
     last: int
-    """evaluations an epoch: after each of its last so many steps"""
+    """The number of last steps of an epoch after which the head is evaluated."""
     say: Callable[[str], None] = lambda text: None
-    """told when a batch did not fit in memory whole, so that BatchNorm saw parts of it"""
+    """Called with a message when a batch did not fit in memory, so that BatchNorm saw micro-batches instead."""
 
     def __post_init__(self) -> None:
         if self.spec.epochs < 2 or self.each_epoch < 3:
             raise UsageError(
-                f"{self.spec.epochs} epochs with {self.each_epoch} evaluations at the end of each, as an epoch has "
-                f"{self.steps} steps: at least 2 epochs are needed, since the first is left out, and 3 evaluations"
+                f"{self.spec.epochs} epochs of {self.steps} steps, each with {self.each_epoch} evaluations: at least 2 "
+                "epochs and 3 evaluations are needed, as the first epoch is left out; raise --epochs or --last, or "
+                "lower --batch-size"
             )
 
     @cached_property
     def steps(self) -> int:
-        """Steps an epoch."""
+        """The number of steps of an epoch."""
         return -(-len(self.dataset.ids("training")) // self.spec.batch_size)
 
     @property
     def each_epoch(self) -> int:
-        """Evaluations an epoch."""
+        """The number of evaluations of an epoch."""
         return min(self.last, self.steps)
 
     def __len__(self) -> int:
-        """Evaluations in all."""
+        """Return the number of evaluations of all arms."""
         return len(self.arms) * (1 + self.spec.epochs * self.each_epoch)
 
     def __iter__(self) -> Iterator[Evaluation]:
-        """Train every arm, and evaluate on the way. Raises UsageError for a network without BatchNorm."""
+        """Train every arm and yield its evaluations in order. Raises UsageError for a network without BatchNorm."""
         training, validation = open_pipelines(self.spec, self.dataset, self.device)
         with training, validation:
             for arm in self.arms:
@@ -143,19 +153,19 @@ class BatchNormExperiment:
 
 
 class Statistics:
-    """The running statistics of a network's BatchNorm layers, which remembers how they are when this is made."""
+    """The running statistics of a network's BatchNorm layers, and a copy of their initial values."""
 
     def __init__(self, network: nn.Module, name: str) -> None:
-        """Raises UsageError, by the network's name, where there are none."""
+        """Copy the initial statistics. Raises UsageError, which mentions ``name``, where the network has none."""
         norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
         self.norms = [norm for norm in norms if norm.track_running_stats]
         if not self.norms:
-            raise UsageError(f"{name} has no BatchNorm with running statistics, so none can drift; resnet18 has")
+            raise UsageError(f"{name} has no BatchNorm with running statistics, so none can drift; choose resnet18")
         self._initial = self._copied()
 
     @contextmanager
     def initial(self) -> Iterator[None]:
-        """Put the initial statistics back for a while; nothing else is touched."""
+        """Put the initial statistics back within this context. Nothing else of the network changes."""
         present = self._copied()
         self._put(self._initial)
         try:
@@ -164,8 +174,10 @@ class Statistics:
             self._put(present)
 
     def moved(self) -> Tensor:
-        """(layers,) how far the means are from the initial ones, in initial standard deviations: the mean over channels
-        of ``|mean - mean0| / sqrt(var0 + eps)``, which is how far the drift shifts what a layer of weight 1 gives.
+        """Return (layers,), on the CPU: the distance of each layer's running means from the initial ones.
+
+        The distance is the mean over channels of ``|mean - mean0| / sqrt(var0 + eps)``, in initial standard deviations.
+        The drift shifts the output of a layer with weight 1 by this much.
         """
         layers = zip(self.norms, self._copied(), self._initial, strict=True)
         return torch.stack(
@@ -185,18 +197,18 @@ class Statistics:
 
 
 class Sample(Dataset):
-    """A dataset of which training and validation have at most ``images`` each, drawn by the seed."""
+    """A dataset whose splits have at most ``images`` images each, drawn by the seed."""
 
     def __init__(self, whole: Dataset, images: int, seed: int) -> None:
-        """images: at least 1, else UsageError is raised."""
+        """images: the largest number of images of a split. Raises UsageError if it is below 1."""
         super().__init__(whole.path, whole.manifest)
         if images < 1:
-            raise UsageError(f"--images {images} must be at least 1")
+            raise UsageError(f"--images {images} is below 1; give at least 1")
         self._at_most, self._seed = images, seed
 
     def ids(self, split: str, split_seed: int | None = None) -> NDArray[np.int64]:
         every = super().ids(split, split_seed)
-        # the order of epoch 0, which nothing is trained on
+        # the order of epoch 0, as training epochs begin with 1
         return np.sort(shuffled(every, self._seed, Stream.ORDER)[: self._at_most])
 
     def __reduce__(self) -> tuple[Any, ...]:

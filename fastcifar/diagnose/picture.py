@@ -1,4 +1,4 @@
-"""The evaluations of `BatchNormExperiment` as a picture: by epochs, as training curves are, and between them."""
+"""A picture of the evaluations of `BatchNormExperiment`: curves over the epochs, and over the last steps of each."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,31 +15,34 @@ RESTORED = "the same heads, initial statistics put back"
 
 
 def write_png(evaluations: Sequence[Evaluation], title: str, path: Path) -> None:
-    """Write a PNG of losses, accuracies and how far the statistics moved; a colour an arm."""
+    """Write a PNG of the losses, the accuracies and the drift of the statistics. Each arm has its own colour.
+
+    Raises as `show.figures.write` does.
+    """
     figure, (losses, accuracies, steps, moved) = grid(10, 6.5, 2, 2)
     arms = dict.fromkeys(evaluation.arm for evaluation in evaluations)
     for place, name in enumerate(arms):
-        found = [evaluation for evaluation in evaluations if evaluation.arm == name]
-        ends = list({evaluation.epoch: evaluation for evaluation in found}.values())  # the last of each epoch stays
+        of_arm = [evaluation for evaluation in evaluations if evaluation.arm == name]
+        ends = list({evaluation.epoch: evaluation for evaluation in of_arm}.values())  # the last of each epoch stays
         style: dict[str, Any] = {"color": colour(place), "label": name}
         _line(losses, ends, "loss", **style, marker=".")
         _line(accuracies, ends, "accuracy", **style, marker=".")
-        _by_step(steps, found, "loss", **style)
-        _by_step(moved, found, "moved", **style)
-        _by_step(moved, found, "moved_most", **style, ls="--", lw=1)
-        if any(evaluation.moved_most for evaluation in found):  # else it is the same line
-            # dashes that leave each other's gaps free: heads trained alike give the same line
+        _by_step(steps, of_arm, "loss", **style)
+        _by_step(moved, of_arm, "moved", **style)
+        _by_step(moved, of_arm, "moved_most", **style, ls="--", lw=1)
+        if any(evaluation.moved_most for evaluation in of_arm):  # without drift the lines coincide
+            # shifted dashes, since arms with equal heads have equal lines
             style |= {"ls": (3 * place, (1.5, 3 * len(arms) - 1.5)), "lw": 2, "label": f"{name}: {RESTORED}"}
             _line(losses, ends, "restored_loss", **style)
             _line(accuracies, ends, "restored_accuracy", **style)
-            _by_step(steps, found, "restored_loss", **style)
+            _by_step(steps, of_arm, "restored_loss", **style)
     losses.set_title("validation loss at the ends of epochs")
     accuracies.set_title("validation accuracy, %")
     steps.set_title("validation loss after each of an epoch's last steps")
     moved.set_title("drift of running means, standard deviations\n(median layer; dashed: the largest)")
     for axes in (losses, accuracies, steps, moved):
         axes.title.set_fontsize(10)
-        axes.set_xlabel("epoch" if axes in (losses, accuracies) else "epoch, of each its last steps alone")
+        axes.set_xlabel("epoch" if axes in (losses, accuracies) else "epoch (its last steps only)")
         plain(axes, epochs=True)
     dotted = Line2D([], [], color="0.3", ls=":", lw=2, label=RESTORED)
     solid = [line for line in losses.lines if line.get_linestyle() == "-"]
@@ -48,16 +51,16 @@ def write_png(evaluations: Sequence[Evaluation], title: str, path: Path) -> None
     write(figure, path)
 
 
-def _line(axes: Axes, found: Sequence[Evaluation], key: str, **style: Any) -> None:
+def _line(axes: Axes, evaluations: Sequence[Evaluation], key: str, **style: Any) -> None:
     scale = 100 if "accuracy" in key else 1
-    axes.plot([one.epoch for one in found], [scale * getattr(one, key) for one in found], **style)
+    axes.plot([one.epoch for one in evaluations], [scale * getattr(one, key) for one in evaluations], **style)
 
 
-def _by_step(axes: Axes, found: Sequence[Evaluation], key: str, **style: Any) -> None:
-    """One line, with a gap between epochs, of which each has the space about its number."""
+def _by_step(axes: Axes, evaluations: Sequence[Evaluation], key: str, **style: Any) -> None:
+    """Draw one line with a gap between epochs. The steps of an epoch lie within half a unit around its number."""
     x, y = [], []
-    for epoch in sorted({evaluation.epoch for evaluation in found} - {0}):
-        values = [getattr(evaluation, key) for evaluation in found if evaluation.epoch == epoch]
+    for epoch in sorted({evaluation.epoch for evaluation in evaluations} - {0}):
+        values = [getattr(evaluation, key) for evaluation in evaluations if evaluation.epoch == epoch]
         x += [*(epoch + np.linspace(-0.45, 0.45, len(values))), epoch + 0.5]
         y += [*values, np.nan]
     axes.plot(x, y, **style)

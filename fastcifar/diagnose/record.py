@@ -1,4 +1,4 @@
-"""A diagnosis on paper: its table, on a terminal or in Markdown, and its folder, written whole or not at all."""
+"""The output of a diagnosis: its table, for a terminal or in Markdown, and its folder, written whole or not at all."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ HEADER = ("arm", "loss", "restored", "accuracy, %", "jump", "restored", "between
 
 
 def rows(found: Iterable[ArmFinding]) -> list[list[str]]:
-    """The cells of each arm, under HEADER."""
+    """Return the cells of each arm, in the order of HEADER."""
     return [
         [
             arm.arm,
@@ -35,7 +35,7 @@ def rows(found: Iterable[ArmFinding]) -> list[list[str]]:
 
 
 def table(found: Iterable[ArmFinding]) -> Table:
-    """For a terminal."""
+    """Return the findings as a table for a terminal."""
     drawn = Table(title="Validation loss at the end, and how much it jumps", caption=DEFINITION)
     for place, column in enumerate(HEADER):
         drawn.add_column(column, justify="right" if place else "left")
@@ -45,19 +45,19 @@ def table(found: Iterable[ArmFinding]) -> Table:
 
 
 def markdown(evaluations: Sequence[Evaluation], found: Sequence[ArmFinding]) -> str:
-    """The sentence, the table, and loss and accuracy of each arm at the end of each epoch."""
+    """Return Markdown: the sentence, the table, and each arm's loss and accuracy at the end of each epoch."""
     ends = {(evaluation.arm, evaluation.epoch): evaluation for evaluation in evaluations}  # the last of each stays
     arms, epochs = [arm.arm for arm in found], sorted({epoch for _, epoch in ends})
     by_epoch = [[str(epoch), *(_pair(ends[arm, epoch]) for arm in arms)] for epoch in epochs]
     return (
         f"{sentence(found)}\n\n{_lines(HEADER, rows(found))}\n{DEFINITION}\n\n"
-        f"Validation loss (accuracy, %) at the ends of epochs; 0 is the untrained head:\n\n"
+        f"Validation loss (accuracy, %) at the ends of epochs; epoch 0 is the untrained head:\n\n"
         f"{_lines(['epoch', *arms], by_epoch)}"
     )
 
 
 def summary(experiment: BatchNormExperiment, found: Sequence[ArmFinding]) -> dict[str, Any]:
-    """The sentence, the arms' findings, and all that they depend on, ready for JSON."""
+    """Return the sentence, the findings, and the settings that they depend on, ready for JSON."""
     dataset = experiment.dataset
     return {
         "sentence": sentence(found),
@@ -79,7 +79,7 @@ def check(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         raise UsageError(f"{folder} exists; choose another --out, or replace the diagnosis there with --overwrite")
     if not folder.is_dir() or {file.name for file in folder.iterdir()} != FILES:
-        raise UsageError(f"{folder} is not a diagnosis, and --overwrite replaces nothing else; remove it yourself")
+        raise UsageError(f"{folder} is not a diagnosis, and --overwrite replaces nothing else; choose another --out")
 
 
 def write(
@@ -89,7 +89,7 @@ def write(
     summary: Mapping[str, Any],
     overwrite: bool,
 ) -> None:
-    """FILES, all of them or none: the evaluations as rows, the summary, the tables, the picture.
+    """Write FILES, all of them or none: the evaluations as rows, the summary, the tables and the picture.
 
     Raises FastcifarError where they cannot be written.
     """
@@ -109,7 +109,7 @@ def write(
 
 
 def as_json(of: Evaluation | ArmFinding) -> dict[str, Any]:
-    """Its fields; null for what is not finite."""
+    """Return the fields, with None (null in JSON) for a value that is not finite."""
     return {
         key: None if isinstance(value, float) and not isfinite(value) else value for key, value in asdict(of).items()
     }

@@ -1,4 +1,4 @@
-"""What the evaluations of `batchnorm.Experiment` show: a finding for each arm, and one sentence on the question."""
+"""The result of a `BatchNormExperiment`: a finding for each arm, and one sentence that answers the question."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,28 +8,28 @@ from statistics import mean
 
 from fastcifar.diagnose.batchnorm import Arm, Evaluation
 
-CLEAR = 2.0  # times eval mode's jumps: what is called unstable
-CAUSE, NO_CAUSE = 0.75, 0.25  # of what is above eval mode's, the share that goes with the initial statistics put back
-FEW = 10  # jumps, of which an estimate is to be taken with caution
-SMALL = 0.01  # of the loss: what a curve hardly shows
+CLEAR = 2.0  # ratio to eval mode's jump above which a loss is called unstable
+CAUSE, NO_CAUSE = 0.75, 0.25  # share of the jump above eval mode's that vanishes with the initial statistics put back
+FEW = 10  # comparisons below which an estimate needs caution
+SMALL = 0.01  # share of the loss that a curve hardly shows
 DEFINITION = (
-    "Jump: the change of the validation loss in a step that the step before does not foretell: the root of half the "
-    "mean square difference of successive changes, after the first epoch. It is the standard deviation of the changes "
-    "where they are random, and nothing where the loss rises or falls evenly, however fast (J. von Neumann et al., "
-    "'The mean square successive difference', 1941). Between epochs: that of the losses at the ends of epochs. "
-    "Restored: the same heads, with BatchNorm's initial statistics put back. Moved: how far the running means are from "
-    "the initial ones at the end, in initial standard deviations, mean over channels; the median layer and the one "
-    "where it is largest."
+    "Jump: the typical change of the validation loss in a step that the change before does not predict. It is the "
+    "square root of half the mean square difference of successive changes, after the first epoch. For random changes, "
+    "it is their standard deviation. For a loss that rises or falls evenly, it is 0 (J. von Neumann et al., "
+    "'The mean square successive difference', 1941). Between epochs: the jump of the losses at the ends of epochs. "
+    "Restored: the same heads, with BatchNorm's initial statistics put back. Moved: the distance of the running means "
+    "from the initial ones at the end, in initial standard deviations, as the mean over channels of the median layer. "
+    "Most: the same distance in the layer where it is largest."
 )
 
 
 @dataclass(frozen=True)
 class ArmFinding:
-    """An arm in numbers; see DEFINITION. NaN where a loss was not finite or there are too few."""
+    """The numbers of an arm, by DEFINITION. A jump is NaN where a loss was not finite or where losses are too few."""
 
     arm: str
     loss: float
-    """at the end, as is the accuracy, in [0, 1], and how far the statistics had moved"""
+    """Validation loss at the end. ``accuracy``, in [0, 1], ``moved`` and ``moved_most`` also belong to the end."""
     accuracy: float
     restored_loss: float
     jump: float
@@ -39,11 +39,11 @@ class ArmFinding:
     moved: float
     moved_most: float
     compared: int
-    """pairs of changes behind ``jump``"""
+    """The number of pairs of changes from which ``jump`` is computed."""
 
 
 def finding(evaluations: Sequence[Evaluation]) -> ArmFinding:
-    """Of an arm's evaluations, in order."""
+    """Return the finding of one arm. evaluations: those of the arm, in their order."""
     epochs = [list(group) for _, group in groupby(evaluations, lambda one: one.epoch) if _ > 0]
     ends = [epoch[-1] for epoch in epochs]
     after = epochs[1:]
@@ -63,7 +63,7 @@ def finding(evaluations: Sequence[Evaluation]) -> ArmFinding:
 
 
 def jump(series: Iterable[Sequence[float]]) -> float:
-    """DEFINITION's, of one or more series of losses."""
+    """Return the jump, by DEFINITION, of one or more series of losses; NaN without three finite successive losses."""
     squares = [
         (c - 2 * b + a) ** 2 for losses in series for a, b, c in zip(losses, losses[1:], losses[2:], strict=False)
     ]
@@ -71,18 +71,18 @@ def jump(series: Iterable[Sequence[float]]) -> float:
 
 
 def findings(evaluations: Sequence[Evaluation]) -> list[ArmFinding]:
-    """A finding for each arm, in the order of the arms."""
+    """Return a finding for each arm, in the order of the arms."""
     names = dict.fromkeys(evaluation.arm for evaluation in evaluations)
     return [finding([evaluation for evaluation in evaluations if evaluation.arm == name]) for name in names]
 
 
 def sentence(found: Iterable[ArmFinding]) -> str:
-    """What the arms' findings say on the question, no more than they show."""
+    """Return the answer that the findings support, as one sentence."""
     by_arm = {finding.arm: finding for finding in found}
     steady = by_arm.pop(Arm().name)
     lost = [finding.arm for finding in (steady, *by_arm.values()) if not isfinite(finding.jump + finding.restored_jump)]
     if lost:
-        return f"Nothing can be said, as validation losses were not finite ({'; '.join(lost)})."
+        return f"No conclusion is possible, as validation losses were not finite ({'; '.join(lost)})."
     worst = max(by_arm.values(), key=lambda finding: finding.jump)
     others = [f"{finding.jump:.2g} in {arm}" for arm, finding in by_arm.items() if finding is not worst]
     times = worst.jump / steady.jump if steady.jump else inf

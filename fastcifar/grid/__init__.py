@@ -1,1 +1,1 @@
-"""Many runs: what is to be trained, in which packs, by whom; none is trained twice and no result is lost."""
+"""Train many runs, in packs, on several workers. No run is trained twice, and no result is lost."""

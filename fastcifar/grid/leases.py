@@ -1,7 +1,7 @@
-"""Who trains what, where several processes share an output folder: a lease a run, which its holder keeps renewing.
+"""Leases on runs, for processes that share an output folder. Only the holder of a run's lease trains the run.
 
-A lease is a file in ``<out>/.leases``; its time of change says when it was last renewed. All times are those of the
-file system, so that machines whose clocks differ agree.
+A lease is a file in ``<out>/.leases``; its modification time is the time of its last renewal. All times come from the
+file system, so that machines with different clocks agree.
 """
 
 import fcntl
@@ -16,12 +16,15 @@ from pathlib import Path
 
 from fastcifar.system.machine import process_started
 
-EXPIRES = 60.0  # seconds without renewal; a holder on this machine that has died is known at once
-RENEWALS = 6  # in that time
+EXPIRES = 60.0  # seconds without renewal; the death of a holder on this machine is detected at once
+RENEWALS = 6  # renewals within EXPIRES seconds
 
 
 class Leases:
-    """Those that this process holds in an output folder, renewed by a thread. A context manager: it ends them all."""
+    """The leases that this process holds in an output folder. A thread renews them.
+
+    A context manager that ends all leases. expires: seconds without renewal after which a lease is free.
+    """
 
     def __init__(self, out: Path, expires: float = EXPIRES) -> None:
         self._folder, self._expires = out / ".leases", expires
@@ -39,7 +42,7 @@ class Leases:
         self._renewer.start()
 
     def take(self, names: Iterable[str]) -> list[str]:
-        """Take the leases of those names that nobody holds; returns these, in their order."""
+        """Take the leases that nobody holds, and return their names in the given order."""
         taken = []
         with self._alone():
             now = self._now()
@@ -52,7 +55,7 @@ class Leases:
         return taken
 
     def end(self, names: Iterable[str]) -> None:
-        """Give back leases that this process holds."""
+        """End the leases of these names that this process holds."""
         with self._guard:
             mine = self._held & set(names)
             self._held -= mine
@@ -61,7 +64,7 @@ class Leases:
                     self._file(name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """End all leases and the thread."""
+        """End the renewing thread, then all leases."""
         self._over.set()
         self._renewer.join()
         self.end(list(self._held))
@@ -81,15 +84,15 @@ class Leases:
                             os.utime(self._file(name))
 
     def _holder_of(self, name: str, now: float) -> dict[str, object] | None:
-        """Who holds a lease, None where nobody does (any more)."""
+        """Return the holder of a lease, or None where nobody holds it. now: present time, as `_now` returns it."""
         try:
             changed = self._file(name).stat().st_mtime
             holder: dict[str, object] = json.loads(self._file(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # there is none, or its holder died while writing it
+        except (OSError, ValueError):  # no lease, or its holder died while it wrote the file
             return None
         here = holder.get("host") == self._holder["host"]
         if here and process_started(int(str(holder.get("pid", 0)))) != holder.get("started"):
-            return None  # the process has died, even if another one has its number now
+            return None  # the holder has died; another process may have its id now
         return None if now - changed > self._expires else holder
 
     def _is_mine(self, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Workers on this machine: a process for each CUDA device, or one for the CPU."""
+"""Workers on this machine: one process for each CUDA device, or one for the CPU."""
 
 import multiprocessing
 import os
@@ -15,14 +15,15 @@ from fastcifar.data.dataset import Dataset
 from fastcifar.grid.messages import Event, Job, Lost, Ready, Said
 from fastcifar.grid.worker import Worker
 
-PATIENCE = 10.0  # seconds that a worker has to end by itself
+PATIENCE = 10.0  # seconds until a worker that was asked to end is killed
 STOP, CLOSE = "stop", "close"
 
 
 class Local:
-    """An executor: takes jobs for its workers and tells their events. A context manager: leaving it ends them."""
+    """An executor that passes jobs to its workers and returns their events. A context manager that ends the workers."""
 
     def __init__(self, dataset: Dataset, out: Path, devices: Sequence[str], log: str = "none", way: str = "auto"):
+        """Start a worker for each device. log, way: as `worker.Worker` takes them."""
         self._arguments = (dataset, out)
         self._options = (log, way)
         self._events: queue.Queue[tuple[str, Event]] = queue.Queue()
@@ -33,38 +34,38 @@ class Local:
             self._start(device)
 
     def start(self, worker: str, job: Job) -> None:
-        """Give a worker that is ready, or done, a job."""
-        with suppress(OSError, KeyError):  # it has just ended, which is told next
+        """Give a job to a worker whose last event was Ready or Done."""
+        with suppress(OSError, KeyError):  # the worker has just ended; its event Lost follows
             self._pipes[worker].send(job)
 
     def event(self, timeout: float) -> tuple[str, Event] | None:
-        """What a worker, named first, tells next; None where there is nothing for ``timeout`` seconds."""
+        """Return a worker's name and its next event, or None if no event comes within ``timeout`` seconds."""
         try:
             return self._events.get(timeout=timeout)
         except queue.Empty:
             return None
 
     def stop(self) -> None:
-        """Have all jobs end at their runs' next epochs."""
-        self._tell(STOP)
+        """Tell all workers to end their jobs at the end of the current epoch."""
+        self._send(STOP)
 
     def alive(self) -> int:
-        """Workers that are there, or being started."""
+        """Return the number of workers that are running or starting."""
         return len(self._processes)
 
     def close(self) -> None:
-        """End the workers; what they train goes on from its last whole epoch another time."""
+        """End the workers. Their runs can resume from their last finished epoch."""
         self._closing = True
-        self._tell(CLOSE)
+        self._send(CLOSE)
         for process in list(self._processes.values()):
             process.join(PATIENCE)
             if process.is_alive():
                 process.kill()
                 process.join()
 
-    def _tell(self, message: str) -> None:
+    def _send(self, message: str) -> None:
         for pipe in list(self._pipes.values()):
-            with suppress(OSError):  # it has ended
+            with suppress(OSError):  # the worker has ended
                 pipe.send(message)
 
     def __enter__(self) -> "Local":
@@ -96,7 +97,7 @@ class Local:
         if self._closing:
             return
         process.join()
-        if was_ready:  # one that could not even begin would not be able to another time
+        if was_ready:  # a worker that never became ready would fail again
             self._start(device)
         else:
             del self._processes[device], self._pipes[device]
@@ -106,14 +107,14 @@ class Local:
 
 
 def _serve(pipe: Connection, dataset: Dataset, out: Path, device: str, log: str, way: str) -> None:
-    """A worker's process. It ends as soon as that of the grid does, however that ends: the pipe breaks."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the grid's to handle
+    """Run a worker in this process. The process ends when the pipe breaks, which is when the grid's process ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grid's process handles Ctrl-C
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     jobs: queue.Queue[Job] = queue.Queue()
-    speaking = threading.Lock()
+    sending = threading.Lock()  # two threads that send at once would mix their messages
 
     def tell(event: Event) -> None:
-        with speaking:
+        with sending:
             try:
                 pipe.send(event)
             except OSError:
@@ -121,7 +122,7 @@ def _serve(pipe: Connection, dataset: Dataset, out: Path, device: str, log: str,
 
     try:
         worker = Worker(dataset, out, device, log, way)
-    except Exception as error:  # said, since nobody would see its traceback
+    except Exception as error:  # sent as a message, since nobody would see the traceback
         tell(Said(f"{device} cannot be used: {error}"))
         raise
 
@@ -132,11 +133,11 @@ def _serve(pipe: Connection, dataset: Dataset, out: Path, device: str, log: str,
                 if message == STOP:
                     worker.stop.set()
                 elif message == CLOSE:
-                    os._exit(0)  # every epoch is on the disk before it is told
+                    os._exit(0)  # safe at any time: an epoch is on the disk before its event is sent
                 else:
                     jobs.put(message)
         except (EOFError, OSError):
-            os._exit(1)  # the grid has died
+            os._exit(1)  # the grid's process has ended
 
     threading.Thread(target=listen, daemon=True).start()
     tell(Ready(device))

@@ -1,4 +1,4 @@
-"""What is said between a grid and its workers: plain data, that pickles."""
+"""The messages between a grid and its workers: plain data that can be pickled."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,30 +9,30 @@ from fastcifar.runs.spec import RunSpec
 
 @dataclass(frozen=True)
 class Job:
-    """A pack to train. weights: as --weights gives it, for networks that begin with some."""
+    """A pack to train. weights: the value of --weights, for networks that start from pre-trained weights."""
 
     number: int
     specs: tuple[RunSpec, ...]
     most: int
-    """runs of a pack of its shape"""
+    """The largest number of runs in a pack of this shape."""
     weights: str | None = None
 
 
 class Ready(NamedTuple):
-    """A worker takes jobs. device: what it is, for people."""
+    """A worker is ready for jobs. device: a readable name of its device."""
 
     device: str
 
 
 class Began(NamedTuple):
-    """A job is being trained, in a way of packs.ways.WAYS."""
+    """The training of a job has begun. way: one of packs.ways.WAYS."""
 
     job: int
     way: str
 
 
 class Epoch(NamedTuple):
-    """A run's epoch is on the disk, or was from an earlier session."""
+    """A run's epoch is on the disk. line: its line of metrics.jsonl. new: False for an epoch of an earlier session."""
 
     job: int
     run_id: str
@@ -41,7 +41,7 @@ class Epoch(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A run has a summary, or an error."""
+    """A run has ended: it has either a summary or an error, and the other one is None."""
 
     job: int
     run_id: str
@@ -50,7 +50,7 @@ class Ended(NamedTuple):
 
 
 class Files(NamedTuple):
-    """A run's directory, from a worker that does not see the output folder."""
+    """Changed files of a run's directory by name, from a worker without access to the output folder."""
 
     run_id: str
     experiment: int
@@ -58,19 +58,19 @@ class Files(NamedTuple):
 
 
 class Said(NamedTuple):
-    """Something that people should know."""
+    """A message for the user."""
 
     text: str
 
 
 class Done(NamedTuple):
-    """A job is over; its worker takes another."""
+    """A job is over; its worker is ready for the next job."""
 
     job: int
 
 
 class Lost(NamedTuple):
-    """A worker is gone, with whatever it was doing."""
+    """A worker has died, and its job with it."""
 
     reason: str
 

@@ -1,4 +1,4 @@
-"""What a grid trains: its runs, their packs, and how long that may take."""
+"""The runs of a grid, their packs, and an estimate of the training time."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,9 +18,9 @@ from fastcifar.runs.plan import PRETRAINED, precision_of, weights_for
 from fastcifar.runs.settings import SETTABLE, require_key
 from fastcifar.runs.spec import RunSpec
 
-EVALUATION_COST = 1 / 3  # of an image's training: its forward pass
+EVALUATION_COST = 1 / 3  # cost of evaluating an image, as a share of training it: the forward pass alone
 CHOOSABLE = {**{key: kind for key, kind in SETTABLE.items() if key != "epochs"}, "model": str}
-"""What --only takes, with its type."""
+"""The keys that --only takes, with their types."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Pack:
 
     @property
     def title(self) -> str:
-        """Readable: of how many runs of what."""
+        """The readable name: experiment, network, batch size, recipe and number of runs."""
         first = self.specs[0]
         return f"exp {first.experiment} {first.model} b{first.batch_size} {first.recipe} x {len(self.specs)}"
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of a grid, and why others of it cannot be trained, by network."""
+    """The runs of a grid. left_out: the networks that cannot be trained, each with the reason."""
 
     specs: tuple[RunSpec, ...]
     left_out: Mapping[str, str]
@@ -50,25 +50,25 @@ class Runs:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which runs of the experiments a grid trains: every seed of every configuration under every protocol."""
+    """The choice of runs that a grid trains: every seed of every configuration under every protocol."""
 
     numbers: Sequence[int]
-    """the experiments"""
+    """The numbers of the experiments."""
     protocols: Sequence[str] = ("sound",)
     seeds: Sequence[int] = SEEDS
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    """fields of RunSpec that replace the configurations' own"""
+    """Fields of RunSpec, with values that replace those of the configurations."""
     only: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """fields, and the values that a configuration may have there"""
+    """Fields of RunSpec, with the values that they may have; other configurations are left out."""
     amp: str = "auto"
-    """one of `plan.AMP`"""
+    """One of `plan.AMP`."""
     pipeline: str = "resident"
     weights: str | None = None
-    """of experiment 4, as `weights_for` takes it"""
+    """The pre-trained weights of experiment 4, as `weights_for` takes them."""
 
 
 def runs_of(wanted: Wanted, dataset: Dataset, device: torch.device) -> Runs:
-    """The runs that are wanted, each once. Raises UsageError for what does not exist, is out of range, or where no
+    """Return the wanted runs, each once. Raises UsageError for an unknown name, for a value out of range, or where no
     configuration is left.
     """
     first: dict[RunSpec, None] = {}
@@ -88,6 +88,7 @@ def runs_of(wanted: Wanted, dataset: Dataset, device: torch.device) -> Runs:
         raise UsageError(
             "no configuration fits "
             + " ".join(f"--only {key}={','.join(map(str, values))}" for key, values in wanted.only.items())
+            + "; choose other values"
         )
     return Runs(tuple(spec.with_seed(seed) for spec in first for seed in wanted.seeds), left_out)
 
@@ -104,7 +105,10 @@ def _default(key: str) -> Any:
 
 
 def _identity(number: int, model: str, weights: str | None, left_out: dict[str, str]) -> str | None:
-    """Of what a network begins with; None, with the reason in ``left_out``, where that is not to be had."""
+    """Return the identity of a network's initial weights.
+
+    If they are not available, write the reason to ``left_out`` and return None.
+    """
     if number != PRETRAINED:
         return "none"
     if model in left_out:
@@ -117,7 +121,7 @@ def _identity(number: int, model: str, weights: str | None, left_out: dict[str, 
 
 
 def packs_of(specs: Iterable[RunSpec], most: Callable[[Shape], int]) -> list[Pack]:
-    """The runs in packs of at most ``most(shape)``: those that share their images are neighbours."""
+    """Return the runs in packs of at most ``most(shape)`` runs. Runs that share their images are neighbours."""
     shapes: dict[tuple[Any, ...], Shape] = {}
     grouped: dict[Shape, list[RunSpec]] = {}
     for spec in specs:
@@ -134,7 +138,7 @@ def packs_of(specs: Iterable[RunSpec], most: Callable[[Shape], int]) -> list[Pac
 
 
 def unfinished(specs: Iterable[RunSpec], out: Path) -> list[RunSpec]:
-    """Those without a summary below ``out``."""
+    """Return the specs whose runs have no summary in a run directory below ``out``."""
     finished = set()
     for number in EXPERIMENTS:
         folder = out / f"exp{number}"
@@ -144,7 +148,10 @@ def unfinished(specs: Iterable[RunSpec], out: Path) -> list[RunSpec]:
 
 
 def seconds_of(pack: Pack, measured: Measured, dataset: Dataset, devices: int) -> tuple[float, float]:
-    """What a pack takes of a grid's time: if each run ends as early as its protocol lets it, and at the latest."""
+    """Return a pack's least and greatest share of a grid's time, in seconds, on ``devices`` devices.
+
+    The first is for runs that all stop as early as their protocol allows, the second for runs that never stop early.
+    """
     training, validation = (len(dataset.ids(split)) for split in ("training", "validation"))
     epoch = (training + EVALUATION_COST * validation) / measured.rate
     latest = sum(spec.epochs for spec in pack.specs)

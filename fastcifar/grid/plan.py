@@ -1,4 +1,4 @@
-"""A grid from its options to its results: what is asked, its plan, and carrying it out."""
+"""A grid from its options to its results: the options, the plan and the training."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -28,13 +28,13 @@ from fastcifar.show.text import counted, duration
 from fastcifar.system import machine
 
 EXECUTORS = ("local", "ray")
-PACK = {"cpu": 12, "cuda": 48}  # runs, at most, unless asked for
-MEMORY_SHARE = 0.8  # of the device's, for a pack
+PACK = {"cpu": 12, "cuda": 48}  # runs of a pack at most, unless --pack gives another number
+MEMORY_SHARE = 0.8  # share of the device's memory that a pack may take
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a grid is to be trained with. Raises UsageError for what does not exist."""
+    """The options of a grid's training. Raises UsageError for an unknown executor, way or log."""
 
     dataset: Dataset
     out: Path
@@ -46,7 +46,7 @@ class Asked:
     weights: str | None = None
     log: str = "none"
     every_device: bool = True
-    """where the device is CUDA: on all there are"""
+    """Whether to train on all CUDA devices of this machine, where ``device`` is a CUDA device."""
 
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
@@ -54,25 +54,25 @@ class Asked:
         if self.way not in ("auto", *WAYS):
             raise UsageError(f"--way {self.way!r} is not one of auto, {', '.join(WAYS)}")
         if self.address is not None and self.executor != "ray":
-            raise UsageError("--address is that of a Ray cluster; give --executor ray too")
+            raise UsageError("--address is the address of a Ray cluster; add --executor ray")
         log_of(self.log)
 
     @property
     def devices(self) -> list[str]:
-        """One for each worker of this machine."""
+        """The devices of the workers on this machine, one for each worker."""
         if self.device.type == "cuda" and self.every_device:
             return [f"cuda:{n}" for n in range(torch.cuda.device_count())]
         return [str(self.device)]
 
     @property
     def most(self) -> int:
-        """Runs of a pack, memory apart."""
+        """The largest number of runs in a pack, if memory sets no lower limit."""
         return self.pack or PACK[self.device.type]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained: the grid's runs, those not finished in packs, and what was measured of their shapes."""
+    """The plan of a grid: all its runs, the packs of its unfinished runs, and the measurements of their shapes."""
 
     specs: tuple[RunSpec, ...]
     packs: tuple[Pack, ...]
@@ -81,11 +81,11 @@ class Plan:
 
     @property
     def todo(self) -> list[RunSpec]:
-        """The runs that are not finished."""
+        """The unfinished runs."""
         return [spec for pack in self.packs for spec in pack.specs]
 
     def rows(self) -> list[tuple[Pack, int, Measured, tuple[float, float]]]:
-        """For each shape its runs as one pack, the number of its packs, and the seconds that they may take."""
+        """Return for each shape: its runs as one pack, its number of packs, its measurements, `seconds_of` its runs."""
         devices, rows = len(self.asked.devices), []
         for shape, measured in self.measured.items():
             packs = [pack for pack in self.packs if pack.shape == shape]
@@ -94,16 +94,16 @@ class Plan:
         return rows
 
     def seconds(self) -> tuple[float, float]:
-        """Of all, at the least and at most."""
+        """Return the least and the greatest duration of the whole grid, in seconds."""
         spans = [span for *_, span in self.rows()]
         return sum(low for low, _ in spans), sum(high for _, high in spans)
 
     def table(self) -> Table:
-        """For people."""
+        """Return the plan as a table for a terminal."""
         return plan_table(self.rows())
 
     def sentence(self) -> str:
-        """How much is to be done."""
+        """Return a sentence with the numbers of runs and packs, the devices and the duration."""
         finished, (low, high) = len(self.specs) - len(self.todo), self.seconds()
         already = f", {finished} of them finished already" if finished else ""
         return (
@@ -112,7 +112,7 @@ class Plan:
         )
 
     def plain(self) -> dict[str, Any]:
-        """For scripts."""
+        """Return the plan as plain data for scripts, ready for JSON."""
         low, high = self.seconds()
         packs = [
             {"runs": [spec.run_id for spec in pack.specs], **pack.shape._asdict(), "way": self.measured[pack.shape].way}
@@ -121,31 +121,34 @@ class Plan:
         return {"runs": len(self.specs), "unfinished": len(self.todo), "packs": packs, "seconds": [low, high]}
 
     def summaries(self, out: Path) -> list[tuple[RunSpec, dict[str, Any]]]:
-        """The runs that are finished, with their summaries."""
-        found = [(spec, RunDirectory.of(spec, out).summary()) for spec in self.specs]
-        return [(spec, summary) for spec, summary in found if summary is not None]
+        """Return the finished runs below ``out``, with their summaries."""
+        summaries = [(spec, RunDirectory.of(spec, out).summary()) for spec in self.specs]
+        return [(spec, summary) for spec, summary in summaries if summary is not None]
 
 
 def plan(asked: Asked, runs: Runs, say: Callable[[str], None] = lambda text: None) -> Plan:
-    """Look what is finished, measure the shapes of the rest where that was not done before, and make packs.
+    """Put the unfinished runs into packs. Shapes without a kept measurement are measured first.
 
-    Raises UsageError where a way is asked for that some runs cannot be trained in.
+    Raises UsageError where some runs cannot be trained in the way of ``asked``.
     """
     todo = unfinished(runs.specs, asked.out)
     calibration, measured = Calibration(asked.out / CALIBRATION), {}
     for pack in packs_of(todo, lambda shape: len(todo)):
-        found = calibration.of(pack.specs[0], asked.dataset, asked.device, asked.most, say)
+        of_shape = calibration.of(pack.specs[0], asked.dataset, asked.device, asked.most, say)
         if asked.way != "auto":
             if asked.way not in possible(pack.specs[0], asked.device):
-                raise UsageError(f"--way {asked.way}: {pack.shape.model} cannot be trained so on {asked.device}")
-            found = replace(found, way=asked.way)
-        measured[pack.shape] = found
+                raise UsageError(
+                    f"--way {asked.way}: {pack.shape.model} cannot be trained in this way on {asked.device}; "
+                    f"choose one of auto, {', '.join(possible(pack.specs[0], asked.device))}"
+                )
+            of_shape = replace(of_shape, way=asked.way)
+        measured[pack.shape] = of_shape
     packs = packs_of(todo, lambda shape: _most(shape, measured[shape], asked))
     return Plan(runs.specs, tuple(packs), measured, asked)
 
 
 def _most(shape: Shape, measured: Measured, asked: Asked) -> int:
-    """Runs of a pack: no more than fit into the device's memory."""
+    """Return the largest number of runs in a pack of this shape, so that the pack fits in the device's memory."""
     if shape.model not in MODELS:
         return asked.most if shape.tune == "head" else 1
     total = machine.memory_bytes()
@@ -155,7 +158,10 @@ def _most(shape: Shape, measured: Measured, asked: Asked) -> int:
 
 
 def train(asked: Asked, plan: Plan, budget: float | None = None) -> Results:
-    """Carry a plan out. budget: seconds after which the runs in work end at their next epoch, to go on another time."""
+    """Train the runs of a plan. budget: seconds after which running jobs stop at the end of their epoch.
+
+    Stopped runs can resume in a later call.
+    """
     if not plan.packs:
         return Results()
     images = len(asked.dataset.ids("training"))

@@ -1,4 +1,4 @@
-"""What a grid shows: its plan, and while it runs, one live table."""
+"""The output of a grid on the terminal: its plan and, during training, one live table."""
 
 import sys
 import time
@@ -17,12 +17,12 @@ from fastcifar.runs.spec import RunSpec
 from fastcifar.show.console import say
 from fastcifar.show.text import counted, duration
 
-RECENT = 60.0  # seconds over which images/s are counted
-REFRESH = 0.25  # seconds between two looks of the table, at least
+RECENT = 60.0  # seconds over which images/s are averaged
+REFRESH = 0.25  # least seconds between two updates of the table
 
 
 def plan_table(rows: Sequence[tuple[Pack, int, Measured, tuple[float, float]]]) -> Table:
-    """The plan: a line a shape, of its packs, their number, what was measured and what they may take in seconds."""
+    """Return the plan as a table with one line for each shape. rows: as `Plan.rows` returns them."""
     table = Table(title="Plan")
     for column in ("experiment", "network", "protocol", "batch", "precision"):
         table.add_column(column)
@@ -43,7 +43,7 @@ def plan_table(rows: Sequence[tuple[Pack, int, Measured, tuple[float, float]]]) 
 
 @dataclass
 class _InWork:
-    """A worker's pack as it goes."""
+    """The state of a worker's job."""
 
     way: str
     title: str = ""
@@ -51,15 +51,15 @@ class _InWork:
 
 
 class Progress:
-    """The live table, where a person is looking; told the scheduler's events. A context manager."""
+    """A live table on standard error, shown if that is a terminal. A context manager, and the scheduler's callback."""
 
     def __init__(self, specs: Sequence[RunSpec], finished: int, images: int) -> None:
-        """specs: those to be trained; finished: how many others are; images: of an epoch of a run."""
+        """specs: the runs to train. finished: number of runs that were finished before. images: images of one epoch."""
         self._specs, self._before, self._images = {spec.run_id: spec for spec in specs}, finished, images
         self._ended_at: dict[str, int | None] = {}
-        """epochs of the runs that ended; None of those that failed"""
+        """The number of epochs of each run that ended, by run-id; None for a run that failed."""
         self._behind: dict[str, int] = {}
-        """epochs of each run"""
+        """The number of finished epochs of each run, by run-id."""
         self._working: dict[str, _InWork] = {}
         self._best: tuple[float, str] | None = None
         self._recent: list[float] = []
@@ -78,7 +78,7 @@ class Progress:
             self._live.stop()
 
     def __call__(self, worker: str, event: Event) -> None:
-        """Take notice of an event."""
+        """Update the table by an event of a worker."""
         match event:
             case Began():
                 self._working[worker] = _InWork(event.way)
@@ -91,7 +91,7 @@ class Progress:
                 self._working.pop(worker, None)
             case Lost():
                 self._working.pop(worker, None)
-                self._note(f"{event.reason}; what it was training is tried again")
+                self._note(f"{event.reason}; its runs are tried again")
             case Said():
                 self._note(event.text)
             case _:
@@ -130,13 +130,16 @@ class Progress:
             say(text, stderr=True)
 
     def rate(self) -> float:
-        """images/s over all runs, of the last minute."""
+        """Return the images/s of the last RECENT seconds, over all runs."""
         now = time.monotonic()
         self._recent = [when for when in self._recent if now - when < RECENT]
         return len(self._recent) * self._images / max(1.0, min(RECENT, now - self._begun))
 
     def seconds_left(self) -> float | None:
-        """At the speed so far, if runs take as large a share of their epochs as those that ended; None at the start."""
+        """Estimate the remaining seconds from the average speed so far; None before the first epoch.
+
+        The runs that ended give the share of their epochs that runs use before they stop.
+        """
         if not self._epochs:
             return None
         shares = [epochs / self._specs[run_id].epochs for run_id, epochs in self._ended_at.items() if epochs]
@@ -149,7 +152,7 @@ class Progress:
         return left * (time.monotonic() - self._begun) / self._epochs
 
     def table(self) -> Group:
-        """What is in work, and how far all is."""
+        """Return a table of the running jobs, and a line with the progress of the grid."""
         table = Table("worker", "network", "way", "runs", "epoch", title="In work")
         for worker, job in self._working.items():
             epochs = sorted(set(job.epochs.values()))

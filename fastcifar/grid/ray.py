@@ -1,4 +1,7 @@
-"""Workers on a Ray cluster: one long-lived actor for each GPU, or for the CPUs of each node; nodes may come and go."""
+"""Workers on a Ray cluster: one long-lived actor for each GPU, or one for the CPUs of each node.
+
+Nodes may join and leave at any time.
+"""
 
 import logging
 import os
@@ -17,8 +20,8 @@ from fastcifar.grid.messages import Event, Job, Lost, Ready, Said
 from fastcifar.grid.remote import Contents, Place, Remote, shipped
 from fastcifar.runs.directory import RunDirectory
 
-LOOK = 5.0  # seconds between looks for nodes that have joined
-PATIENCE = 5.0  # seconds that actors have to clean up
+LOOK = 5.0  # seconds between two checks for new nodes
+PATIENCE = 5.0  # seconds that actors get to clean up, and that a connection may take
 
 try:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -31,7 +34,7 @@ except ImportError as error:
 
 
 class Cluster:
-    """An executor: takes jobs for its workers and tells their events. A context manager: leaving it ends them."""
+    """An executor that passes jobs to its workers and returns their events. A context manager that ends the workers."""
 
     def __init__(
         self,
@@ -43,9 +46,9 @@ class Cluster:
         log: str = "none",
         way: str = "auto",
     ) -> None:
-        """address: as ray.init takes it. cuda: a worker for each GPU, else one for all CPUs of each node.
+        """address: as ray.init takes it. cuda: start a worker for each GPU, else one for all CPUs of each node.
 
-        Raises FastcifarError where no cluster answers, UsageError where it has nothing to work with.
+        Raises FastcifarError where no cluster answers, UsageError where the cluster has no GPU, or no CPU.
         """
         self._connected = _connect(address)
         self._dataset, self._out, self._cuda, self._options = dataset, out, cuda, (log, way)
@@ -60,33 +63,33 @@ class Cluster:
         self._join()
         if not self._jobs:
             self.close()
-            what, cure = ("GPU", "--device cpu uses its CPUs") if cuda else ("CPU", "give its nodes some: --num-cpus")
+            what, cure = ("GPU", "use its CPUs with --device cpu") if cuda else ("CPU", "start a node with --num-cpus")
             raise UsageError(f"the Ray cluster {address or ''} has no {what}; {cure}")
         threading.Thread(target=self._look, daemon=True).start()
 
     def start(self, worker: str, job: Job) -> None:
-        """Give a worker that is ready, or done, a job."""
-        with suppress(KeyError):  # it has just been lost, which is told next
+        """Give a job to a worker whose last event was Ready or Done."""
+        with suppress(KeyError):  # the worker was just lost; its event Lost follows
             self._jobs[worker].put(job)
 
     def event(self, timeout: float) -> tuple[str, Event] | None:
-        """What a worker, named first, tells next; None where there is nothing for ``timeout`` seconds."""
+        """Return a worker's name and its next event, or None if no event comes within ``timeout`` seconds."""
         try:
             return self._events.get(timeout=timeout)
         except queue.Empty:
             return None
 
     def stop(self) -> None:
-        """Have all jobs end at their runs' next epochs."""
+        """Tell all workers to end their jobs at the end of the current epoch."""
         for actor in list(self._actors.values()):
             actor.stop.remote()
 
     def alive(self) -> int:
-        """Workers that are there, or being started."""
+        """Return the number of workers that are running or starting."""
         return len(self._jobs)
 
     def close(self) -> None:
-        """End the workers, and the connection if it was made here."""
+        """End the workers, and the connection to the cluster if this object made it."""
         self._closing.set()
         actors = list(self._actors.values())
         with suppress(RayError):
@@ -110,7 +113,7 @@ class Cluster:
                 self._join()
 
     def _join(self) -> None:
-        """Begin workers where there are none yet."""
+        """Start a worker in each slot of the cluster that has none yet."""
         for name, node, cores in _slots(self._cuda):
             if name not in self._known:
                 self._known.add(name)
@@ -118,7 +121,7 @@ class Cluster:
                 threading.Thread(target=self._drive, args=(name, node, cores), daemon=True).start()
 
     def _drive(self, name: str, node: str, cores: int) -> None:
-        """Have one worker after another work in a place, until one cannot even begin or its node is gone."""
+        """Run a worker in a slot, and replace it when it is lost, until one fails to start or its node is gone."""
         while not self._closing.is_set():
             was_ready = False
             try:
@@ -131,9 +134,9 @@ class Cluster:
                 self._events.put((name, Ready(name)))
                 while True:
                     job = self._jobs[name].get()
-                    for told in actor.train.remote(job, {} if shared else dict(self._earlier(job))):
-                        self._events.put((name, ray.get(told)))
-            except Exception as error:  # whatever it is, the job has to be given to another worker
+                    for event in actor.train.remote(job, {} if shared else dict(self._earlier(job))):
+                        self._events.put((name, ray.get(event)))
+            except Exception as error:  # after any error, another worker must get the job
                 if self._closing.is_set():
                     return
                 reason = f"the worker on {name} was lost ({_first_line(error)})"
@@ -153,13 +156,13 @@ class Cluster:
         made = ray.remote(Remote).options(
             num_cpus=1 if self._cuda else cores,
             num_gpus=1 if self._cuda else 0,
-            max_concurrency=2,  # stop and close are heard while it trains
+            max_concurrency=2,  # so that stop and close run during train
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
         )
         return made.remote(self._place, "cuda:0" if self._cuda else "cpu", cores, *self._options)
 
     def _packed(self) -> Any:
-        """The dataset in Ray's store, put there once."""
+        """Return the dataset's reference in Ray's object store. The first call puts it there."""
         with self._guard:
             if self._shipped is None:
                 self._shipped = ray.put(shipped(self._dataset))
@@ -173,12 +176,15 @@ class Cluster:
 
 
 def _connect(address: str | None) -> bool:
-    """Whether the connection was made here, as there was none."""
+    """Connect to a cluster. Return whether this call made the connection; False where one existed.
+
+    Raises FastcifarError where no cluster answers.
+    """
     if ray.is_initialized():
         return False
     try:
         host, _, port = (address or "").rpartition(":")
-        if host and port.isdigit() and "/" not in host:  # Ray itself would wait for minutes
+        if host and port.isdigit() and "/" not in host:  # fails fast: ray.init would wait for minutes
             socket.create_connection((host, int(port)), timeout=PATIENCE).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
@@ -190,7 +196,7 @@ def _connect(address: str | None) -> bool:
 
 
 def _slots(cuda: bool) -> list[tuple[str, str, int]]:
-    """Where workers can be, by name, with the node's id and the cores that are theirs."""
+    """Return the places for workers: name, id of the node, and number of the worker's CPU cores."""
     slots = []
     for node in _nodes():
         if not node["Alive"]:
@@ -205,7 +211,7 @@ def _slots(cuda: bool) -> list[tuple[str, str, int]]:
 
 
 def _is_alive(node: str) -> bool:
-    return any(found["Alive"] for found in _nodes() if found["NodeID"] == node)
+    return any(info["Alive"] for info in _nodes() if info["NodeID"] == node)
 
 
 def _nodes() -> list[dict[str, Any]]:

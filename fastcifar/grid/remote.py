@@ -1,4 +1,4 @@
-"""A worker out of this process's sight: it finds the dataset and the output folder at their paths, or is sent them."""
+"""A worker on another node. It uses the dataset and the output folder at their paths, or gets and sends their files."""
 
 import json
 import queue
@@ -23,20 +23,23 @@ Contents = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a grid reads and writes, as its driver sees it; paths are absolute."""
+    """The dataset and the output folder of a grid, as absolute paths on the driver's machine."""
 
     dataset: Path
     sha256: str
     out: Path
     sign: str
-    """a file in ``out`` that nobody else has made: where it is seen, the folder is shared"""
+    """The name of a file in ``out`` that only this grid makes. A node where it exists shares the folder."""
 
 
 class Remote:
-    """One for each GPU, or share of the CPUs; made where it works. `lacks`, `receive` and `begin` come first."""
+    """An actor that trains on one GPU or on some CPU cores of its node.
+
+    Call `lacks`, then `receive` if the dataset is missing, then `begin`; then `train` may be called.
+    """
 
     def __init__(self, place: Place, device: str, cores: int, log: str, way: str) -> None:
-        """cores: of the machine's, those to keep to. log, way: as `worker.Worker` takes them."""
+        """cores: the number of CPU cores to use. log, way: as `worker.Worker` takes them."""
         machine.keep_to_cores(cores)
         torch.set_num_threads(machine.usable_cores())
         self._place, self._device, self._log, self._way = place, device, log, way
@@ -45,14 +48,14 @@ class Remote:
         self._out = place.out if self._shared else Path(self._own.name) / "runs"
         self._dataset = _opened(place)
         self._sent: dict[Path, tuple[int, int]] = {}
-        """what each file was when it was sent: its time and size"""
+        """The modification time in ns and the size in bytes that each file had when it was last sent."""
 
     def lacks(self) -> bool:
-        """Whether the dataset has to be sent, as it is not at its path."""
+        """Return whether the dataset is not at its path on this node, so that it has to be sent."""
         return self._dataset is None
 
     def receive(self, contents: Contents) -> None:
-        """Take the dataset, as `shipped` packs it."""
+        """Write the dataset's files, as `shipped` returns them, to a temporary folder and open it."""
         folder = Path(self._own.name) / "dataset"
         folder.mkdir()
         for name, content in contents.items():
@@ -60,40 +63,40 @@ class Remote:
         self._dataset = Dataset.open(folder)
 
     def begin(self) -> bool:
-        """Get ready for jobs; returns whether the output folder is shared."""
+        """Prepare for jobs. Return whether this node shares the output folder with the driver."""
         assert self._dataset is not None
         self._worker = Worker(self._dataset, self._out, self._device, self._log, self._way)
         return self._shared
 
     def train(self, job: Job, earlier: Mapping[str, Contents]) -> Iterator[Event]:
-        """Train a job, telling what happens. earlier: of runs that were begun, their files, unless those are seen."""
+        """Train a job and yield its events. earlier: the files of runs that were begun, by run-id; empty if shared."""
         specs = {spec.run_id: spec for spec in job.specs}
         for run_id, contents in earlier.items():
             RunDirectory.of(specs[run_id], self._out).receive(contents)
-        told: queue.Queue[Event] = queue.Queue()
+        events: queue.Queue[Event] = queue.Queue()
 
         def tell(event: Event) -> None:
-            # what an event speaks of is on the driver's disk before the driver hears of it
+            # files come first, so that they are on the driver's disk before it handles the event
             if not self._shared and isinstance(event, Epoch | Ended):
-                told.put(self._changed(specs[event.run_id]))
-            told.put(event)
+                events.put(self._changed(specs[event.run_id]))
+            events.put(event)
 
         threading.Thread(target=self._worker.train, args=(job, tell), daemon=True).start()
         event: Event | None = None
         while not isinstance(event, Done):
-            event = told.get()
+            event = events.get()
             yield event
 
     def stop(self) -> None:
-        """Have the job in work end at its runs' next epochs."""
+        """End the present job at the end of its current epoch."""
         self._worker.stop.set()
 
     def close(self) -> None:
-        """Remove what this has written for itself."""
+        """Remove this worker's temporary files."""
         self._own.cleanup()
 
     def _changed(self, spec: RunSpec) -> Files:
-        """The files of a run that are not as they were sent last."""
+        """Return the files of a run that changed since they were last sent."""
         directory, contents = RunDirectory.of(spec, self._out), {}
         for file in directory.files():
             status = file.stat()
@@ -113,7 +116,7 @@ def _opened(place: Place) -> Dataset | None:
 
 
 def shipped(dataset: Dataset) -> dict[str, bytes]:
-    """A dataset's arrays as files, without its other formats, for `Remote.receive`."""
+    """Return the files of a dataset by name, for `Remote.receive`: its arrays (.npy) and a manifest of them."""
     files = {name: entry for name, entry in dataset.manifest["files"].items() if name.endswith(".npy")}
     contents = {name: (dataset.path / name).read_bytes() for name in files}
     return contents | {MANIFEST: json.dumps(dataset.manifest | {"files": files}).encode()}

@@ -1,4 +1,4 @@
-"""Hands packs to workers until every run is finished, whoever finishes it; writes down what failed."""
+"""Give packs to workers until every run is finished, here or by another process. Failures are written to disk."""
 
 import time
 from collections import Counter, deque
@@ -15,13 +15,13 @@ from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.failure import give_up, retry
 from fastcifar.runs.spec import RunSpec
 
-TICK = 1.0  # seconds between looks at the time, and at what others do, when no worker says anything
-MOST_LOSSES = 3  # of the worker that trains a run by itself, until that run has failed
-LOOK = 2.0  # seconds between looks at runs that another process trains
+TICK = 1.0  # seconds to wait for an event before checking the budget and the other processes again
+MOST_LOSSES = 3  # lost workers after which a run that trains alone has failed
+LOOK = 2.0  # seconds between two checks of the runs that another process trains
 
 
 class Executor(Protocol):
-    """Workers, wherever they are: `grid.local.Local` or `grid.ray.Cluster`."""
+    """A group of workers: `grid.local.Local` or `grid.ray.Cluster`."""
 
     def start(self, worker: str, job: Job) -> None: ...
 
@@ -30,38 +30,38 @@ class Executor(Protocol):
     def stop(self) -> None: ...
 
     def alive(self) -> int:
-        """Workers that are there, or being started."""
+        """Return the number of workers that are running or starting."""
         ...
 
 
 @dataclass
 class Results:
-    """What a grid has come to, by run-id."""
+    """The results of a grid. finished: summaries by run-id. failed: error messages by run-id."""
 
     finished: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     left: list[RunSpec] = field(default_factory=list)
-    """not finished when the time was up"""
+    """The runs that had not ended when the grid stopped."""
     seconds: float = 0.0
-    """from the first pack to the last"""
+    """Duration of the grid in seconds."""
     own_seconds: float = 0.0
-    """of these, the scheduler's own work: leases, files, tables"""
+    """Part of ``seconds`` that the scheduler itself worked: leases, files, tables."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What holds for every job of a grid."""
+    """The limits and options of all jobs of a grid."""
 
     most: int = 1
-    """runs of a pack at the most, as its way was measured with"""
+    """The largest number of runs in a pack; the ways were measured with it."""
     weights: str | None = None
-    """of experiment 4, as --weights"""
+    """The value of --weights, for experiment 4."""
     budget: float | None = None
-    """seconds after which the runs in work end at their next epoch"""
+    """Seconds after which running jobs stop at the end of their epoch; None: no limit."""
 
 
 class Scheduler:
-    """Trains packs on an executor. watch: told every event, with its worker, after it was dealt with."""
+    """A scheduler that trains packs on an executor. watch: called with worker and event after each event is handled."""
 
     def __init__(
         self,
@@ -77,11 +77,11 @@ class Scheduler:
         self._specs = {spec.run_id: spec for pack in packs for spec in pack.specs}
         self._waiting = deque(packs)
         self._elsewhere: list[Pack] = []
-        """of runs that another process trains"""
+        """Packs of runs that another process trains."""
         self._idle: list[str] = []
         self._working: dict[str, Job] = {}
         self._open: dict[int, dict[str, RunSpec]] = {}
-        """of each job, the runs that have not ended"""
+        """The runs of each job that have not ended, by job number and run-id."""
         self._losses: Counter[str] = Counter()
         self._jobs, self._looked = 0, 0.0
         self._until = None if limits.budget is None else time.monotonic() + limits.budget
@@ -89,11 +89,14 @@ class Scheduler:
         self.results = Results()
 
     def run(self) -> Results:
-        """Until every run is finished or failed, or the time is up. Raises FastcifarError when no worker is left."""
+        """Train until every run is finished or failed, or the budget is used up.
+
+        Raises FastcifarError if no worker is left.
+        """
         begun = time.perf_counter()
         while self._waiting or self._working or self._elsewhere:
             started = time.perf_counter()
-            self._mind_the_time()
+            self._check_budget()
             while self._idle and (job := self._next()) is not None:
                 worker = self._idle.pop(0)
                 self._working[worker] = job
@@ -101,11 +104,11 @@ class Scheduler:
             if self._stopping and not self._working:
                 break
             self.results.own_seconds += time.perf_counter() - started
-            told = self._executor.event(TICK)
+            received = self._executor.event(TICK)
             started = time.perf_counter()
-            if told is not None:
-                self._handle(*told)
-                self._watch(*told)
+            if received is not None:
+                self._handle(*received)
+                self._watch(*received)
             self.results.own_seconds += time.perf_counter() - started
         self.results.seconds = time.perf_counter() - begun
         ended = self.results.finished.keys() | self.results.failed.keys()
@@ -113,17 +116,20 @@ class Scheduler:
         return self.results
 
     def stop(self) -> None:
-        """Begin nothing more; what is trained ends at its next epoch."""
+        """Start no more jobs; running jobs stop at the end of their epoch."""
         if not self._stopping:
             self._stopping = True
             self._executor.stop()
 
-    def _mind_the_time(self) -> None:
+    def _check_budget(self) -> None:
         if self._until is not None and time.monotonic() > self._until:
             self.stop()
 
     def _next(self) -> Job | None:
-        """The next pack's runs that are neither finished nor anybody else's, their leases taken."""
+        """Take the leases of a waiting pack's runs and return a job of them; None where no run is free.
+
+        Finished runs go to the results, and runs of other processes wait.
+        """
         if not self._waiting and time.monotonic() - self._looked >= LOOK:
             self._looked = time.monotonic()
             self._waiting, self._elsewhere = deque(self._elsewhere), []
@@ -133,7 +139,7 @@ class Scheduler:
             mine, others = [], []
             for spec in pack.specs:
                 directory = RunDirectory.of(spec, self._out)
-                summary = directory.summary()  # after the lease: nobody finishes it from here on
+                summary = directory.summary()  # read under the lease: no other process can finish the run now
                 if summary is not None:
                     self.results.finished[spec.run_id] = summary
                     self._leases.end([spec.run_id])
@@ -161,7 +167,7 @@ class Scheduler:
                 RunDirectory(self._out / f"exp{event.experiment}" / event.run_id).receive(event.contents)
             case Done():
                 rest = self._open.pop(self._working.pop(worker).number)
-                self._leases.end(rest)  # they were stopped
+                self._leases.end(rest)  # runs that were stopped before their end
                 self._idle.append(worker)
             case Lost():
                 self._lost(worker, event)
@@ -181,7 +187,10 @@ class Scheduler:
         give_up(RunDirectory.of(spec, self._out), error)
 
     def _lost(self, worker: str, event: Lost) -> None:
-        """Its runs are tried again in halves, as too little memory is the likeliest cause; one alone fails."""
+        """Retry a lost worker's runs in halves, as too little memory is the likeliest cause.
+
+        A run that trained alone fails after MOST_LOSSES lost workers.
+        """
         if worker in self._idle:
             self._idle.remove(worker)
         job = self._working.pop(worker, None)
@@ -194,4 +203,4 @@ class Scheduler:
             half = -(-len(rest) // 2)
             self._waiting.extendleft(Pack(tuple(part)) for part in (rest[half:], rest[:half]) if part)
         if not self._executor.alive():
-            raise FastcifarError(f"{event.reason}, and no other worker is left; the same command goes on from there")
+            raise FastcifarError(f"{event.reason}, and no other worker is left; run the same command again to resume")

@@ -1,4 +1,4 @@
-"""A worker: trains one pack after another on its device, and tells what happens."""
+"""A worker trains one pack after another on its device and reports events."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -19,29 +19,29 @@ from fastcifar.runs.spec import RunSpec
 from fastcifar.runs.tensorboard import Watcher, log_of
 from fastcifar.system.devices import device_of, use
 
-CALIBRATION = "calibration.json"  # in the output folder
+CALIBRATION = "calibration.json"  # the file of measurements in the output folder
 
 
 class Worker:
-    """On one device, for one output folder."""
+    """A worker for one device and one output folder."""
 
     def __init__(self, dataset: Dataset, out: Path, device: str, log: str = "none", way: str = "auto") -> None:
-        """log: as --log; way: one of packs.ways.WAYS, auto: the fastest by measurement."""
+        """log: as --log. way: one of packs.ways.WAYS, or auto: the fastest by measurement."""
         self._dataset, self._out, self._device = dataset, out, device_of(device)
         self._log, self._way = log_of(log), way
         self._calibration = Calibration(out / CALIBRATION)
         self.stop = threading.Event()
-        """ends the job in work at its runs' next epochs; those that follow are not begun"""
+        """If set, the present job stops at the end of its epoch, and no further run is begun."""
 
     def train(self, job: Job, tell: Callable[[Event], None]) -> None:
-        """Train a job's runs, or go on with them; Done is told last, whatever happens."""
+        """Train a job's runs, or resume them. tell: called with each event; the last event is always Done."""
         watchers: dict[RunSpec, Watcher] = {}
         going = set(job.specs)
 
         def ended(spec: RunSpec, outcome: Outcome) -> None:
             going.discard(spec)
             if isinstance(outcome, Exception):
-                # what is no message of ours would mean nothing without its kind
+                # the message of a foreign error is unclear without its type
                 kind = "" if isinstance(outcome, FastcifarError) else f"{type(outcome).__name__}: "
                 tell(Ended(job.number, spec.run_id, None, f"{kind}{outcome}"))
             else:
@@ -69,7 +69,7 @@ class Worker:
         ended: Callable[[RunSpec, Outcome], None],
         watchers: dict[RunSpec, Watcher],
     ) -> None:
-        first, device = job.specs[0], use(self._device)  # of this thread, which may not be the one that opened it
+        first, device = job.specs[0], use(self._device)  # set here, since the current CUDA device belongs to a thread
 
         def say(text: str) -> None:
             tell(Said(text))
@@ -83,7 +83,7 @@ class Worker:
             directory = RunDirectory.of(spec, self._out)
             try:
                 watchers[spec], earlier[spec] = self._log(spec, directory), len(directory.metrics())
-            except (FastcifarError, OSError) as error:  # what is damaged is not its neighbours' fault
+            except (FastcifarError, OSError) as error:  # a damaged run must not stop the other runs of its pack
                 ended(spec, error)
 
         def watch(spec: RunSpec, line: Mapping[str, Any]) -> None:

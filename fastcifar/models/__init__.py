@@ -1,4 +1,4 @@
-"""The networks, as plain modules: ``forward(images, noise=None)``, where noise switches dropout on."""
+"""The networks, as torch modules with ``forward(images, noise=None)``; dropout is active only with a noise."""
 
 import torch
 from torch import nn
@@ -10,19 +10,20 @@ from fastcifar.models.mlp import MLP
 from fastcifar.models.vit import AS_RUN, ViT
 
 MLP_HIDDEN = {"mlp_s": (1500, 500, 100), "mlp_l": (2048, 1024, 512, 256, 128, 64, 32, 16)}
-MOST_IMAGES = 1 << 16  # the largest batch that a run may have
+MOST_IMAGES = 1 << 16  # the largest batch size of a run
 MOST_PRODUCTS = 65_535
-"""of matrices in a batch on CUDA: cuBLAS counts them by the third dimension of a launch's grid, which goes no further
-(CUDA C++ Programming Guide, technical specifications per compute capability)"""
+"""The most matrix products in a batched product on CUDA. cuBLAS numbers them with the third dimension of the launch
+grid, which has this limit (CUDA C++ Programming Guide, technical specifications per compute capability)."""
 MODELS = ("mlp_s", "mlp_l", "cnn", "vit", "vit_as_run")
-"""those for 32 x 32 pixels; `pretrained` has others"""
+"""The names of the networks for 32 x 32 images; `pretrained` has the other networks."""
 
 
 def build(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
-    """A network by name, with ``classes`` outputs and the initial weights of ``seed``, on the CPU in float32.
+    """Return a network by name, with ``classes`` outputs and the initial weights of ``seed``, on the CPU in float32.
 
-    dropout: probability in [0, 1), after an MLP's last hidden layer, of the CNN's channels, on a ViT's embedding.
-    A pretrained one has dropout of its own. Raises UsageError for an unknown name or a dropout out of range.
+    dropout: probability in [0, 1). An MLP has dropout after its last hidden layer, the CNN on its channels, a ViT on
+    its embedding. A pretrained network has its own dropout and needs 0 here. Raises UsageError for an unknown name, or
+    a dropout that the network does not support.
     """
     check(name, dropout)
     model: nn.Module
@@ -42,7 +43,7 @@ def build(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
 
 
 def check(name: str, dropout: float) -> None:
-    """Raise UsageError for a model that does not exist, or a dropout that it cannot have."""
+    """Raise UsageError for a model that does not exist, or a dropout that the model does not support."""
     if not 0 <= dropout < 1:
         raise UsageError(f"dropout {dropout} is outside [0, 1)")
     if name in MODELS:
@@ -59,11 +60,11 @@ def check(name: str, dropout: float) -> None:
 
 
 def images_at_once(model: nn.Module, device: torch.device, runs: int = 1) -> int:
-    """How many images a network, or a stack of ``runs``, takes at once at the most, whatever the memory."""
+    """Return the largest batch that a network, or a stack of ``runs`` networks, can take, apart from memory."""
     products = getattr(model, "products", 0) * runs if device.type == "cuda" else 0
     return max(1, MOST_PRODUCTS // products) if products else MOST_IMAGES
 
 
 def count_parameters(model: nn.Module) -> int:
-    """The number of trained values."""
+    """Return the number of trainable values."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

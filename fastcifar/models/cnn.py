@@ -9,8 +9,10 @@ from fastcifar.models.dropout import Dropout, Noise
 
 
 class CNN(nn.Module):
-    """Three 3x3 convolutions of stride 2 (32, 64, 128 channels), max-pool 2x2, channel dropout, three linear layers
-    512-512-40-classes; ReLU between. (B, 3, 32, 32) -> (B, classes).
+    """A CNN: (B, 3, 32, 32) -> (B, classes).
+
+    It has three 3x3 convolutions of stride 2 (32, 64, 128 channels), a 2x2 max-pool, channel dropout, and three linear
+    layers 512-512-40-classes. ReLU follows every convolution and every linear layer but the last.
     """
 
     def __init__(self, classes: int, dropout: float) -> None:

@@ -1,5 +1,6 @@
-"""Dropout as a pure function of (seed, epoch, sample id, layer, unit): whatever batch a sample is in, it loses the
-same units.
+"""Dropout as a pure function of (seed, epoch, sample id, layer, unit).
+
+A sample loses the same units in any batch and on any device.
 """
 
 from dataclasses import dataclass
@@ -15,19 +16,25 @@ from fastcifar.rng.philox import Stream
 
 @dataclass(frozen=True)
 class Noise:
-    """Whose dropout is meant. clock: see `clock.clock_of`; ids: (B,) int64 sample ids; on the activations' device."""
+    """The inputs of the dropout masks of a batch, on the device of the activations.
+
+    clock: see `rng.cursor.clock_of`. ids: (B,) int64 sample ids.
+    """
 
     clock: Tensor
     ids: Tensor
 
     @classmethod
     def of(cls, seed: int, epoch: int, ids: Tensor) -> "Noise":
-        """That of a seed in [0, 2**64) and an epoch."""
+        """Return the noise of a batch. seed: in [0, 2**64). epoch: >= 0. ids: (B,) int64 sample ids."""
         return cls(standing_clock(seed, epoch, ids.device), ids)
 
     @torch.compiler.disable(reason="compiled by numba or Triton already")
     def kept(self, p: float, layer: int, units: int) -> Tensor:
-        """(B, units) float32: 0 with probability p (to 2**-32), else 1 / (1 - p). layer: in [0, 2**16)."""
+        """Return a dropout mask, (B, units) float32: 0 with probability p (to 2**-32), else 1 / (1 - p).
+
+        p: in [0, 1). layer: in [0, 2**16).
+        """
         threshold, stream = round(p * (1 << 32)), Stream.DROPOUT + (layer << 16)
         factor = np.float32(1 / (1 - p))
         if self.ids.device.type == "cpu":
@@ -41,9 +48,10 @@ class Noise:
 
 
 class Dropout(nn.Module):
-    """Zeroes units with probability p and scales the rest by 1 / (1 - p), when there is noise.
+    """A dropout layer: given a noise, it zeroes units with probability p and scales the others by 1 / (1 - p).
 
-    layer: this layer's number in its network, of its own. channels: drop whole channels, (B, C, ...), as Dropout2d.
+    layer: the number of this layer, unique in its network. channels: drop whole channels of (B, C, ...), as torch's
+    Dropout2d does.
     """
 
     def __init__(self, p: float, layer: int, channels: bool = False) -> None:

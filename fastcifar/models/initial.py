@@ -1,4 +1,4 @@
-"""Initial weights as a function of the seed alone: PyTorch's default distributions, drawn by Philox."""
+"""Initial weights as a function of the seed alone: PyTorch's default distributions, drawn with Philox."""
 
 import math
 from typing import TypeVar
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fastcifar.kernels.cpu.dice import fill_uniform, fill_words
 from fastcifar.rng.philox import Stream, key_of
 
-EMBEDDING_STD = 0.02  # of class tokens and position embeddings; Dosovitskiy et al., ICLR 2021, and BERT before it
+EMBEDDING_STD = 0.02  # class tokens and position embeddings: Dosovitskiy et al., ICLR 2021, following BERT
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -18,10 +18,10 @@ Module = TypeVar("Module", bound=nn.Module)
 def initialise(model: Module, seed: int) -> Module:
     """Set every parameter of ``model`` (on the CPU, float32) and return it.
 
-    Linear and Conv2d: weights and biases uniform in ±1/sqrt(fan in), which is what torch's reset_parameters amounts
-    to; norms: 1 and 0; a parameter that a module holds itself is an embedding: normal, EMBEDDING_STD.
-    Element e of parameter number t comes from counter (e, t): independent of every other tensor's size. Raises
-    UsageError for a seed outside [0, 2**64).
+    Linear and Conv2d get weights and biases uniform in ±1/sqrt(fan in), the distribution of torch's reset_parameters.
+    Norms get the weight 1 and the bias 0. Any other parameter is an embedding: normal with standard deviation
+    EMBEDDING_STD. Element e of parameter number t comes from the counter (e, t), so no value depends on the size of
+    another tensor. Raises UsageError for a seed outside [0, 2**64).
     """
     key_of(seed)
     number = 0
@@ -39,7 +39,7 @@ def initialise(model: Module, seed: int) -> Module:
 
 
 def _fill_uniform(parameter: Tensor, bound: float, seed: int, number: int) -> None:
-    """Uniform in [-bound, bound), in steps of bound / 2**23."""
+    """Fill a parameter with uniform values in [-bound, bound), in steps of bound / 2**23."""
     values = np.empty(parameter.numel(), np.float32)
     low, width = np.float32(-bound), np.float32(2 * bound)
     fill_uniform(int(Stream.WEIGHTS), np.uint64(seed), number, width, low, values)
@@ -47,7 +47,10 @@ def _fill_uniform(parameter: Tensor, bound: float, seed: int, number: int) -> No
 
 
 def _normal(like: Tensor, seed: int, number: int) -> Tensor:
-    """Standard normal, by Box and Muller (1958). numpy's logarithm and cosine: those of others may round otherwise."""
+    """Return standard normal float32 values in the shape of ``like``, by the method of Box and Muller (1958).
+
+    The logarithm and cosine are numpy's, because other libraries may round differently.
+    """
     first, second = np.empty((2, like.numel()), np.uint32)
     fill_words(int(Stream.WEIGHTS), np.uint64(seed), number, first, second)
     radius = np.sqrt(-2 * np.log((first + 1.0) / 2**32))

@@ -8,7 +8,10 @@ from fastcifar.models.dropout import Dropout, Noise
 
 
 class MLP(nn.Module):
-    """Flattened images through hidden layers with ReLU; dropout after the last one. (B, 3, 32, 32) -> (B, classes)."""
+    """An MLP: (B, 3, 32, 32) -> (B, classes).
+
+    hidden: the units of each hidden layer. ReLU follows every hidden layer, and dropout the last one.
+    """
 
     def __init__(self, hidden: tuple[int, ...], classes: int, dropout: float) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""ImageNet networks with a last layer for other classes: torchvision's by their name, timm's as ``timm:NAME``.
+"""ImageNet networks with a new last layer: torchvision's under their own names, timm's under ``timm:NAME``.
 
-Their dropout and stochastic depth draw from `Noise` like every other network's, not from a global generator.
+Their dropout and stochastic depth use `Noise`, as in every other network, instead of a global generator.
 """
 
 import importlib
@@ -19,36 +19,41 @@ from fastcifar.models.dropout import Dropout, Noise
 from fastcifar.models.initial import initialise
 
 FEATURED = ("mobilenet_v3_small", "efficientnet_v2_s", "resnet18")
-"""experiment 4's networks"""
+"""The names of the networks of experiment 4."""
 TIMM = "timm:"
 
 
 class Preprocessing(NamedTuple):
-    """What a network's weights want done to images."""
+    """The preprocessing of images that a network's weights require."""
 
     recipe: str
-    """a name that `augment.recipe` knows: enlarging, cropping and normalising, as far as our kernels do it"""
+    """A name for `augment.recipe`: the resize, crop and normalisation that our kernels can do."""
     enlarge: tuple[int, int, str] | None = None
-    """resize and crop, pixels, and interpolation, where our kernels do not: done on normalised images by the network"""
+    """(resize in pixels, crop in pixels, interpolation) that the network itself applies to normalised images.
+
+    None if our kernels can do the whole preprocessing."""
 
 
 class Pretrained(nn.Module):
-    """``forward(images, noise=None)`` around a classifier: ``backbone`` to features, ``head`` to classes."""
+    """A pretrained classifier in two parts: ``backbone`` computes features, and ``head`` computes the classes."""
 
     def __init__(self, network: nn.Module, classes: int, enlarge: tuple[int, int, str] | None = None) -> None:
-        """network: whatever ends in a linear layer, which ``classes`` outputs replace. Raises UsageError otherwise."""
+        """Replace the last linear layer of ``network`` by a new one with ``classes`` outputs.
+
+        Raises UsageError if the network has no linear layer. enlarge: see `Preprocessing`.
+        """
         super().__init__()
-        self._now = _Now()
+        self._now = _CurrentNoise()
         self._enlarge = enlarge
         place, last = _last_linear(network)
         network.set_submodule(place, nn.Identity())
         self.backbone = _with_our_noise(network, self._now)
         self.head = nn.Linear(last.in_features, classes)
         self.head_place = place
-        """the name that the last layer has in weights made for the whole network"""
+        """The name of the last layer in the weights of the whole network."""
 
     def features(self, images: Tensor, noise: Noise | None = None) -> Tensor:
-        """(B, 3, S, S) to (B, F): what the last layer is given."""
+        """Return the inputs of the last layer, (B, F), of images (B, 3, S, S)."""
         if self._enlarge is not None:
             resize, crop, interpolation = self._enlarge
             images = functional.resize(images, [resize], InterpolationMode(interpolation), antialias=True)
@@ -65,19 +70,22 @@ class Pretrained(nn.Module):
         return logits
 
 
-class _Now:
-    """The noise of the forward pass that is under way: one object for a network and the dropouts in it."""
+class _CurrentNoise:
+    """The noise of the current forward pass. A network and its dropout layers share one object."""
 
     noise: Noise | None = None
 
 
-class _Told(nn.Module):
-    """A dropout within a network that passes no noise on. whole: a sample is kept or lost whole."""
+class _NoisyDropout(nn.Module):
+    """A dropout layer inside a network whose forward pass takes no noise.
 
-    def __init__(self, p: float, layer: int, whole: bool, now: _Now) -> None:
+    whole: drop whole samples, as stochastic depth does.
+    """
+
+    def __init__(self, p: float, layer: int, whole: bool, now: _CurrentNoise) -> None:
         super().__init__()
         self._drop, self._whole, self._now = Dropout(p, layer), whole, now
-        self.p = p  # some of timm's networks ask their dropouts
+        self.p = p  # some of timm's networks read this attribute
 
     def forward(self, x: Tensor) -> Tensor:
         noise = self._now.noise if self.training else None
@@ -86,14 +94,15 @@ class _Told(nn.Module):
         return x * noise.kept(self.p, self._drop.layer, 1).view(-1, *[1] * (x.ndim - 1)).to(x.dtype)
 
 
-def _with_our_noise(network: nn.Module, now: _Now) -> nn.Module:
+def _with_our_noise(network: nn.Module, now: _CurrentNoise) -> nn.Module:
+    """Replace dropout and stochastic depth in a network by layers that use the noise of ``now``."""
     number = 0
     for name, module in list(network.named_modules(remove_duplicate=False)):
         if isinstance(module, nn.Dropout | StochasticDepth):
             whole = isinstance(module, StochasticDepth)
             if whole and module.mode != "row":
-                raise UsageError(f"stochastic depth of mode {module.mode!r} at {name} cannot be drawn by sample")
-            network.set_submodule(name, _Told(module.p, number, whole, now))
+                raise UsageError(f"stochastic depth of mode {module.mode!r} at {name} cannot be drawn per sample")
+            network.set_submodule(name, _NoisyDropout(module.p, number, whole, now))
             number += 1
     return network
 
@@ -101,17 +110,17 @@ def _with_our_noise(network: nn.Module, now: _Now) -> nn.Module:
 def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
     linear = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
-        raise UsageError(f"{type(network).__name__} does not end in one linear layer, which is what would be replaced")
+        raise UsageError(f"{type(network).__name__} does not end in one linear layer, so fastcifar cannot replace it")
     return linear[-1]
 
 
 def is_pretrained(name: str) -> bool:
-    """Whether a model name is torchvision's or timm's (in form: whether timm knows it shows when it is built)."""
+    """Return whether a model name is one of torchvision or has the form of timm; timm checks it in `build`."""
     return name.startswith(TIMM) or name in torchvision.models.list_models(module=torchvision.models)
 
 
 def build(name: str, classes: int, seed: int) -> Pretrained:
-    """The network of a name with ``classes`` outputs and the initial weights of ``seed``, none of ImageNet's yet.
+    """Return the network of a name with ``classes`` outputs and the initial weights of ``seed``, not ImageNet's.
 
     Raises UsageError for a name that does not exist, or a network that does not end in a linear layer.
     """
@@ -124,16 +133,19 @@ def build(name: str, classes: int, seed: int) -> Pretrained:
 
 
 def _as_published(name: str) -> dict[str, Any]:
-    """What torchvision's builder changes where it is asked for the published weights."""
-    if name in ("googlenet", "inception_v3"):  # which want 0.5 as mean and std, and do that themselves
+    """Return the options that torchvision's builder sets for its published weights."""
+    if name in ("googlenet", "inception_v3"):  # these normalise to mean and std 0.5 themselves
         return {"transform_input": True, "aux_logits": False, "init_weights": False}
-    if name.startswith("vit_"):  # as many positions as patches
+    if name.startswith("vit_"):  # the image size sets the number of position embeddings
         return {"image_size": published(name).transforms().crop_size[0]}
     return {}
 
 
 def preprocessing(name: str) -> Preprocessing:
-    """What the weights of a network declare. Raises UsageError for a normalisation that no recipe has."""
+    """Return the preprocessing that a network's weights declare.
+
+    Raises UsageError for an unknown timm network, or a normalisation that no recipe has.
+    """
     if name.startswith(TIMM):
         timm = _timm()
         try:
@@ -146,18 +158,20 @@ def preprocessing(name: str) -> Preprocessing:
         return _as_recipe(
             name, int(crop / declared.crop_pct), crop, declared.interpolation, declared.mean, declared.std
         )
-    asked = published(name).transforms()
-    return _as_recipe(name, asked.resize_size[0], asked.crop_size[0], asked.interpolation.value, asked.mean, asked.std)
+    preset = published(name).transforms()
+    return _as_recipe(
+        name, preset.resize_size[0], preset.crop_size[0], preset.interpolation.value, preset.mean, preset.std
+    )
 
 
 def published(name: str) -> Any:
-    """torchvision's weights of a network, an entry of its enum: IMAGENET1K_V1 where there is one."""
+    """Return torchvision's enum entry for the weights of a network: IMAGENET1K_V1, or the default if it is missing."""
     weights = torchvision.models.get_model_weights(name)
     return getattr(weights, "IMAGENET1K_V1", weights.DEFAULT)
 
 
 def timm_network(name: str, pretrained: bool) -> nn.Module:
-    """timm's network of a name, with its downloaded or cached weights or random ones."""
+    """Return timm's network of a name. pretrained: load its cached or downloaded weights, else random ones."""
     network: nn.Module = _timm().create_model(name.removeprefix(TIMM), pretrained=pretrained)
     return network
 
@@ -169,7 +183,7 @@ def _as_recipe(name: str, resize: int, crop: int, interpolation: str, mean: Any,
         raise UsageError(f"the weights of {name!r} want mean {mean} and std {std}, which no recipe has")
     if interpolation != "bilinear" or (resize - crop) % 2:
         return Preprocessing(prefix, (resize, crop, interpolation))
-    # two have names of their own, in the report's terms
+    # the report has its own names for these two
     short = {(256, 224): "imagenet256", (384, 384): "imagenet384"}.get((resize, crop)) if prefix == "imagenet" else None
     return Preprocessing(short or f"{prefix}{resize}-{crop}")
 

@@ -1,4 +1,4 @@
-"""Where a network's ImageNet weights come from: torch's hub cache, a file, a download; with their hash checked."""
+"""The ImageNet weights of a network: read from torch's hub cache, a file or a download, with their hash checked."""
 
 import hashlib
 import io
@@ -18,25 +18,30 @@ from fastcifar.models.pretrained import TIMM, Pretrained, preprocessing, publish
 
 NONE = "none"
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$")
-AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # that only helped to train Inception and GoogLeNet
-DENSENET_OF_OLD = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # norm.1 for norm1, as torchvision reads it
+AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads that only the training of Inception and GoogLeNet used
+# Old files have norm.1 for norm1; torchvision renames these tensors in the same way.
+DENSENET_OF_OLD = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 OF_A_RUN = ("backbone.", "head.")
-"""what the names in a run's model.safetensors begin with"""
+"""The prefixes of the tensor names in a run's model.safetensors."""
 
 
 class Weights(NamedTuple):
-    """Initial weights. identity: what a RunSpec calls them, ``none`` or 16 hex digits of the file's SHA-256."""
+    """Initial weights.
+
+    identity: their name in a RunSpec, ``none`` or the first 16 hexadecimal digits of a SHA-256: that of the file, or
+    that of the names and values of timm's tensors.
+    """
 
     identity: str
     tensors: Mapping[str, Tensor]
 
 
 def weights_of(model: str, asked: str | None) -> Weights:
-    """The weights of a model. asked: a file (.pth, .safetensors), ``none``, or None for the published ones.
+    """Return the weights of a model. asked: a file (.pth, .safetensors), ``none``, or None for the published weights.
 
-    Raises UsageError for a file that is missing or cannot be read, FastcifarError where the published ones are neither
-    cached nor can be downloaded, or their hash is wrong.
+    Raises UsageError for a file that is missing or cannot be read, or whose hash is wrong. Raises FastcifarError if
+    published weights are not cached, and the download fails or has a wrong hash.
     """
     if asked == NONE:
         return Weights(NONE, {})
@@ -48,9 +53,10 @@ def weights_of(model: str, asked: str | None) -> Weights:
 
 
 def read(path: Path) -> Weights:
-    """A file of tensors by name: .safetensors, or what torch.save wrote, read without unpickling anything else.
+    """Read a file of named tensors: a .safetensors file, or one that torch.save wrote.
 
-    Where the file's name carries a hash (NAME-1a2b3c4d.pth), it is checked. Raises UsageError.
+    Only tensors are unpickled. If the file's name has a hash (NAME-1a2b3c4d.pth), the hash is checked. Raises
+    UsageError.
     """
     try:
         content = path.read_bytes()
@@ -82,7 +88,10 @@ def read(path: Path) -> Weights:
 
 
 def load(model: Pretrained, weights: Weights) -> None:
-    """Give a backbone its weights; the new last layer keeps its own. Raises UsageError where they do not fit."""
+    """Load weights into the backbone of a model; the new last layer stays unchanged.
+
+    Raises UsageError if names or shapes do not match.
+    """
     given = weights.tensors
     left_out: tuple[str, ...] = (f"{model.head_place}.", *AUXILIARY)
     if all(name.startswith(OF_A_RUN) for name in given):
@@ -115,7 +124,7 @@ def _cached_or_downloaded(entry: Any) -> Path:
             expected = HASH_IN_NAME.search(name)
             raise FastcifarError(
                 f"the weights {name} are not in {folder} and cannot be downloaded ({_first_line(error)}); fetch "
-                f"{entry.url} elsewhere and put it there, or say --weights PATH"
+                f"{entry.url} elsewhere and put it there, or pass --weights PATH"
                 + (f" (its SHA-256 begins with {expected[1]})" if expected else "")
                 + "; --weights none trains from scratch"
             ) from error
@@ -123,12 +132,12 @@ def _cached_or_downloaded(entry: Any) -> Path:
 
 
 def _from_timm(model: str) -> Weights:
-    preprocessing(model)  # which refuses a name that does not exist
+    preprocessing(model)  # raises UsageError for a name that does not exist
     try:
         tensors = timm_network(model, pretrained=True).state_dict()
-    except Exception as error:  # the hub's client raises its own, of many kinds
+    except Exception as error:  # the hub's client raises many kinds of errors
         raise FastcifarError(
-            f"timm's weights of {model} are not cached and cannot be downloaded ({_first_line(error)}); say "
+            f"timm's weights of {model} are not cached and cannot be downloaded ({_first_line(error)}); pass "
             "--weights PATH, or --weights none to train from scratch"
         ) from error
     digest = hashlib.sha256()

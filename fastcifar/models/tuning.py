@@ -1,4 +1,4 @@
-"""The ways to fine-tune a pretrained network: which weights are trained, what norms and dropouts do meanwhile."""
+"""The ways to fine-tune a pretrained network: the trained weights, and the mode of norm and dropout layers."""
 
 from torch import nn
 
@@ -6,8 +6,9 @@ from fastcifar.errors import UsageError
 from fastcifar.models.pretrained import Pretrained
 
 WAYS = ("full", "head", "as-run")
-"""full: every weight; head: the last layer alone, the backbone as it is when evaluated; as-run: the last layer alone,
-but BatchNorm and dropout as in training, so that running statistics drift with every batch"""
+"""The ways. full trains every weight. head trains the last layer alone, with the backbone in evaluation mode. as-run
+trains the last layer alone, but with BatchNorm and dropout in training mode, so running statistics drift with every
+batch."""
 
 
 def check(way: str) -> None:
@@ -17,7 +18,10 @@ def check(way: str) -> None:
 
 
 def freeze(model: nn.Module, way: str) -> None:
-    """Leave to training what a way trains. Raises UsageError for an unknown way, or one that is not the model's."""
+    """Freeze the weights that a way does not train.
+
+    Raises UsageError for an unknown way, or if the way needs a pretrained network and ``model`` is another one.
+    """
     check(way)
     if way == "full":
         return
@@ -27,8 +31,8 @@ def freeze(model: nn.Module, way: str) -> None:
 
 
 def ready(model: nn.Module, way: str) -> None:
-    """Bring norms and dropouts into the state that a way trains in."""
+    """Set norm and dropout layers to the mode in which a way trains."""
     model.train()
     if way == "head":
-        assert isinstance(model, Pretrained)  # freeze refused others
+        assert isinstance(model, Pretrained)  # freeze raised UsageError for other models
         model.backbone.eval()

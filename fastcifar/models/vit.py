@@ -1,4 +1,4 @@
-"""Experiment 3's vision transformer, as the report describes it and as its authors ran it.
+"""The vision transformer of experiment 3: the form in the report, and the form that its authors ran.
 
 Shape suffixes: B batch, T tokens (64 patches and the class token), D embedding, H heads.
 """
@@ -16,34 +16,34 @@ PATCH, PATCHES, DIM, HEADS = 4, 64, 30, 6
 
 
 class Form(NamedTuple):
-    """The form of a vision transformer. The defaults are the report's."""
+    """The options of a vision transformer. The defaults are the values of the report."""
 
     depth: int = 6
-    """encoder layers"""
+    """The number of encoder layers."""
     width: int = 4 * DIM
-    """units of an encoder layer's MLP"""
+    """The hidden units of an encoder layer's MLP."""
     activation: Callable[[Tensor], Tensor] = gelu
-    """of the MLP"""
+    """The activation function of the MLP."""
     pre_norm: bool = True
-    """whether LayerNorm stands before attention and MLP, or after their addition"""
+    """Whether LayerNorm comes before attention and MLP; if False, after each residual addition."""
     layer_dropout: float = 0.0
-    """probability in [0, 1) of the dropouts inside the encoder layers"""
+    """The dropout probability inside the encoder layers, in [0, 1)."""
     norm_patches: bool = False
-    """whether LayerNorm stands before and after the projection of patches"""
+    """Whether LayerNorm comes before and after the projection of patches."""
 
 
 AS_RUN = Form(depth=1, width=2048, activation=relu, pre_norm=False, layer_dropout=0.1, norm_patches=True)
-"""the form that the report's authors ran"""
+"""The form that the report's authors ran."""
 
 
 class ViT(nn.Module):
     """A vision transformer: (B, 3, 32, 32) -> (B, classes), from the output of the class token."""
 
     products = HEADS
-    """of an image in a batched product of matrices"""
+    """The matrix products of one image in a batched matrix product."""
 
     def __init__(self, classes: int, dropout: float = 0.0, form: Form = Form()) -> None:
-        """dropout: probability in [0, 1) of the dropout on the embedding."""
+        """Build the network. dropout: the dropout probability on the embedding, in [0, 1)."""
         super().__init__()
         pixels = 3 * PATCH * PATCH
         self.norm_pixels = nn.LayerNorm(pixels) if form.norm_patches else nn.Identity()
@@ -53,7 +53,7 @@ class ViT(nn.Module):
         self.positions = nn.Parameter(torch.empty(PATCHES + 1, DIM))
         self.layers = nn.ModuleList(EncoderLayer(form, number) for number in range(form.depth))
         self.drop_embedding = Dropout(dropout, layer=EncoderLayer.DROPOUTS * form.depth)
-        # post-norm layers end in a norm of their own
+        # post-norm layers already end in a norm
         self.norm = nn.LayerNorm(DIM) if form.pre_norm else nn.Identity()
         self.head = nn.Linear(DIM, classes)
 
@@ -70,18 +70,21 @@ class ViT(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Attention, then the MLP, each added to its input; normalised before (pre) or after the addition (post)."""
+    """An encoder layer: attention, then the MLP, each with a residual addition.
 
-    DROPOUTS = 4  # numbers of dropout layers that one encoder layer takes
+    LayerNorm comes before attention and MLP (pre-norm), or after each addition (post-norm).
+    """
+
+    DROPOUTS = 4  # dropout layers in one encoder layer
 
     def __init__(self, form: Form, number: int) -> None:
-        """number: its place among the layers, from 0."""
+        """Build the layer. number: its place among the encoder layers, from 0."""
         super().__init__()
         self.activation, self.pre_norm = form.activation, form.pre_norm
         self.norm1, self.norm2 = nn.LayerNorm(DIM), nn.LayerNorm(DIM)
         self.queries_keys_values, self.attended = nn.Linear(DIM, 3 * DIM), nn.Linear(DIM, DIM)
         self.widen, self.narrow = nn.Linear(DIM, form.width), nn.Linear(form.width, DIM)
-        # where torch's own encoder layer has its dropouts
+        # at the same places as in torch's TransformerEncoderLayer
         self.drop_weights, self.drop_attended, self.drop_wide, self.drop_narrow = (
             Dropout(form.layer_dropout, layer=self.DROPOUTS * number + n) for n in range(self.DROPOUTS)
         )
@@ -96,7 +99,7 @@ class EncoderLayer(nn.Module):
     def _attend(self, x_BTD: Tensor, noise: Noise | None) -> Tensor:
         packed = self.queries_keys_values(x_BTD).unflatten(2, (3, HEADS, -1))
         q_BHTE, k_BHTE, v_BHTE = packed.permute(2, 0, 3, 1, 4)
-        # written out: torch's fused attention is many times slower at a head of 5 and knows no dropout of ours
+        # written out, because torch's fused attention is many times slower for heads of 5 and cannot use our masks
         weights_BHTT = ((q_BHTE * q_BHTE.shape[-1] ** -0.5) @ k_BHTE.mT).softmax(-1)
         out_BHTE = self.drop_weights(weights_BHTT, noise).to(v_BHTE.dtype) @ v_BHTE
         out_BTD = self.attended(out_BHTE.transpose(1, 2).flatten(2))

@@ -1,1 +1,1 @@
-"""Runs that share architecture and batch size, trained as one program with a leading run dimension."""
+"""Train runs that share architecture and batch size as one program with a leading run dimension."""

@@ -1,4 +1,4 @@
-"""Mixed precision under vmap, where torch's autocast does nothing: each operation's types are those of a run alone."""
+"""Mixed precision under vmap, where torch's autocast does nothing. Each operation gets the dtypes of a run alone."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,11 +11,12 @@ from torch.overrides import TorchFunctionMode
 
 LOW: frozenset[Callable[..., Any]] = frozenset({F.linear, F.conv2d, Tensor.matmul, Tensor.__matmul__})
 FLOAT32_ON_CUDA: frozenset[Callable[..., Any]] = frozenset({F.layer_norm, Tensor.softmax})
-"""what the models do that autocast casts, of the operations it documents for each device; on CPUs only those of LOW"""
+"""The models' operations that autocast casts, by torch's documentation of autocast for each device: those of LOW to the
+low dtype, on CPU and CUDA; those of FLOAT32_ON_CUDA to float32, on CUDA only."""
 
 
 class Casting(TorchFunctionMode):
-    """Casts the arguments of operations in LOW to a type, those of FLOAT32_ON_CUDA to float32 there."""
+    """A mode that casts the arguments of LOW operations to a dtype, and on CUDA those of FLOAT32_ON_CUDA to float32."""
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
@@ -36,12 +37,12 @@ class Casting(TorchFunctionMode):
             arguments = [_cast(value, dtype) for value in arguments]
             named = {name: _cast(value, dtype) for name, value in named.items()}
         result = function(*arguments, **named)
-        # taken apart by vmap, a norm multiplies by weights in float32
+        # vmap decomposes layer_norm, and the product with its float32 weights is float32
         return result.to(arguments[0].dtype) if function is F.layer_norm else result
 
 
 def casting(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
-    """Mixed precision of a type for what runs inside; nothing for float32."""
+    """Return a context manager that computes in mixed precision of a dtype, or changes nothing for float32."""
     return nullcontext() if dtype == torch.float32 else Casting(dtype, device)
 
 

@@ -1,4 +1,7 @@
-"""Which way to train packs of a shape, by a measurement of seconds that is kept; none that is slower than serial."""
+"""Choose the way to train packs of a shape. A measurement of some seconds decides, and its result is kept in a file.
+
+A way that is slower than serial is never chosen.
+"""
 
 import fcntl
 import json
@@ -25,37 +28,37 @@ from fastcifar.system.atomic import whole
 from fastcifar.system.devices import give_back
 from fastcifar.system.measure import rotated
 
-ROUNDS = 5  # of each way, alternated
-HOPELESS = 0.6  # of the fastest's speed: a way that is slower in its first round gets no other
-PAYS = 1.05  # times serial's speed in the same round: what another way must reach in the median to be chosen
-STACKED_ON_CPU = 4  # runs of a stack in a trial there: more take longer and are no faster
-VERSION = 4
+ROUNDS = 5  # timed rounds of each way; the ways alternate
+HOPELESS = 0.6  # share of the fastest way's speed; a way whose best round is slower gets no further round
+PAYS = 1.05  # median ratio to serial's speed of the same round that another way must exceed to be chosen
+STACKED_ON_CPU = 4  # runs of a trial stack on a CPU; more runs take longer and are no faster
+VERSION = 4  # of the calibration file's keys; a new version discards old measurements
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a shape on a device."""
+    """The measurements of a shape on a device."""
 
     way: str
-    """the fastest"""
+    """The fastest way, one of packs.ways.WAYS."""
     images_per_s: dict[str, float]
-    """of training, all runs of a pack together, by way"""
+    """Training speed in images/s by way, of all runs of a pack together."""
     run_bytes: int
-    """of a run's weights, gradients, moments and activations"""
+    """Bytes of a run's weights, gradients, Adam moments and activations."""
 
     @property
     def rate(self) -> float:
-        """images/s of the chosen way."""
+        """The images/s of the chosen way."""
         return self.images_per_s[self.way]
 
     def why(self) -> str:
-        """The choice, for people."""
+        """Return a phrase that names the chosen way and the images/s of all ways."""
         rates = ", ".join(f"{way} {rate:,.0f}" for way, rate in self.images_per_s.items())
         return f"{self.way}, by measurement: {rates} images/s"
 
 
 class Calibration:
-    """Measured, by shape and device, kept in a file that may be deleted at any time: then it is measured again."""
+    """A JSON file of measurements by shape and device. It may be deleted; the shapes are then measured again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,7 +71,10 @@ class Calibration:
         most: int,
         say: Callable[[str], None] = lambda text: None,
     ) -> Measured:
-        """For packs of at most ``most`` runs like ``spec``; measured now where it is not known yet, which is said."""
+        """Return the measurements for packs of at most ``most`` runs like ``spec``.
+
+        A shape that is not in the file is measured now; ``say`` is then called with a message, and the file is updated.
+        """
         shape = shape_of(spec)
         key = json.dumps([VERSION, shape._asdict(), device_name(device), torch.__version__, most], sort_keys=True)
         known = self._read().get(key)
@@ -79,7 +85,7 @@ class Calibration:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path.parent / f".{self.path.name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            known = self._read().get(key)  # the first of two that measure at a time decides for both
+            known = self._read().get(key)  # of two simultaneous measurements, the first is used by both
             if known is not None:
                 return Measured(**known)
             with whole(self.path) as file:
@@ -89,36 +95,39 @@ class Calibration:
     def _read(self) -> dict[str, Any]:
         try:
             known = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # not measured yet, or damaged: it is made anew
+        except (OSError, ValueError):  # no file yet, or a damaged one, which the next write replaces
             return {}
         return known if isinstance(known, dict) else {}
 
 
 def shape_of(spec: RunSpec) -> Shape:
-    """The shape of a run."""
+    """Return the shape of a run, with the image side that its recipe makes."""
     return Shape.of(spec, PROTOCOLS[spec.protocol].recipe(spec.recipe).out_size)
 
 
 def device_name(device: torch.device) -> str:
-    """What a measurement on a device holds for."""
+    """Return the hardware that a measurement is valid for: the GPU, or the CPU model and number of usable cores."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{machine.cpu_model()}, {machine.usable_cores()} cores"
 
 
 def measure(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) -> Measured:
-    """Try the ways that are possible, for seconds each, in turns."""
-    if spec.model not in MODELS:  # as expensive as hundreds of the others: a few images must do
+    """Time the possible ways alternately, for some seconds each, and return the measurements.
+
+    Raises RuntimeError or DoesNotFit where not even one run alone fits in memory.
+    """
+    if spec.model not in MODELS:  # a published network costs hundreds of times as much, so few images are timed
         spec = replace(spec, batch_size=min(4, spec.batch_size), weights="none")
     rates = _rates(spec, dataset, device, most)
-    medians = {way: round(statistics.median(found), 1) for way, found in rates.items()}
+    medians = {way: round(statistics.median(of_way), 1) for way, of_way in rates.items()}
     measured = Measured(fastest_of(rates), medians, run_bytes(spec, dataset, device))
-    give_back(device)  # to whoever trains there next, perhaps another process: nothing refers to the trials any more
+    give_back(device)  # frees the trials' cached memory for the next training, perhaps in another process
     return measured
 
 
 def _rates(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) -> dict[str, list[float]]:
-    """images/s of each way in each of its rounds; what the trials hold is free once this returns."""
+    """Return the images/s of each way in each of its rounds. The trials' memory is unreferenced after the return."""
     runs = most if device.type == "cuda" else min(most, STACKED_ON_CPU)
     with ExitStack() as opened:
         trials: dict[str, Trial] = {}
@@ -131,13 +140,13 @@ def _rates(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) -> 
         for round_ in range(ROUNDS):
             for way in rotated(going, round_):
                 rates[way].append(trials[way].rate())
-            fastest = max(rate for found in rates.values() for rate in found)
+            fastest = max(rate for of_way in rates.values() for rate in of_way)
             going = [way for way in going if way == SERIAL or max(rates[way]) > HOPELESS * fastest]
     return rates
 
 
 def _trial_that_fits(way: str, spec: RunSpec, dataset: Dataset, device: torch.device, runs: int) -> Trial | None:
-    """A trial of as many runs as fit into memory, by halves, as a pack is trained; None where not even one does."""
+    """Return a trial of ``runs`` runs, halved until they fit in memory, as for a pack; None if one does not fit."""
     while True:
         try:
             return trial_of(way, spec, dataset, device, runs)
@@ -151,13 +160,13 @@ def _trial_that_fits(way: str, spec: RunSpec, dataset: Dataset, device: torch.de
 
 
 def fastest_of(rates: Mapping[str, Sequence[float]]) -> str:
-    """The way to choose, from the images/s of each round: serial, unless another one pays.
+    """Return the way to choose: serial, unless another way's gain exceeds PAYS. rates: images/s of each round by way.
 
-    They are compared within rounds, since a machine that others use too has another speed a minute later.
+    Speeds are compared within a round, since a shared machine may have another speed a minute later.
     """
     gains = {
-        way: statistics.median(rate / serial for rate, serial in zip(found, rates[SERIAL], strict=False))
-        for way, found in rates.items()
-    }  # a way that was given up has fewer rounds
+        way: statistics.median(rate / serial for rate, serial in zip(of_way, rates[SERIAL], strict=False))
+        for way, of_way in rates.items()
+    }  # strict=False: a hopeless way has fewer rounds
     best = max(gains, key=lambda way: gains[way])
     return best if gains[best] > PAYS else SERIAL

@@ -1,4 +1,4 @@
-"""Two ways of convolving with several runs' weights at once; which is faster depends on the device and the sizes."""
+"""Two ways to convolve with several runs' weights at once. Device and sizes decide which is faster."""
 
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,14 +10,17 @@ from torch.nn.functional import linear, pad
 from fastcifar.errors import UsageError
 
 WAYS = ("grouped", "im2col")
-"""grouped: one convolution with a group for each run, which is what vmap makes of them; im2col: the pixels that each
-output sees as a row, times all weights"""
+"""grouped: one convolution with a group for each run, as vmap makes it. im2col: each output's receptive field is a row,
+and one matrix product multiplies all rows with the weights."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def convolving(network: Network, way: str) -> Network:
-    """The network with its convolutions done in a way of WAYS, in place. Raises UsageError for another."""
+    """Change the network in place so that its convolutions run in a way of WAYS, and return it.
+
+    Raises UsageError for another way.
+    """
     if way not in WAYS:
         raise UsageError(f"way {way!r} of stacking runs does not exist; there are {', '.join(WAYS)}")
     if way == "im2col":
@@ -29,10 +32,13 @@ def convolving(network: Network, way: str) -> Network:
 
 
 class Im2Col(nn.Module):
-    """A Conv2d, of its parameters' names, as one matrix product: (B * places, kernel * C) times the weights."""
+    """A Conv2d as one matrix product: (B * places, kernel * C) times the weights. Parameters keep their names."""
 
     def __init__(self, like: nn.Conv2d) -> None:
-        """Raises UsageError for a convolution in groups or of pixels that are not zero outside."""
+        """Take over the parameters of ``like``.
+
+        Raises UsageError for a grouped convolution, for padding given as a string and for padding that is not zeros.
+        """
         super().__init__()
         if like.groups != 1 or like.padding_mode != "zeros" or isinstance(like.padding, str):
             raise UsageError(f"{like} cannot run as a matrix product; choose the way grouped")
@@ -45,13 +51,13 @@ class Im2Col(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         columns_BHWKC = Columns.apply(x, self._window)
         batch, height, width = columns_BHWKC.shape[:3]
-        # one product of the whole batch, such that runs make a batched product of large matrices
+        # one product over the whole batch, so that vmap makes a batched product of large matrices
         out = linear(columns_BHWKC.flatten(3).flatten(0, 2), self.weight.permute(0, 2, 3, 1).flatten(1), self.bias)
         return out.unflatten(0, (batch, height, width)).permute(0, 3, 1, 2)
 
 
 class Side(NamedTuple):
-    """A convolution along one side of the image, as nn.Conv2d has it."""
+    """The parameters of an nn.Conv2d along one side of the image, in pixels."""
 
     kernel: int
     stride: int
@@ -59,23 +65,26 @@ class Side(NamedTuple):
     dilation: int
 
     def places(self, length: int) -> int:
-        """Outputs along a side of so many pixels."""
+        """Return the number of outputs along a side of ``length`` pixels, by the formula of nn.Conv2d."""
         return (length + 2 * self.padding - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
 
     def seen(self, k: int, places: int) -> slice:
-        """Of the padded side, the pixels that the kernel's k-th weight meets."""
+        """Return the slice of the padded side's pixels that the kernel's k-th weight multiplies."""
         first = k * self.dilation
         return slice(first, first + (places - 1) * self.stride + 1, self.stride)
 
 
 class Window(NamedTuple):
-    """What each output of a convolution sees of the image."""
+    """The receptive field of a convolution's outputs."""
 
     height: Side
     width: Side
 
     def views(self, padded_BHWC: Tensor, height: int, width: int) -> list[Tensor]:
-        """By weight of the kernel, the pixels that it meets: (B, height, width, C), views."""
+        """Return, for each weight of the kernel in row-major order, the pixels that it multiplies, as views.
+
+        height, width: number of outputs. Each view is (B, height, width, C).
+        """
         return [
             padded_BHWC[:, self.height.seen(i, height), self.width.seen(j, width)]
             for i in range(self.height.kernel)
@@ -84,10 +93,10 @@ class Window(NamedTuple):
 
 
 class Columns(torch.autograd.Function):
-    """The pixels that each output sees: (B, C, H, W) to (B, OH, OW, K, C), K weights of the kernel.
+    """The receptive fields of all outputs: (B, C, H, W) becomes (B, OH, OW, K, C), for a kernel of K weights.
 
-    torch's own unfold launches, on CUDA, a kernel for each sample. Here the pixels are views that one launch copies,
-    and the gradients are as many sums as the kernel has weights, however many samples and runs there are.
+    On CUDA, torch's own unfold launches a kernel for each sample. Here one launch copies the pixels from views. The
+    backward pass takes K sums, however many samples and runs there are.
     """
 
     @staticmethod
@@ -119,8 +128,8 @@ class Columns(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, window: Window) -> tuple[Tensor, int]:
-        """All runs' images are one batch."""
-        assert in_dims[0] is not None  # else there would be nothing to map over
+        """Merge the run dimension into the batch dimension: all runs' images are one batch."""
+        assert in_dims[0] is not None  # vmap calls this only if some tensor is mapped, and x is the only tensor
         x_RBCHW = x.movedim(in_dims[0], 0)
         made = Columns.apply(x_RBCHW.flatten(0, 1), window)
         return made.unflatten(0, x_RBCHW.shape[:2]), 0

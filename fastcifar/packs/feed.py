@@ -1,4 +1,4 @@
-"""What a pack's runs see: each its own batches, of which those that are the same are made once.
+"""The batches of a pack's runs. Runs whose batches are equal form a group, and a group's batches are made once.
 
 Shape suffixes: G groups of runs that see the same batches, B batch.
 """
@@ -17,16 +17,16 @@ from fastcifar.pipeline import Batch, Pipeline, Renderer, Request, open_pipeline
 
 @dataclass(frozen=True)
 class Source:
-    """The batches of a group of runs, which had ``start`` epochs behind them when the pack began."""
+    """The pipeline of a group of runs, and the number of epochs that these runs had finished when the pack began."""
 
     pipeline: Pipeline
     start: int
 
 
 class Feed(Pipeline):
-    """Batches of all groups, in step: images (G, B, 3, S, S), labels and ids (G, B). ``which``: each run's group.
+    """A pipeline of all groups' batches: images (G, B, 3, S, S), labels and ids (G, B). ``which``: each run's group.
 
-    Epochs are the pack's: epoch k is each run's k-th since the pack began.
+    Epochs are counted from the beginning of the pack: epoch k is the k-th epoch of each run since then.
     """
 
     def __init__(self, sources: Sequence[Source], which: Sequence[int]) -> None:
@@ -35,9 +35,10 @@ class Feed(Pipeline):
 
     @classmethod
     def open(cls, name: str, dataset: Dataset, asked: Sequence[Mapping[str, Any]], behind: Sequence[int]) -> "Feed":
-        """Pipelines by name for what the runs ask for, as `open_pipeline` takes it; behind: each run's epochs so far.
+        """Open one pipeline for each group of runs. name: the pipeline's name.
 
-        Raises as `open_pipeline`.
+        asked: each run's arguments of `open_pipeline`. behind: each run's number of finished epochs. Raises what
+        `open_pipeline` raises.
         """
         opened: dict[tuple[Any, ...], Source] = {}
         keys = [_key(Request(dataset, **request), epochs) for request, epochs in zip(asked, behind, strict=True)]
@@ -51,7 +52,7 @@ class Feed(Pipeline):
         return cls(list(opened.values()), [places.index(key) for key in keys])
 
     def keep(self, runs: Sequence[int]) -> None:
-        """Go on for these of the runs alone, by their places so far."""
+        """Keep only these runs, given by their present indices, and close the pipelines that no run needs any more."""
         groups = sorted({self.which[run] for run in runs})
         for group, source in enumerate(self._sources):
             if group not in groups:
@@ -67,7 +68,7 @@ class Feed(Pipeline):
             yield stacked(batches)
 
     def clock(self, k: int) -> Tensor:
-        """(G, 3): each group's clock at the beginning of the pack's epoch k."""
+        """Return (G, 3): each group's clock at the beginning of the pack's epoch k."""
         return torch.stack([source.pipeline.clock(source.start + k) for source in self._sources])
 
     def renderer(self) -> Renderer | None:
@@ -83,10 +84,10 @@ class Feed(Pipeline):
 
 
 class Renderers(Renderer):
-    """Those of all groups; what they make has a leading dimension G, and so have orders and clocks."""
+    """The renderers of all groups. Batches, orders and clocks have a leading dimension G."""
 
     def __init__(self, renderers: Sequence[Renderer], starts: Sequence[int]) -> None:
-        """starts: the epochs that each group has behind it before the pack's first."""
+        """starts: the number of epochs that each group had finished before the pack's first."""
         self._renderers, self._starts = list(renderers), list(starts)
 
     def order(self, epoch: int) -> Tensor:
@@ -107,7 +108,7 @@ class Renderers(Renderer):
 
 
 def stacked(batches: Sequence[Batch]) -> Batch:
-    """Batches with a leading dimension, in the memory there is where it is one; images stay channels_last."""
+    """Stack batches along a new leading dimension. A single batch is not copied. Images stay channels_last."""
     if len(batches) == 1:
         return Batch(*(part[None] for part in batches[0]))
     images = torch.stack([batch.images.permute(0, 2, 3, 1) for batch in batches]).permute(0, 1, 4, 2, 3)
@@ -116,7 +117,10 @@ def stacked(batches: Sequence[Batch]) -> Batch:
 
 
 def _key(request: Request, epochs: int) -> tuple[Any, ...]:
-    """The same for runs whose batches are the same, whatever the epoch they are at. Of one dataset."""
+    """Return a key that is equal for runs of one dataset whose batches are equal.
+
+    The seed and the finished epochs count only where batches are shuffled or augmented at random.
+    """
     given = [getattr(request, field.name) for field in fields(request) if field.name not in ("dataset", "seed")]
     drawn = (request.seed, epochs) if request.shuffles or request.augment.random else ()
     return (*given, *drawn)

@@ -1,4 +1,4 @@
-"""Dropout under vmap: masks of all runs are made before the forward pass and looked up by layer in it."""
+"""Dropout under vmap: the dropout masks of all runs are made before the forward pass, which looks them up by layer."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from fastcifar.augment import IMAGE_SIZE
 
 @dataclass(frozen=True)
 class Masks:
-    """What a network takes as its `Noise`: masks (B, units) by layer, that of one run under vmap."""
+    """A stand-in for a network's `Noise`: dropout masks by layer, each (B, units), of one run under vmap."""
 
     by_layer: dict[int, Tensor]
 
     def kept(self, p: float, layer: int, units: int) -> Tensor:
-        """The layer's mask, whatever p: it was made with the run's own."""
+        """Return the layer's mask. p and units are ignored, as the mask was made with the run's own probability."""
         return self.by_layer[layer]
 
 
-class _Asked:
-    """Notes how many units each layer drops from."""
+class _UnitRecorder:
+    """A stand-in for `Noise` that records the number of units of each dropout layer."""
 
     def __init__(self) -> None:
         self.units: dict[int, int] = {}
@@ -31,8 +31,11 @@ class _Asked:
 
 
 def units_of(network: nn.Module) -> dict[int, int]:
-    """Units of each layer that drops any, found by asking for the logits of one image; network: on the meta device."""
-    asked = _Asked()
+    """Return the number of units of each active dropout layer, from a forward pass of one image.
+
+    network: on the meta device.
+    """
+    recorder = _UnitRecorder()
     with torch.no_grad():
-        network(torch.empty((1, 3, IMAGE_SIZE, IMAGE_SIZE), device="meta"), asked)
-    return asked.units
+        network(torch.empty((1, 3, IMAGE_SIZE, IMAGE_SIZE), device="meta"), recorder)
+    return recorder.units

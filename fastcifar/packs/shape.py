@@ -1,4 +1,4 @@
-"""What the runs of a pack have in common."""
+"""The shape of a pack: the settings that its runs have in common."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,14 @@ from fastcifar.runs.spec import RunSpec
 
 
 class Shape(NamedTuple):
-    """What the runs of a pack have in common."""
+    """The settings that the runs of a pack have in common."""
 
     experiment: int
     model: str
     protocol: str
     batch_size: int
     side: int
-    """of the images, pixels"""
+    """Height and width of the images, in pixels."""
     precision: str
     pipeline: str
     tune: str
@@ -21,7 +21,7 @@ class Shape(NamedTuple):
 
     @classmethod
     def of(cls, spec: RunSpec, side: int) -> "Shape":
-        """That of a run, whose recipe makes images of ``side`` pixels."""
+        """Return the shape of a run. side: height and width of the images that its recipe makes, in pixels."""
         return cls(
             spec.experiment, spec.model, spec.protocol, spec.batch_size, side, spec.precision, spec.pipeline, spec.tune,
             spec.weights,

@@ -1,4 +1,4 @@
-"""Several runs' networks as one, derived from the plain modules by vmap; nothing of a run depends on another.
+"""Several runs' networks as one network, which vmap derives from the plain modules. No run depends on another.
 
 Shape suffixes: R runs, G groups of runs that see the same batches, B batch, C classes.
 """
@@ -24,7 +24,7 @@ from fastcifar.training.learner import Learner, mean_loss
 
 
 def can_stack(spec: RunSpec) -> str | None:
-    """Why a run cannot be one of a stack, and the cure; None where it can."""
+    """Return why a run cannot train in a stack, with the cure; None where it can."""
     if spec.model not in MODELS:
         return f"{spec.model} is not one of {', '.join(MODELS)}; its runs train one after another"
     if spec.precision == "float16":
@@ -33,13 +33,15 @@ def can_stack(spec: RunSpec) -> str | None:
 
 
 def alike(spec: RunSpec) -> tuple[Any, ...]:
-    """What runs of one stack have in common; image size and number of classes follow from it."""
+    """Return the settings that runs of one stack share. They determine image size and number of classes."""
     return spec.model, spec.batch_size, spec.protocol, spec.precision, spec.pipeline, spec.dataset
 
 
 class Stacked:
-    """The learners' networks with a leading run dimension. Each keeps its parameters, which become views of the
-    stacks, its Adam and its state: what is done to a learner between steps is done to its share of the stack.
+    """The learners' networks as one network with a leading run dimension.
+
+    Each learner keeps its Adam, its state and its parameters, which become views of the stacks. A change of a learner
+    between steps therefore changes its part of the stack.
     """
 
     def __init__(self, learners: Sequence[Learner], which: Sequence[int], way: str = WAYS[0]) -> None:
@@ -60,7 +62,7 @@ class Stacked:
         self._first = learners[0]
         self.spec, self.device, self.shape = self._first.spec, self._first.device, (len(learners),)
         self._groups = max(which) + 1
-        # a run of its own for each group needs no copies of what they see
+        # with one run in each group, the batches need no gather by run
         self._rows = None if self._which == list(range(self._groups)) else torch.tensor(which, device=self.device)
         self._parameters = [list(learner.model.parameters()) for learner in learners]
         names = [name for name, _ in self._first.model.named_parameters()]
@@ -68,14 +70,15 @@ class Stacked:
             name: _stack(list(same)) for name, same in zip(names, zip(*self._parameters, strict=True), strict=True)
         }
         self._skeleton = convolving(deepcopy(self._first.model).to("meta"), way)
-        self.network: Any = self._skeleton  # not None: its steps want a clock
+        self.network: Any = self._skeleton  # Captured and Eager pass a clock to `step` where this is not None
         self._at_once = images_at_once(self._skeleton, self.device, len(learners))
         self._dropped = self._probabilities()
         self._units = units_of(self._skeleton)
 
     def _probabilities(self) -> dict[int, list[float]]:
-        """By layer, each run's probability; without the layers that nobody drops anything of, which are switched off
-        in the skeleton, as the others are switched on.
+        """Return each run's dropout probability by layer, without the layers where it is 0 in every run.
+
+        Those layers are switched off in the skeleton; the other dropout layers are switched on.
         """
         by_run = [
             {module.layer: module.p for module in learner.model.modules() if isinstance(module, Dropout)}
@@ -88,18 +91,19 @@ class Stacked:
         return dropped
 
     def step(self, batch: Batch, clock: Tensor | None = None, weight: float = 1.0) -> Tensor:
-        """A step of Adam for each run; its batch's mean loss (R,), on the device.
+        """Do one Adam step for each run, and return the mean losses of their batches, (R,) float32 on the device.
 
-        batch: images (G, B, 3, S, S), labels and ids (G, B). clock: (G, 3), where seeds and epochs are read. weight: 1.
+        batch: images (G, B, 3, S, S), labels and ids (G, B). clock: (G, 3), the source of seeds and epochs; it must not
+        be None. weight: must be 1, as a stack trains in one process.
         """
         assert clock is not None
         assert weight == 1
         masks = self._masks(clock, batch.ids)
-        # what all runs see stays one
+        # images that all runs share are not copied
         images = batch.images if self._groups == 1 else self._by_run(batch.images)
         logits_RBC = self._forward(images, masks)
         losses_R = self._losses(logits_RBC, batch.labels)
-        losses_R.sum().backward()  # a run's gradients are of its own loss alone
+        losses_R.sum().backward()  # the sum mixes no gradients: each run's parameters affect only its own loss
         for n, stack in enumerate(self._stacks.values()):
             assert stack.grad is not None
             for parameters, gradient in zip(self._parameters, stack.grad.unbind(), strict=True):
@@ -112,7 +116,10 @@ class Stacked:
 
     @torch.inference_mode()
     def evaluate(self, batches: Iterator[Batch], which: Sequence[int], means: bool) -> list[tuple[float, float]]:
-        """`learner.evaluate` of each run; which: its row of these batches."""
+        """Return each run's mean loss and accuracy in [0, 1], as `learner.evaluate` does.
+
+        which: each run's row of these batches. means: as `mean_loss` takes ``batch_means``.
+        """
         losses: list[Tensor] = []
         sizes: list[int] = []
         right = torch.zeros(self.shape, dtype=torch.int64, device=self.device)
@@ -130,17 +137,20 @@ class Stacked:
         ]
 
     def snapshot(self) -> tuple[list[Any], list[Any]]:
-        """Copies of all learners' `Learner.state`."""
+        """Return copies of all learners' `Learner.state`: their tensors and their notes."""
         tensors, notes = zip(*(learner.snapshot() for learner in self._learners), strict=True)
         return list(tensors), list(notes)
 
     def restore(self, tensors: list[Any], note: list[Any]) -> None:
-        """Take up what ``snapshot`` gave, in the memory there is."""
+        """Copy the results of ``snapshot`` back into the learners' existing memory."""
         for learner, *state in zip(self._learners, tensors, note, strict=True):
             learner.restore(*state)
 
     def _forward(self, images: Tensor, masks: dict[int, Tensor]) -> Tensor:
-        """(R, B, C). images: (1, B, ...) where all runs see the same, else (R, B, ...)."""
+        """Return the logits (R, B, C), in parts of `images_at_once`.
+
+        images: (1, B, 3, S, S) where all runs see the same images, else (R, B, 3, S, S).
+        """
         parts = images.split(self._at_once, 1)
         if len(parts) == 1:
             return self._logits(images, masks)
@@ -149,13 +159,13 @@ class Stacked:
         return torch.cat([self._logits(part, some) for part, some in zip(parts, own, strict=True)], 1)
 
     def _logits(self, images: Tensor, masks: dict[int, Tensor]) -> Tensor:
-        """`_forward` of images that are few enough."""
+        """Return the logits (R, B, C) of one part of the images."""
         one = len(images) == 1
 
         def forward(parameters: dict[str, Tensor], images: Tensor, masks: dict[int, Tensor]) -> Any:
             return functional_call(self._skeleton, parameters, (images, Masks(masks) if masks else None))
 
-        # what all share has no run dimension: vmap then makes one wide product of it
+        # shared images get no run dimension, so that vmap makes one wide product of them
         over = (0, None if one else 0, dict.fromkeys(masks, 0))
         with casting(PRECISIONS[self.spec.precision], self.device):
             logits: Tensor = vmap(forward, in_dims=over)(self._stacks, images[0] if one else images, masks)
@@ -165,11 +175,11 @@ class Stacked:
         return _means(logits_RBC, self._by_run(labels))
 
     def _by_run(self, values: Tensor) -> Tensor:
-        """What groups see, (G, ...), as what runs see, (R, ...)."""
+        """Return the values of each run, (R, ...), from those of each group, (G, ...)."""
         return values if self._rows is None else values[self._rows]
 
     def _masks(self, clock: Tensor, ids: Tensor) -> dict[int, Tensor]:
-        """By layer, what to multiply its activations with: (R, B, units), where a run without dropout has ones."""
+        """Return the dropout masks by layer, (R, B, units). A run without dropout has ones."""
         noises = [Noise(*of) for of in zip(clock, ids, strict=True)]
         masks = {}
         for layer, probabilities in self._dropped.items():
@@ -187,9 +197,9 @@ class Stacked:
 
 
 def _stack(parameters: list[nn.Parameter]) -> Tensor:
-    """(R, ...): a leaf of which the parameters are views from now on, each with the strides it had.
+    """Return a leaf tensor (R, ...). The parameters become views of it, each with its former strides.
 
-    The same strides as those of Adam's moments: fused, it goes through all of them as they lie in memory.
+    These are also the strides of Adam's moments, on which fused Adam relies: it reads all of them in memory order.
     """
     first = parameters[0]
     stack = torch.empty_strided(

@@ -1,4 +1,4 @@
-"""Training a stack of runs: epochs, validation, and each run's own end, kept weights and going on."""
+"""Train a stack of runs: epochs, validation, and for each run its own end, checkpoints and resumption."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -24,12 +24,12 @@ from fastcifar.training.learner import Learner, mean_loss
 from fastcifar.training.record import context, record, resume
 from fastcifar.training.steps import Captured, Eager
 
-NO_MEMORY = ("can't allocate memory", "not enough memory")  # what torch's allocator for the CPU says
+NO_MEMORY = ("can't allocate memory", "not enough memory")  # parts of the messages of torch's CPU allocator
 
 
 @dataclass
 class Member:
-    """A run of a stack."""
+    """A run of a stack: its learner, its directory and its lines of metrics.jsonl."""
 
     learner: Learner
     directory: RunDirectory
@@ -42,7 +42,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Packing:
-    """What all runs of a stack are trained with."""
+    """The dataset, device, options and callbacks that all runs of a stack share."""
 
     dataset: Dataset
     device: torch.device
@@ -58,10 +58,11 @@ def train_stacked(
     options: PackOptions,
     callbacks: Callbacks,
 ) -> None:
-    """Train runs of one shape as one program, or go on with them, each in its directory under ``out``.
+    """Train runs of one shape as one program, or resume them, each in its directory under ``out``.
 
-    options: the way is one of `convolution.WAYS`; the mode is graph, on CUDA, or none. Each run ends as it would alone,
-    and then leaves the stack. Where memory is short, halves of the stack train one after another.
+    options: its way is one of `convolution.WAYS`; its mode is "none", or "graph" on CUDA. Each run ends after the same
+    epoch as it would alone, and then leaves the stack. Where memory is short, halves of the stack train one after
+    another. ``callbacks.ended`` gets the error of a run that fails. Raises Stopped where a callback raises it.
     """
     packing, ended = Packing(dataset, device, options, callbacks), callbacks.ended
     with contextlib.ExitStack() as locks:
@@ -70,7 +71,10 @@ def train_stacked(
             directory = RunDirectory.of(spec, out)
             try:
                 if spec.dataset != dataset.sha256:
-                    raise UsageError(f"the run is of dataset {spec.dataset[:12]}, not {dataset.sha256[:12]}")
+                    raise UsageError(
+                        f"the run belongs to dataset {spec.dataset[:12]}, not to {dataset.sha256[:12]}; "
+                        "give the run's own dataset"
+                    )
                 locks.enter_context(directory.locked())
                 summary = directory.summary()
             except FastcifarError as error:
@@ -85,8 +89,8 @@ def train_stacked(
 
 
 def _within_memory(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packing, say_earlier: bool) -> None:
-    """Train runs as one stack, or as halves of it where that takes too much memory."""
-    forget_peak(packing.device)  # the peak is that of this stack, not of one before it
+    """Train runs as one stack, or as halves of it where the stack takes too much memory."""
+    forget_peak(packing.device)  # so that the peak does not include an earlier stack
     try:
         _train(runs, packing, say_earlier)
         return
@@ -101,14 +105,14 @@ def _within_memory(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packin
         packing.callbacks.ended(
             spec,
             FastcifarError(
-                f"{packing.device} has no memory for {spec.label}, not even alone ({reason}); choose a smaller batch, "
-                "--set batch_size, or stop what else takes it"
+                f"{packing.device} has no memory for {spec.label}, not even alone ({reason}); choose a smaller batch "
+                "with --set batch_size, or stop other programs that use its memory"
             ),
         )
         return
     half = -(-len(going) // 2)
     packing.options.say(
-        f"{len(going)} runs of {going[0][0].model} do not fit on {packing.device} together: now {half} at a time"
+        f"{len(going)} runs of {going[0][0].model} do not fit on {packing.device} together; now {half} train at a time"
     )
     for part in (going[:half], going[half:]):
         if part:
@@ -116,7 +120,7 @@ def _within_memory(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packin
 
 
 def is_shortage(error: Exception) -> bool:
-    """Whether an error says that memory is short: half as many runs would take less of it."""
+    """Return whether an error reports too little memory, so that half as many runs may succeed."""
     return isinstance(error, torch.OutOfMemoryError | DoesNotFit) or any(text in str(error) for text in NO_MEMORY)
 
 
@@ -125,12 +129,12 @@ def _train(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packing, say_e
     members = [member for member in members if not _finished(member, packing)]
     if not members:
         return
-    asked = [requests(member.spec, packing.device) for member in members]
+    arguments = [requests(member.spec, packing.device) for member in members]
     behind = [member.learner.epoch for member in members]
     pipeline, dataset = members[0].spec.pipeline, packing.dataset
     with (
-        Feed.open(pipeline, dataset, [training for training, _ in asked], behind) as training,
-        Feed.open(pipeline, dataset, [validation for _, validation in asked], behind) as validation,
+        Feed.open(pipeline, dataset, [training for training, _ in arguments], behind) as training,
+        Feed.open(pipeline, dataset, [validation for _, validation in arguments], behind) as validation,
     ):
         epoch = 0
         while members:
@@ -145,12 +149,15 @@ def _train(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packing, say_e
             members = staying
             training.keep(places)
             validation.keep(places)
-            del stack, steps  # a smaller stack and its graph are made next: there may be no room for both
+            del stack, steps  # freed first: memory may not hold this stack and the smaller one that follows
             give_back(packing.device)
 
 
 def _opened(spec: RunSpec, directory: RunDirectory, packing: Packing, say_earlier: bool) -> Member | None:
-    """A run where it was; None, which is told, where its directory is damaged."""
+    """Return a run at its last checkpoint.
+
+    If its directory is damaged, pass the error to ``callbacks.ended`` and return None.
+    """
     try:
         learner = Learner.new(spec, len(packing.dataset.classes), packing.device)
         directory.start(spec, context(packing.dataset, packing.device, packing.options.way))
@@ -172,7 +179,7 @@ def _steps(stack: Stacked, training: Feed, mode: str) -> Eager | Captured:
 def _epoch(
     k: int, members: Sequence[Member], stack: Stacked, steps: Eager | Captured, validation: Feed, packing: Packing
 ) -> None:
-    """The pack's k-th epoch: a line for each run, on the disk."""
+    """Train and validate the pack's k-th epoch, and write a line of metrics and a checkpoint for each run."""
     started, runs = perf_counter(), len(members)
     means = PROTOCOLS[members[0].spec.protocol].batch_mean_loss
     trained = steps.epoch(k)
@@ -184,12 +191,12 @@ def _epoch(
         train_loss = mean_loss(trained.losses[:, n], trained.sizes, means)
         line = epoch_line(member.learner.epoch, train_loss, each, seconds, rate, stall)
         record(member.learner, member.directory, member.lines, line)
-    for member in members:  # all are on the disk by now, should a watch end the training
+    for member in members:  # after all are recorded, since a callback may raise Stopped
         packing.callbacks.watch(member.spec, member.lines[-1])
 
 
 def _finished(member: Member, packing: Packing) -> bool:
-    """Whether a run is over; then it is written down as such, and told."""
+    """Return whether a run is over. If so, write its summary and pass it to ``callbacks.ended``."""
     if not over(member.spec, member.lines):
         return False
     on_cuda = packing.device.type == "cuda"
@@ -206,8 +213,11 @@ def _finished(member: Member, packing: Packing) -> bool:
 def open_stacked(
     specs: Sequence[RunSpec], dataset: Dataset, device: torch.device, way: str, mode: str = "none"
 ) -> Iterator[Eager | Captured]:
-    """The steps of a stack of new runs, for a trial: nothing is validated or kept."""
+    """Open the training steps of a stack of new runs, for a trial that validates and saves nothing.
+
+    way: one of `convolution.WAYS`. mode: one of training.compile.MODES.
+    """
     learners = [Learner.new(spec, len(dataset.classes), device) for spec in specs]
-    asked = [requests(spec, device)[0] for spec in specs]
-    with Feed.open(specs[0].pipeline, dataset, asked, [0] * len(specs)) as training:
+    arguments = [requests(spec, device)[0] for spec in specs]
+    with Feed.open(specs[0].pipeline, dataset, arguments, [0] * len(specs)) as training:
         yield _steps(Stacked(learners, training.which, way), training, mode)

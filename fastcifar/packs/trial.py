@@ -1,4 +1,4 @@
-"""Trying a way of training a pack for a moment, on learners of its own: how fast it is, what a run takes."""
+"""Short trials of a way to train a pack, on learners of their own: its speed, and the memory of a run."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,20 +20,20 @@ from fastcifar.training.footprint import footprint
 from fastcifar.training.learner import Learner
 from fastcifar.training.steps import Captured, Eager
 
-SECONDS, MOST_STEPS = 1.0, 100  # of a trial, but one step at least
-STATE_BYTES = 16  # of a weight: itself, its gradient, two moments
+SECONDS, MOST_STEPS = 1.0, 100  # seconds and steps of a timed trial at most; at least one step is timed
+STATE_BYTES = 16  # per weight, in float32: the weight, its gradient and Adam's two moments
 
 
 class Trial:
-    """A few runs that train in one of packs.ways.WAYS. A context manager: leaving it gives back what they hold."""
+    """A few runs that train in one of packs.ways.WAYS. A context manager that closes their pipelines and threads."""
 
     def __init__(self, train: Callable[[int], int], opened: ExitStack) -> None:
-        """train: `self.train`; opened: what is to be closed."""
+        """train: the function `self.train`. opened: the resources to close at the end."""
         self.train, self._opened, self._steps = train, opened, 1
-        """does so many steps, and returns the images of all runs together"""
+        """A function that does the given number of steps and returns the number of images of all runs together."""
 
     def rate(self) -> float:
-        """images/s of all runs together, over about SECONDS."""
+        """Time the training for about SECONDS and return the images/s of all runs together."""
         started = perf_counter()
         images = self.train(self._steps)
         seconds = perf_counter() - started
@@ -48,7 +48,7 @@ class Trial:
 
 
 def trial_of(way: str, spec: RunSpec, dataset: Dataset, device: torch.device, runs: int) -> Trial:
-    """A trial of runs like ``spec``, ready to be timed: what is to be compiled has been. runs: of a stack."""
+    """Return a trial of runs like ``spec``, after two warm-up steps, which compile. runs: number of runs of a stack."""
     with ExitStack() as opening:
         train = _trainer(way, spec, dataset, device, runs, opening)
         train(2)
@@ -69,7 +69,7 @@ def _trainer(
             alone = [_alone(spec.with_seed(seed), dataset, device, opened) for seed in range(cores)]
 
         def beside(steps: int) -> int:
-            with a_thread_each():  # for this turn alone: other trials take all threads
+            with a_thread_each():  # only during this call: the other trials use all threads
                 return sum(pool.map(lambda one: sum(one.epoch(1, steps).sizes), alone))
 
         return beside
@@ -85,7 +85,7 @@ def _alone(spec: RunSpec, dataset: Dataset, device: torch.device, opened: ExitSt
 
 
 def run_bytes(spec: RunSpec, dataset: Dataset, device: torch.device) -> int:
-    """What a run takes of the device's memory: weights, gradients, moments and a batch's activations."""
+    """Return the device memory of a run in bytes: weights, gradients, Adam moments and one batch's activations."""
     training, validation = open_pipelines(spec, dataset, device)
     validation.close()
     with training:

@@ -1,4 +1,4 @@
-"""The ways to train a pack, and doing so: one run after another, one a core, or all as one program."""
+"""Train a pack in one of three ways: one run after another, one run on each core, or all runs as one program."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,22 +21,22 @@ from fastcifar.training.loop import train
 
 SERIAL, SIDE_BY_SIDE, STACKED = "serial", "side-by-side", convolution.WAYS
 WAYS = (SERIAL, SIDE_BY_SIDE, *STACKED)
-"""serial: one run after another, each on the whole device; side-by-side: on the CPU, a run a core; grouped, im2col: one
-program with a leading run dimension, its convolutions grouped, or products of matrices"""
+"""serial: one run after another, each on the whole device. side-by-side: one run on each CPU core. grouped, im2col: one
+program with a leading run dimension, whose convolutions are grouped convolutions or matrix products."""
 
 
 def possible(spec: RunSpec, device: torch.device) -> list[str]:
-    """The ways in which runs like this one can be trained on a device."""
+    """Return the ways in which runs like ``spec`` can be trained on a device."""
     ways = [SERIAL]
     if can_stack(spec) is not None:
         return ways
     if device.type == "cpu" and machine.usable_cores() > 1:
         ways.append(SIDE_BY_SIDE)
-    return [*ways, *(STACKED if spec.model == "cnn" else STACKED[:1])]  # others have no convolutions
+    return [*ways, *(STACKED if spec.model == "cnn" else STACKED[:1])]  # others have no convolutions for im2col
 
 
 def mode_of(spec: RunSpec, device: torch.device) -> str:
-    """How the steps of a pack's runs are run: compilation.MODES."""
+    """Return the execution mode of a pack's training steps, one of training.compile.MODES."""
     return "graph" if device.type == "cuda" and spec.pipeline == "resident" else "none"
 
 
@@ -48,10 +48,10 @@ def train_pack(
     options: PackOptions,
     callbacks: Callbacks,
 ) -> None:
-    """Train runs of one shape in a way of WAYS, or go on with them, each in its directory under ``out``.
+    """Train runs of one shape in a way of WAYS, or resume them, each in its directory under ``out``.
 
-    The mode of ``options`` is replaced by `mode_of`'s. A run that fails leaves the others as they are. Raises Stopped
-    where a watch raises it.
+    `mode_of` replaces the mode of ``options``. A run that fails does not affect the others. Raises Stopped where a
+    callback raises it.
     """
     options = replace(options, mode=mode_of(specs[0], device))
     if options.way in STACKED:
@@ -84,7 +84,7 @@ def train_pack(
 
 
 def _configurations(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
-    """The seeds of each configuration: those whose last layers are trained together."""
+    """Return the runs grouped by configuration. The last layers of a group's runs are trained together."""
     grouped: dict[str, list[RunSpec]] = {}
     for spec in specs:
         grouped.setdefault(f"{spec.label} {spec.epochs}", []).append(spec)

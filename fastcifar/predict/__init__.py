@@ -1,1 +1,1 @@
-"""What finished runs say about images: probabilities, scores, and the file that Kaggle takes."""
+"""Predictions of finished runs: probabilities, scores, and the submission file for Kaggle."""

@@ -1,4 +1,4 @@
-"""What runs say about a dataset's images: the mean of their probabilities, and the classes as Kaggle wants them."""
+"""The prediction of an ensemble of runs on a dataset's images: the mean of the runs' probabilities."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,38 +20,38 @@ from fastcifar.show.progress import track
 from fastcifar.system import machine
 
 SLAB = 8192  # images in memory at a time: 24 MiB
-LARGEST_BATCH = 512  # unless asked for another one
+LARGEST_BATCH = 512  # images; applies unless --batch-size is given
 
 VIEWS: Mapping[str, Sequence[Callable[[Tensor], Tensor]]] = {
     "none": (lambda images: images,),
     "flip": (lambda images: images, lambda images: images.flip(3)),
 }
-"""By --tta: the views of a batch (B, 3, S, S) whose probabilities are averaged."""
+"""The views of a batch (B, 3, S, S) whose probabilities are averaged, by the value of --tta."""
 
 
 class Slab(Dataset):
-    """Some rows of a dataset, copied into memory, as a dataset whose every split is these rows, counted from 0."""
+    """Some rows of a dataset, copied into memory. As a dataset, each of its splits has these rows, counted from 0."""
 
     def __init__(self, dataset: Dataset, split: str, rows: I64) -> None:
         super().__init__(dataset.path, dataset.manifest)
         self._images = np.array(dataset.images(dataset.part(split))[rows])
 
     def images(self, part: str) -> U8:
-        """(len(rows), 32, 32, 3) uint8, in the order of the rows."""
+        """Return the images, (len(rows), 32, 32, 3) uint8, in the order of the rows."""
         return self._images
 
     def labels(self, part: str) -> None:
-        """None: whoever predicts sees no labels."""
+        """Return None, because a prediction must not see labels."""
 
     def ids(self, split: str, split_seed: int | None = None) -> I64:
-        """0, 1, 2, ..."""
+        """Return 0, 1, 2, ... for the rows, (len(rows),) int64."""
         return np.arange(len(self._images))
 
 
 def rows_of(runs: Sequence[TrainedRun], dataset: Dataset, split: str) -> I64:
-    """(N,) the rows of a split, ascending; of training and validation as the runs have them.
+    """Return the rows of a split, (N,) int64, ascending. training and validation are split as in the runs.
 
-    Raises UsageError for an unknown split, one without images, and one that is not the same for all runs.
+    Raises UsageError for an unknown split, a split without images, and a split that differs between the runs.
     """
     if dataset.part(split) not in dataset.manifest["counts"]:
         raise UsageError(f"{dataset.path} has no {split} images, as {dataset.name} had none; try --split val")
@@ -61,8 +61,9 @@ def rows_of(runs: Sequence[TrainedRun], dataset: Dataset, split: str) -> I64:
         for run in runs:
             if run.split_seed != seed:
                 raise UsageError(
-                    f"{runs[0]} has the {split} images of {_split(seed)}, {run} those of {_split(run.split_seed)}, so "
-                    f"one was trained on what the other was validated on; --split {split} takes runs of one split"
+                    f"{runs[0]} has the {split} images of {_split(seed)}, but {run} has those of "
+                    f"{_split(run.split_seed)}: one was trained on validation images of the other; choose runs of one "
+                    f"split for --split {split}"
                 )
     return dataset.ids(split, seed)
 
@@ -72,15 +73,15 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How runs predict. Raises UsageError for an unknown tta."""
+    """The options of a prediction. Raises UsageError for an unknown tta."""
 
     device: torch.device = CPU
     precision: str | None = None
-    """one of `spec.PRECISIONS`; by default each run's own"""
+    """One of `spec.PRECISIONS`. By default, each run's own precision."""
     tta: str = "none"
-    """one of VIEWS"""
+    """Test-time augmentation: a key of VIEWS."""
     batch_size: int | None = None
-    """images at a time; by default each run's batch size, and LARGEST_BATCH at the most"""
+    """Images at a time. By default, each run's batch size, but at most LARGEST_BATCH."""
 
     def __post_init__(self) -> None:
         if self.tta not in VIEWS:
@@ -90,11 +91,11 @@ class PredictOptions:
 def ensemble(
     runs: Sequence[TrainedRun], dataset: Dataset, split: str, options: PredictOptions = PredictOptions()
 ) -> NDArray[np.float32]:
-    """Return (N, classes) float32: for each image of `rows_of`, the mean over runs and views of the softmax of the
-    logits.
+    """Return the probabilities of the images of `rows_of`, (N, classes) float32: the mean over runs and views of the
+    softmax of the logits.
 
-    The runs predict one after another: besides the result, memory holds one network and SLAB images. Raises UsageError
-    as `rows_of`, FastcifarError for a run whose probabilities are not finite.
+    The runs predict one after another. Besides the result, memory holds one network and SLAB images. Raises UsageError
+    as `rows_of` does, FastcifarError for a run whose probabilities are not finite.
     """
     device, precision = options.device, options.precision
     rows = rows_of(runs, dataset, split)
@@ -112,13 +113,13 @@ def ensemble(
             device=device,
             dtype=dtype,
         )
-        said, done = probabilities(run, batches, device, dtype, VIEWS[options.tta]), 0
-        for values in track(said, f"run {number} of {len(runs)}", len(rows), len):
+        predicted, done = probabilities(run, batches, device, dtype, VIEWS[options.tta]), 0
+        for values in track(predicted, f"run {number} of {len(runs)}", len(rows), len):
             total[done : done + len(values)] += values / len(runs)
             done += len(values)
         if not np.isfinite(total).all():
             raise FastcifarError(
-                f"{run} gives probabilities that are no numbers, in {precision or run.spec.precision}; try --amp off"
+                f"{run} gives probabilities that are not finite, in {precision or run.spec.precision}; try --amp off"
             )
     return total
 
@@ -130,7 +131,10 @@ def probabilities(
     dtype: torch.dtype,
     views: Sequence[Callable[[Tensor], Tensor]],
 ) -> Iterator[NDArray[np.float32]]:
-    """Of each batch (B, classes) float32, the mean over views. Raises FastcifarError where a batch does not fit."""
+    """Yield the probabilities of each batch, (B, classes) float32: the mean over the views.
+
+    Raises FastcifarError where a batch does not fit into the device's memory.
+    """
     network = run.network(device)
     for images, _, _ in batches:
         try:
@@ -145,7 +149,10 @@ def probabilities(
 
 
 def _batches(dataset: Dataset, split: str, rows: I64, **request: Any) -> Iterator[Batch]:
-    """The rows' images in batches, in order, a slab at a time. labels are -1, ids count from 0 in each slab."""
+    """Yield the images of the rows in batches, in order, one slab at a time.
+
+    labels are -1. ids count from 0 in each slab.
+    """
     for start in range(0, len(rows), SLAB):
         slab = Slab(dataset, split, rows[start : start + SLAB])
         with open_pipeline("resident", slab, split=split, shuffle=False, **request) as pipeline:

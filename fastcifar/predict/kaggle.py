@@ -13,13 +13,16 @@ from fastcifar.system.atomic import whole
 
 
 def kaggle_ids(dataset: Dataset, split: str, rows: I64) -> I64:
-    """(N,) Kaggle's ids of a split's rows: those of the dataset's test images; where it has none, counted from 1."""
+    """Return Kaggle's ids of the rows of a split, (N,) int64. Without ids in the dataset, rows are counted from 1."""
     ids = dataset.test_ids() if split == "test" else None
     return rows + 1 if ids is None else ids[rows]
 
 
 def write_submission(path: Path, ids: I64, labels: NDArray[np.integer], classes: Sequence[str]) -> None:
-    """Write Kaggle's CSV, wholly or not at all: the line id,label, then (N,) ids, ascending, with their classes."""
+    """Write Kaggle's CSV, completely or not at all: the header id,label, then the ids, ascending, with their classes.
+
+    ids: (N,). labels: (N,) in [0, len(classes)).
+    """
     order = np.argsort(ids, kind="stable")
     with whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")

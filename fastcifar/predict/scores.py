@@ -1,4 +1,4 @@
-"""How good probabilities are: accuracy, confusion, calibration; as tables and as a picture."""
+"""The scores of predicted probabilities: accuracy, confusion matrix and calibration, as tables and as a picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,17 @@ from rich.table import Table
 
 from fastcifar.show.figures import blank, colour, plain, write
 
-BINS = 15  # of confidence, as in Guo et al. (below)
+BINS = 15  # bins of confidence, as in Guo et al. (below)
 LEAST = float(np.finfo(np.float32).tiny)  # a smaller probability counts as this one, so that its logarithm is finite
-READABLE = 20  # classes: a matrix of more has no room for its numbers
+READABLE = 20  # the largest number of classes whose confusion matrix is shown with numbers
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Images whose largest probability, the confidence, is in (low, high]; means are 0 where there are none."""
+    """A bin of images whose confidence (their largest probability) is in (low, high].
+
+    confidence and accuracy are means over its images, 0 where it has none.
+    """
 
     low: float
     high: float
@@ -32,21 +35,24 @@ class Bin:
 
 @dataclass(frozen=True)
 class Classification:
-    """What probabilities are worth on images whose labels are known."""
+    """The scores of probabilities on images with known labels."""
 
     classes: tuple[str, ...]
     confusion: NDArray[np.int64]
-    """(true, predicted): images"""
+    """The number of images by (true class, predicted class), (classes, classes)."""
     nll: float
-    """mean negative log-likelihood of the true class, nats"""
+    """The mean negative log-likelihood of the true class, in nats."""
     bins: tuple[Bin, ...]
-    """BINS of equal width"""
+    """BINS bins of equal width."""
 
     @classmethod
     def of(
         cls, probabilities: NDArray[np.float32], labels: NDArray[np.integer], classes: Sequence[str]
     ) -> "Classification":
-        """probabilities: (N, classes) float32, N >= 1, rows that add up to 1. labels: (N,) in [0, classes)."""
+        """Score probabilities.
+
+        probabilities: (N, classes) float32, N >= 1, with rows that add up to 1. labels: (N,) in [0, classes).
+        """
         predicted = probabilities.argmax(1)
         confusion = confusion_of(labels.astype(np.int64), predicted, len(classes))
         likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
@@ -59,24 +65,24 @@ class Classification:
 
     @property
     def images(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         return int(self.confusion.sum())
 
     @property
     def accuracy(self) -> float:
-        """In [0, 1]."""
+        """The share of correct predictions, in [0, 1]."""
         return float(self.confusion.trace() / self.images)
 
     @property
     def ece(self) -> float:
-        """Expected calibration error, in [0, 1]: the mean over images of their bin's |accuracy - confidence|.
+        """The expected calibration error, in [0, 1]: the mean over images of |accuracy - confidence| of their bin.
 
         C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, equation 3.
         """
         return sum(b.images * abs(b.accuracy - b.confidence) for b in self.bins) / self.images
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the scores as values that JSON can hold."""
         return {
             "images": self.images,
             "accuracy": self.accuracy,
@@ -89,7 +95,7 @@ class Classification:
 
 
 def confusion_of(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """(true, predicted): how many of the images, (N,) each."""
+    """Return the number of images by (true, predicted), (classes, classes) int64. labels, predicted: (N,) int64."""
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
@@ -105,8 +111,9 @@ def _bins(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bi
 
 
 def tables(result: Classification) -> list[Table]:
-    """The figures, and the confusion matrix: rows are true classes, columns predicted ones. Of more than READABLE
-    classes the most frequent confusions instead.
+    """Return a table of the scores, and a table of the confusion matrix: rows are true classes, columns predicted ones.
+
+    For more than READABLE classes the second table has the most frequent confusions instead.
     """
     values = {
         "images": f"{result.images:,}",

@@ -1,1 +1,1 @@
-"""What people look at: sample images, curves, tables."""
+"""The report of the experiments: figures, tables, verdicts on claims, sample images."""

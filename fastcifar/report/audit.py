@@ -1,4 +1,6 @@
-"""What depends on how one measures: the same configurations under several protocols, and on two kinds of images."""
+"""How results depend on the protocol and on the images: one configuration under several protocols, and the same kept
+weights on clean and on augmented validation images.
+"""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -9,26 +11,27 @@ from fastcifar.report.collection import VARIED, Collection, matched, run_ids
 from fastcifar.report.statistics import Interval, of_mean, paired
 
 ERASING = {"experiment": 2, "batch_size": 128, "lr": 1e-3, "l2": 0.0, "dropout": 0.5}
-"""of the report's figures 7 and 8"""
+"""The configuration of the report's figures 7 and 8, without its recipe."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A configuration under two protocols: the accuracy that each reports."""
+    """A configuration that has runs under two protocols, and the accuracy that each protocol reports."""
 
     label: str
     protocols: tuple[str, str]
     accuracies: tuple[float, float]
-    """means over seeds, [0, 1]"""
+    """Mean accuracy over the seeds that both protocols have, in [0, 1], for the first and the second protocol."""
     change: Interval
-    """from the first to the second, over the seeds that both have"""
+    """The accuracy under the second protocol minus that under the first, over the seeds that both have."""
     runs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class TwoImages:
-    """The kept weights of a configuration on clean and on augmented validation images: mean and standard deviation
-    (n - 1; None for one seed) over seeds, [0, 1].
+    """The accuracy of a configuration's kept weights on clean and on augmented validation images.
+
+    Each accuracy is a mean and a standard deviation (n - 1; None for one seed) over seeds, in [0, 1].
     """
 
     recipe: str
@@ -40,7 +43,7 @@ class TwoImages:
 
 @dataclass(frozen=True)
 class RecipeStep:
-    """From one recipe to another: the accuracy gained, on clean and on augmented images."""
+    """The gain in accuracy from one recipe to another, on clean and on augmented images."""
 
     what: str
     protocol: str
@@ -50,9 +53,9 @@ class RecipeStep:
 
 
 def definitions() -> list[tuple[str, dict[str, str]]]:
-    """What protocols differ in, in words, by protocol."""
+    """Return the differences between the protocols, in words: pairs of a property and its value by protocol."""
 
-    def said(protocol: Protocol) -> dict[str, str]:
+    def described(protocol: Protocol) -> dict[str, str]:
         last = protocol.window
         return {
             "validation images": "augmented like training images" if protocol.augment_validation else "clean",
@@ -68,13 +71,13 @@ def definitions() -> list[tuple[str, dict[str, str]]]:
             "pretrained networks": protocol.tune,
         }
 
-    by_protocol = {name: said(protocol) for name, protocol in PROTOCOLS.items()}
+    by_protocol = {name: described(protocol) for name, protocol in PROTOCOLS.items()}
     return [(what, {name: by_protocol[name][what] for name in PROTOCOLS}) for what in by_protocol["sound"]]
 
 
 def compared(collection: Collection) -> list[Compared]:
-    """Every configuration that has runs under two protocols, for each two of them."""
-    found = []
+    """Compare each configuration that has runs under two protocols, for every two protocols."""
+    comparisons = []
     for one, other in combinations(collection.protocols, 2):
         for a in collection.find(protocol=one):
             for b in collection.find(experiment=a.experiment, protocol=other, **{key: a.values[key] for key in VARIED}):
@@ -82,21 +85,24 @@ def compared(collection: Collection) -> list[Compared]:
                 if pairs:
                     change = of_mean([after - before for before, after in pairs])
                     means = mean(before for before, _ in pairs), mean(after for _, after in pairs)
-                    found.append(Compared(a.label, (one, other), means, change, run_ids(a, b)))
-    return found
+                    comparisons.append(Compared(a.label, (one, other), means, change, run_ids(a, b)))
+    return comparisons
 
 
 def on_two_kinds_of_images(collection: Collection) -> tuple[list[TwoImages], list[RecipeStep]]:
-    """What augmentation, erasing above all, does on clean and on augmented images; of runs that have predictions."""
+    """Compare the recipes on clean and on augmented images, for the runs that have predictions.
+
+    Returns the accuracies of each recipe under each protocol, and the gain from each recipe to each later one.
+    """
     rows, steps = [], []
     for protocol in collection.protocols:
         known = []
         for recipe in map(str, CNN_GRID["recipe"]):
             for each in collection.find(protocol=protocol, recipe=recipe, **ERASING):
-                asked = [run.predictions for run in each.runs.values() if run.predictions is not None]
-                if asked:
+                predictions = [run.predictions for run in each.runs.values() if run.predictions is not None]
+                if predictions:
                     known.append(each)
-                    clean, augmented = ([float(p.right(kind).mean()) for p in asked] for kind in (False, True))
+                    clean, augmented = ([float(p.right(kind).mean()) for p in predictions] for kind in (False, True))
                     rows.append(TwoImages(recipe, protocol, _spread(clean), _spread(augmented), run_ids(each)))
         for before, after in combinations(known, 2):
             steps.append(

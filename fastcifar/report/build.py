@@ -1,4 +1,4 @@
-"""A report from a folder of runs: what is read, drawn and written, and what is said of it."""
+"""Build a report from a folder of runs: read the runs, draw the figures, and write the page and the Markdown file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,37 +29,37 @@ from fastcifar.system.atomic import whole
 from fastcifar.version import __version__
 
 TITLE = "Deep learning on CIFAR-10, regenerated"
-SAMPLES, DRAWS = 4, 4  # images under each recipe, and draws of each
+SAMPLES, DRAWS = 4, 4  # sample images under each recipe, and augmented versions of each image
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was made."""
+    """A report that has been built."""
 
     collection: Collection
     contents: Contents
     verdicts: Mapping[str, int]
-    """how many claims have each verdict, counted once for each protocol"""
+    """The number of claims with each verdict. A claim counts once for each protocol."""
     files: Sequence[str]
-    """their names in the report's folder"""
+    """The names of the files in the report's folder."""
 
 
 def build(runs: Path, out: Path, dataset: Dataset | None = None, device: torch.device = torch.device("cpu")) -> Report:
-    """Make the report of the runs below a folder, in the folder ``out``. dataset: to ask kept weights for predictions,
-    and for pictures of images.
+    """Build the report of the runs below the folder ``runs``, in the folder ``out``.
 
-    Raises UsageError where there is no folder of runs, or no run in it has ended.
+    dataset: used to compute the predictions of kept weights and to show sample images; both are left out without it.
+    device: where predictions are computed. Raises UsageError where ``runs`` is no folder, or no run in it has ended.
     """
     collection = collect(runs)
     if not collection.runs:
         raise UsageError(f"no run below {runs} has ended, so there is nothing to report" + _reasons(collection.notes))
-    unasked: list[str] = []
+    unpredicted: list[str] = []
     if dataset is not None:
-        unasked = predict([run.path for run in collection.runs if run.accuracy is not None], dataset, device)
+        unpredicted = predict([run.path for run in collection.runs if run.accuracy is not None], dataset, device)
         collection = with_predictions(collection)
     out.mkdir(parents=True, exist_ok=True)
     figures = _figures(collection, out)
-    notes = [*_overview(collection, figures), *collection.notes, *unasked]
+    notes = [*_overview(collection, figures), *collection.notes, *unpredicted]
     judged = verdicts(collection)
     others = [*made.tables(collection), environments(collection)]
     contents = Contents(TITLE, _lead(collection), notes, made.claims(judged), figures, others, _foot())
@@ -73,15 +73,15 @@ def build(runs: Path, out: Path, dataset: Dataset | None = None, device: torch.d
 
 
 def _figures(collection: Collection, out: Path) -> list[Drawn]:
-    """Draw the figures that any run belongs to, and write their files."""
-    found = [
+    """Draw the figures that have at least one run, and write their files."""
+    drawable = [
         (protocol, shown, series)
         for protocol in collection.protocols
         for shown in FIGURES
         if (series := shown.series(collection, protocol))
     ]
     drawn = []
-    for protocol, shown, series in track(found, "figures"):
+    for protocol, shown, series in track(drawable, "figures"):
         ids = run_ids(*(each for _, each in series))
         figure = draw(shown, series)
         save(figure, out, shown.name(protocol))
@@ -94,7 +94,7 @@ def _figures(collection: Collection, out: Path) -> list[Drawn]:
 
 
 def _overview(collection: Collection, figures: Sequence[Drawn]) -> list[str]:
-    """What there is of each protocol's grid, which figures lack something, and which runs did not end well."""
+    """Return sentences on the completeness of each protocol's grid, incomplete figures, and runs that diverged."""
     notes, grid = [], collection.missing()
     for name in collection.protocols:
         rows = [(ended, total) for _, protocol, ended, total in grid if protocol == name]
@@ -116,12 +116,12 @@ def _overview(collection: Collection, figures: Sequence[Drawn]) -> list[str]:
     epochs = {run.row["max_epochs"] for run in collection.runs}
     short = sorted(epoch for epoch in epochs if epoch < 100)
     if short:
-        notes.append(f"Runs were given at most {', '.join(map(str, short))} epochs, where the report gives 100")
+        notes.append(f"Some runs were limited to {', '.join(map(str, short))} epochs; the report's limit is 100")
     without = sum(run.predictions is None for run in collection.runs if run.accuracy is not None)
     if without:
         notes.append(
-            f"{counted(without, 'run')} without predictions: the runs' differences are compared by seed, not by image "
-            "(fastcifar report --data asks the kept weights)"
+            f"{counted(without, 'run')} without predictions: differences of these runs are compared by seed, not by "
+            "image (fastcifar report --data computes predictions from the kept weights)"
         )
     return notes
 
@@ -131,7 +131,7 @@ def _lead(collection: Collection) -> str:
     return (
         f"{counted(len(collection.runs), 'run')} of {counted(len(collection.configurations), 'configuration')} under "
         f"{', '.join(collection.protocols)}, on {', '.join(sorted(datasets))}; their times add up to "
-        f"{made.took(collection)}. Beside each number stand the runs that it is of."
+        f"{made.took(collection)}. Beside each number stand the runs that it comes from."
     )
 
 

@@ -1,4 +1,4 @@
-"""What the report claims, each with the rule by which our runs confirm it or do not."""
+"""The claims of the report, each with the rule that decides whether our runs confirm it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from fastcifar.report.rules import (
 
 @dataclass(frozen=True)
 class Claim:
-    """One of the report's. said: in our words; rule: what confirms it, in words; judge: the rule."""
+    """A claim of the report. said: its text, in our words; rule: what confirms it, in words; judge: the rule."""
 
     id: str
     experiment: int
@@ -36,16 +36,16 @@ class Claim:
 
 
 Judged = list[tuple[Claim, dict[str, Verdict]]]
-"""claims with their verdicts by protocol"""
+"""Claims, each with its verdicts by protocol."""
 
 
 def verdicts(collection: Collection) -> Judged:
-    """Judge every claim under each protocol that any run has."""
+    """Judge every claim under each protocol that has runs."""
     return [(claim, {name: claim.judge(collection, name) for name in collection.protocols}) for claim in CLAIMS]
 
 
 def counted_verdicts(judged: Judged) -> dict[str, int]:
-    """How many claims have each verdict, counted once for each protocol; "not run" comes last."""
+    """Count the claims with each verdict. A claim counts once for each protocol; "not run" comes last."""
     counts = Counter(verdict.verdict for _, by_protocol in judged for verdict in by_protocol.values())
     return dict(sorted(counts.items(), key=lambda pair: pair[0] == NOT_RUN))
 
@@ -156,4 +156,4 @@ CLAIMS: Sequence[Claim] = (
         for number, percent in ((1, 42.42), (2, 72.52), (3, 54.08), (4, 83.16))
     ),
 )  # fmt: skip
-"""In the report's order."""
+"""The claims, in the order of the report."""

@@ -1,4 +1,4 @@
-"""The runs that a report is made from: configurations with their seeds, and what is missing, damaged or set aside."""
+"""The runs that a report is made from, as configurations; and which runs are missing, damaged or set aside."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,16 +16,18 @@ from fastcifar.runs.rows import Row, row_of
 from fastcifar.show.text import counted
 
 VARIED = ("model", "batch_size", "lr", "l2", "dropout", "recipe")
-"""the fields that a configuration is known by, beside experiment and protocol"""
+"""The fields that identify a configuration, together with experiment and protocol."""
 SETTINGS = {("experiment", "protocol"): ("dataset", "max_epochs", "precision", "pipeline"),
             ("experiment", "protocol", "model"): ("tune", "weights")}  # fmt: skip
-"""the fields that the runs of a report should have in common, by what has them: an experiment, a network of it"""
+"""The fields in which all runs of a group must agree. Key: the fields that define a group, such as an experiment under
+a protocol. Runs that disagree with the majority of their group are set aside.
+"""
 ENDED = ("finished", "diverged")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has ended, and what its kept weights say of the validation images, where they were asked."""
+    """A run that has ended, with the predictions of its kept weights on the validation images, if there are any."""
 
     record: RunRecord
     predictions: Predictions | None
@@ -36,17 +38,17 @@ class Run:
 
     @property
     def lines(self) -> Lines:
-        """metrics.jsonl"""
+        """The lines of metrics.jsonl."""
         return self.record.lines
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """summary.json"""
+        """The contents of summary.json."""
         return self.record.summary or {}
 
     @property
     def begun(self) -> Mapping[str, Any]:
-        """run.json"""
+        """The contents of run.json."""
         return self.record.begun
 
     @property
@@ -60,24 +62,24 @@ class Run:
 
     @property
     def accuracy(self) -> float | None:
-        """Of the kept epoch, [0, 1]; None where it diverged before there was one."""
+        """Validation accuracy of the kept epoch, in [0, 1]; None where the run diverged before any epoch was kept."""
         value = self.row["val_accuracy"]
         return None if value is None else float(value)
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """Runs that differ in nothing but their seeds, by seed."""
+    """Runs that differ only in their seeds."""
 
     experiment: int
     protocol: str
     values: Mapping[str, Any]
-    """of VARIED"""
+    """The value of each field of VARIED."""
     runs: Mapping[int, Run]
 
     @property
     def label(self) -> str:
-        """For people."""
+        """A text that names the configuration for people."""
         values = self.values
         return (
             f"{values['model']}, {values['recipe']}, batch {values['batch_size']}, lr {values['lr']:g}, "
@@ -90,24 +92,24 @@ class Configuration:
 
     @property
     def known(self) -> list[float]:
-        """The accuracies of the runs that have one."""
+        """The accuracies of the runs that have one, in [0, 1]."""
         return [accuracy for accuracy in self.accuracies if accuracy is not None]
 
     def has(self, **wanted: Any) -> bool:
-        """Whether its fields are these."""
+        """Return whether the configuration has all of these field values."""
         own = {"experiment": self.experiment, "protocol": self.protocol, **self.values}
         return all(own[key] == value for key, value in wanted.items())
 
 
 @dataclass(frozen=True)
 class Collection:
-    """What lies below a folder of runs."""
+    """The runs below a folder."""
 
     configurations: Sequence[Configuration]
     notes: Sequence[str]
-    """what was left out, and why"""
+    """Sentences on runs that were left out, each with the reason."""
     unfinished: Sequence[Mapping[str, Any]]
-    """rows"""
+    """The rows of runs that have not ended."""
 
     @property
     def runs(self) -> list[Run]:
@@ -115,16 +117,16 @@ class Collection:
 
     @property
     def protocols(self) -> list[str]:
-        """Those that any run is of, in their usual order."""
+        """The protocols that have runs, in their usual order."""
         return [name for name in PROTOCOLS if any(each.protocol == name for each in self.configurations)]
 
     def find(self, **wanted: Any) -> list[Configuration]:
-        """Those that have the fields, in the order of the grid."""
+        """Return the configurations that have all of these field values, in the order of the grid."""
         return [each for each in self.configurations if each.has(**wanted)]
 
     def missing(self) -> list[tuple[int, str, int, int]]:
-        """By experiment and protocol: runs of the whole grid that have ended, and their number."""
-        found = []
+        """Return (experiment, protocol, runs that have ended, runs of the whole grid), by experiment and protocol."""
+        counts = []
         for number in EXPERIMENTS:
             for protocol in PROTOCOLS:
                 points = experiment(number, protocol).configurations()
@@ -134,33 +136,33 @@ class Collection:
                     for each in self.find(experiment=number, protocol=protocol, **{key: point[key] for key in VARIED})
                     for seed in SEEDS
                 )
-                found.append((number, protocol, ended, len(points) * len(SEEDS)))
-        return found
+                counts.append((number, protocol, ended, len(points) * len(SEEDS)))
+        return counts
 
 
 def run_ids(*configurations: Configuration) -> tuple[str, ...]:
-    """Of all their runs."""
+    """Return the ids of all runs of the configurations."""
     return tuple(run.run_id for each in configurations for run in each.runs.values())
 
 
 def matched(a: Configuration, b: Configuration) -> list[tuple[Run, Run, float, float]]:
-    """By seed, the runs of both that have an accuracy, and these accuracies."""
+    """Return, for each seed whose runs have an accuracy in both configurations, the two runs and their accuracies."""
     pairs = [(a.runs[seed], b.runs[seed]) for seed in a.runs if seed in b.runs]
     return [(x, y, x.accuracy, y.accuracy) for x, y in pairs if x.accuracy is not None and y.accuracy is not None]
 
 
 def collect(out: Path) -> Collection:
-    """Read every run below ``out``, once. Raises UsageError where there is no such folder."""
-    found = read_runs(out)
-    notes = [*found.damaged.values(), *found.foreign.values()]
+    """Read every run below ``out``, once. Raises UsageError where ``out`` is no folder."""
+    read = read_runs(out)
+    notes = [*read.damaged.values(), *read.foreign.values()]
     runs: list[Run] = []
     unfinished = []
-    for record in found.records:
+    for record in read.records:
         if record.status not in ENDED:
             unfinished.append(row_of(record))
             continue
         try:
-            _ = record.lines  # read now, so that damage is noted here
+            _ = record.lines  # read now, so that a damaged file is noted here
         except (FastcifarError, OSError) as error:
             notes.append(str(error))
             continue
@@ -174,7 +176,7 @@ def collect(out: Path) -> Collection:
 
 
 def with_predictions(collection: Collection) -> Collection:
-    """The same runs, with the predictions that were kept since they were read."""
+    """Return the same runs, with the predictions that were saved after the runs were read."""
     notes = list(collection.notes)
     configurations = [
         replace(each, runs={
@@ -187,7 +189,10 @@ def with_predictions(collection: Collection) -> Collection:
 
 
 def _predictions(record: RunRecord, notes: list[str]) -> Predictions | None:
-    """The predictions that are kept with a run; None, with a note, where they are damaged: the run is whole without."""
+    """Return the predictions that are saved with a run, or None.
+
+    A damaged file gives None and a note, because the run itself is still usable.
+    """
     try:
         return Predictions.read(record.directory)
     except FastcifarError as error:
@@ -196,7 +201,7 @@ def _predictions(record: RunRecord, notes: list[str]) -> Predictions | None:
 
 
 def _alike(runs: Sequence[Run], group: Sequence[str], fields: Sequence[str]) -> tuple[list[Run], list[str]]:
-    """Those whose fields are the most frequent ones of their group, and what is said of the rest."""
+    """Split runs into those whose fields have the most frequent values of their group, and notes on the other runs."""
     kept: list[Run] = []
     notes: list[str] = []
     for _, same in _grouped(runs, lambda run: tuple(run.row[key] for key in group)):
@@ -229,7 +234,7 @@ def _configurations(runs: Sequence[Run]) -> list[Configuration]:
 
 
 def _place(each: Configuration) -> tuple[Any, ...]:
-    """Where it stands in its experiment's grid; what is not of the grid comes last."""
+    """Return the sort key of a configuration: its place in its experiment's grid. Others come after the grid."""
     points = experiment(each.experiment, each.protocol).configurations()
     place = next((n for n, point in enumerate(points) if each.has(**{key: point[key] for key in VARIED})), len(points))
     return each.experiment, list(PROTOCOLS).index(each.protocol), place, each.label

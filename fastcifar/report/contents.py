@@ -1,4 +1,4 @@
-"""What a report holds, whichever form it takes: a page or Markdown."""
+"""The contents of a report, independent of its form: an HTML page or Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ class Drawn:
     protocol: str
     title: str
     file: str
-    """its PNG, in the report's folder"""
+    """The name of the figure's PNG file, in the report's folder."""
     svg: str
-    """an SVG element"""
+    """The figure as an SVG element."""
     panels: int
-    """beside each other in it"""
+    """The number of panels side by side in the figure."""
     missing: str
-    """the runs that it lacks, for people"""
+    """The runs that the figure lacks, in words."""
     evidence: Cell
-    """how many runs it is drawn from, and which"""
+    """The number of runs that the figure is drawn from, and their ids."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Contents:
     title: str
     lead: str
     notes: Sequence[str]
-    """what there is and what is missing, a sentence each"""
+    """Sentences on what the report covers and what is missing."""
     claims: Table
     figures: Sequence[Drawn]
     tables: Sequence[Table]
-    """every other table"""
+    """All tables except the claims."""
     foot: str

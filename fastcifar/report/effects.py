@@ -1,4 +1,4 @@
-"""What each hyper-parameter of a grid does, and whether that depends on another: differences of matched runs."""
+"""The effect of each hyper-parameter on accuracy, and its interaction with others: differences of matched runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from fastcifar.report.statistics import Interval, of_mean
 
 @dataclass(frozen=True)
 class Effect:
-    """By how much accuracy changes from one value of a factor to another, in [-1, 1], everything else being equal."""
+    """The change of accuracy from one value of a factor to another, in [-1, 1], with every other factor equal."""
 
     what: str
     interval: Interval
-    """over the matched pairs of configurations, each the mean over the seeds that both have"""
+    """The mean over matched pairs of configurations. A pair's change is its mean over the seeds that both have."""
     runs: tuple[str, ...]
 
 
 def main_effects(collection: Collection, number: int, protocol: str) -> list[Effect]:
-    """Of every factor of the experiment's grid, from its first value to each other one."""
-    found = []
+    """Return the effects of every factor of the experiment's grid, from its first value to each other value."""
+    measured = []
     cells = _cells(collection, number, protocol)
     for factor, (first, *others) in _factors(number, protocol).items():
         for other in others:
@@ -33,13 +33,19 @@ def main_effects(collection: Collection, number: int, protocol: str) -> list[Eff
                 changes = [change for change in map(_change, pairs) if change is not None]
                 runs = run_ids(*(each for pair in pairs for each in pair))
                 if changes:
-                    found.append(Effect(f"{_value(factor, first)} → {_value(factor, other)}", of_mean(changes), runs))
-    return found
+                    measured.append(
+                        Effect(f"{_value(factor, first)} → {_value(factor, other)}", of_mean(changes), runs)
+                    )
+    return measured
 
 
 def interactions(collection: Collection, number: int, protocol: str) -> list[Effect]:
-    """Of every two factors, their first and last values: how much the second changes what the first one does."""
-    found = []
+    """Return how much one factor's effect depends on another factor, for every two factors.
+
+    Both factors go from their first to their last value. The interval is the effect of the one factor at the other's
+    last value minus its effect at the other's first value.
+    """
+    measured = []
     cells, factors = _cells(collection, number, protocol), _factors(number, protocol)
     for one, other in combinations(factors, 2):
         (a, b), (x, y) = ((factors[key][0], factors[key][-1]) for key in (one, other))
@@ -57,12 +63,12 @@ def interactions(collection: Collection, number: int, protocol: str) -> list[Eff
                 runs += run_ids(*without[rest], *beside[rest])
         if changes:
             what = f"{_value(one, a)} → {_value(one, b)}, by {_value(other, x)} → {_value(other, y)}"
-            found.append(Effect(what, of_mean(changes), tuple(runs)))
-    return found
+            measured.append(Effect(what, of_mean(changes), tuple(runs)))
+    return measured
 
 
 def _factors(number: int, protocol: str) -> Mapping[str, Sequence[Any]]:
-    """Of the experiment's grid, those with more than one value; from the report's first value to its last."""
+    """Return the factors of the experiment's grid with more than one value, their values in the report's order."""
     return {key: values for key, values in experiment(number, protocol).grid.items() if len(values) > 1}
 
 
@@ -73,7 +79,7 @@ def _cells(collection: Collection, number: int, protocol: str) -> list[Configura
 def _pairs(
     cells: Sequence[Configuration], factor: str, first: Any, other: Any
 ) -> list[tuple[Configuration, Configuration]]:
-    """Configurations with the one value and with the other that are alike in everything else."""
+    """Return pairs of configurations that have the values ``first`` and ``other`` of a factor and else are equal."""
     others = {_rest(each, factor): each for each in cells if each.values[factor] == other}
     return [
         (each, others[_rest(each, factor)])
@@ -83,13 +89,16 @@ def _pairs(
 
 
 def _rest(each: Configuration, *factors: str) -> tuple[Any, ...]:
-    """Its values of all other fields. The recipe belongs to the network where the network is what varies."""
+    """Return a configuration's values of all fields except the factors.
+
+    The recipe is also left out where the model is a factor, because each pretrained network has a recipe of its own.
+    """
     apart = {*factors, "recipe"} if "model" in factors else set(factors)
     return tuple(each.values[key] for key in VARIED if key not in apart)
 
 
 def _change(pair: tuple[Configuration, Configuration]) -> float | None:
-    """The mean difference of accuracy over the seeds that both have; None where there are none."""
+    """Return the mean difference of accuracy over the seeds that both configurations have; None without such seeds."""
     changes = [after - before for _, _, before, after in matched(*pair)]
     return mean(changes) if changes else None
 

@@ -1,4 +1,4 @@
-"""The report's twelve figures: what each shows, as data, and how it is drawn."""
+"""The report's twelve figures: their definitions, as data, and how they are drawn."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,32 +15,32 @@ from fastcifar.experiments import SEEDS, experiment
 from fastcifar.report.collection import VARIED, Collection, Configuration
 from fastcifar.show.figures import SETTINGS, colour, grid, mean_std, plain
 
-STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # a second sign beside the colour
+STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # so that curves differ by more than colour
 NAMES = MappingProxyType({"batch_size": "batch", "lr": "lr", "l2": "L2", "dropout": "dropout"})
 LOSSES = ("train_loss", "val_loss")
-LARGE_LOSS = 12.0  # from here on a logarithmic axis shows more
+LARGE_LOSS = 12.0  # above this loss, the axis is logarithmic
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One of the report's figures."""
+    """The definition of one of the report's figures."""
 
     number: int
     title: str
     experiment: int
     metrics: tuple[str, ...]
-    """a panel each: keys of metrics.jsonl"""
+    """The metrics, one for each panel: keys of metrics.jsonl."""
     by: tuple[str, ...]
-    """fields that its curves differ in"""
+    """The fields in which the figure's curves differ."""
     where: Mapping[str, Any]
-    """fields that they have in common"""
+    """The field values that all curves have in common."""
 
     def name(self, protocol: str) -> str:
-        """Its files', without suffix."""
+        """Return the name of the figure's files, without suffix."""
         return f"figure-{self.number:02}-{protocol}"
 
     def points(self, protocol: str) -> list[dict[str, Any]]:
-        """The configurations that it shows, as the experiment declares them."""
+        """Return the configurations that the figure shows, as the experiment declares them."""
         return [
             point
             for point in experiment(self.experiment, protocol).configurations()
@@ -48,19 +48,19 @@ class Shown:
         ]
 
     def series(self, collection: Collection, protocol: str) -> list[tuple[str, Configuration]]:
-        """Of each curve, its label and its runs, those that there are."""
-        found = []
+        """Return the label and the configuration of each curve that has runs."""
+        curves = []
         for point in self.points(protocol):
             same = collection.find(experiment=self.experiment, protocol=protocol, **{key: point[key] for key in VARIED})
-            found += [(self.label(each.values), each) for each in same]
-        return found
+            curves += [(self.label(each.values), each) for each in same]
+        return curves
 
     def label(self, values: Mapping[str, Any]) -> str:
-        """Of a curve."""
+        """Return the label of the curve that has these field values."""
         return ", ".join(f"{NAMES[key]} {values[key]:g}" if key in NAMES else str(values[key]) for key in self.by)
 
     def missing(self, collection: Collection, protocol: str) -> list[str]:
-        """What the figure lacks: curves, and seeds of curves."""
+        """Return the curves that have no run, and the missing seeds of the other curves, in words."""
         there = dict(self.series(collection, protocol))
         lacking = []
         for point in self.points(protocol):
@@ -94,7 +94,7 @@ PANELS = {"train_loss": "training loss", "val_loss": "validation loss", "val_acc
 
 
 def draw(shown: Shown, series: Sequence[tuple[str, Configuration]]) -> Figure:
-    """The figure: of each curve the mean over seeds, one standard deviation (n - 1) shaded."""
+    """Draw a figure. Each curve is the mean over seeds; one standard deviation (n - 1) is shaded."""
     with mpl.rc_context(SETTINGS):
         panels = len(shown.metrics)
         figure, axes = grid(8.6 if panels > 1 else 5.6, 3.9, 1, panels, sharey=panels > 1)
@@ -114,7 +114,7 @@ def _panel(axes: Axes, metric: str, series: Sequence[tuple[str, Configuration]])
         mean, std = mean_std([run.lines for run in configuration.runs.values()], metric)
         epochs = np.arange(1, len(mean) + 1)
         ink = colour(n)
-        alone = "o" if np.isfinite(mean).sum() == 1 else None  # a line of one point would not be seen
+        alone = "o" if np.isfinite(mean).sum() == 1 else None  # a line through one point is invisible
         axes.plot(epochs, mean * scale, color=ink, ls=STYLES[n % len(STYLES)], lw=1.6, marker=alone, label=label)
         axes.fill_between(epochs, (mean - std) * scale, (mean + std) * scale, color=ink, alpha=0.18, lw=0)
         largest = max([largest, *mean[np.isfinite(mean)]])

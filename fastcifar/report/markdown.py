@@ -1,15 +1,15 @@
-"""report.md: the same report for a repository, with its figures beside it."""
+"""Write a report as report.md, for a repository: its figures are PNG files beside it."""
 
 from fastcifar.report.contents import Contents
 from fastcifar.show.markdown import plain
 from fastcifar.show.markdown import table as lines
 from fastcifar.show.tables import EVIDENCE, Cell, Table
 
-HASH = 8  # the last characters of a run-id: enough for `fastcifar runs --diff`
+HASH = 8  # last characters of a run-id that are shown: enough for `fastcifar runs --diff`
 
 
 def markdown(contents: Contents) -> str:
-    """The text of report.md."""
+    """Return the text of report.md."""
     parts = [f"# {contents.title}", contents.lead, "## What is here, and what is not"]
     parts += ["\n".join(f"- {plain(note)}" for note in contents.notes), *_section(contents.claims)]
     parts.append("## The report's figures")

@@ -1,4 +1,4 @@
-"""index.html: everything of a report in one file that needs neither network nor server."""
+"""Write a report as index.html: one file that needs neither network nor server."""
 
 import base64
 import io
@@ -16,8 +16,8 @@ from fastcifar.show.tables import EVIDENCE, Cell, Table
 
 HERE = Path(__file__).resolve().parent
 MARKS = {CONFIRMED: "yes", REFUTED: "no", NOT_RUN: "none"}
-HASH = 12  # characters of a commit and of a dataset's content that are shown
-DIGITS = 5  # of a curve's values: finer than a screen's pixels
+HASH = 12  # characters that are shown of a commit and of a dataset's hash
+DIGITS = 5  # significant digits of a curve's values: finer than a screen's pixels
 SECTIONS = (
     ("missing", "Overview"), ("claims", "Claims"), ("figures", "Figures"), ("configurations", "Configurations"),
     ("protocols", "Audit"), ("effects", "Effects"), ("curves", "Curves"), ("runs", "Runs"), ("confusion", "Confusion"),
@@ -26,10 +26,10 @@ SECTIONS = (
 
 
 def page(contents: Contents, runs: Table, samples: Sequence[tuple[str, bytes]], collection: Collection) -> str:
-    """The HTML of the page.
+    """Return the HTML of the page.
 
-    runs: a line for each run. samples: a PNG of images under each recipe, by the recipe's name. collection: the curves
-    and the confusion matrices are its runs'.
+    runs: a table with a line for each run. samples: the name of a recipe and a PNG of images under it. collection: the
+    runs whose curves and confusion matrices are shown.
     """
     confused = confusions(collection)
     return rendered(
@@ -52,7 +52,7 @@ def page(contents: Contents, runs: Table, samples: Sequence[tuple[str, bytes]], 
 
 
 def curves(collection: Collection) -> dict[str, dict[str, list[float | None]]]:
-    """By run-id: accuracies (a), validation losses (v) and training losses (t) of the epochs."""
+    """Return by run-id, for each epoch: validation accuracies (a), validation losses (v) and training losses (t)."""
     keys = {"a": "val_accuracy", "v": "val_loss", "t": "train_loss"}
     return {
         run.run_id: {short: [_short(line[key]) for line in run.lines] for short, key in keys.items()}
@@ -61,18 +61,18 @@ def curves(collection: Collection) -> dict[str, dict[str, list[float | None]]]:
 
 
 def confusions(collection: Collection) -> dict[str, dict[str, Any]]:
-    """By run-id, of runs that have predictions: the classes' names, and images by (true, predicted)."""
-    found = {}
+    """Return class names and images by (true, predicted) class, by the run-id of each run with predictions."""
+    by_run = {}
     for run in collection.runs:
         if run.predictions is not None:
             classes = run.begun["dataset"]["classes"]
             confusion = run.predictions.confusion(len(classes)).tolist()
-            found[run.run_id] = {"classes": classes, "confusion": confusion}
-    return found
+            by_run[run.run_id] = {"classes": classes, "confusion": confusion}
+    return by_run
 
 
 def environments(collection: Collection) -> Table:
-    """Where runs were trained: a line for each machine, software and commit."""
+    """Return a table of where runs were trained: a line for each machine, software and commit."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for run in collection.runs:
         groups.setdefault(_environment(run.begun), []).append(run.run_id)
@@ -92,7 +92,7 @@ def _environment(begun: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def png(image: Any) -> bytes:
-    """A PIL image as the bytes of a PNG."""
+    """Encode a PIL image as PNG."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()

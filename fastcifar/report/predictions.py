@@ -1,4 +1,6 @@
-"""What a run's kept weights say of its validation images, clean and augmented: asked once, kept with the run."""
+"""The predictions of a run's kept weights for its validation images, clean and augmented. They are computed once and
+saved in the run's directory.
+"""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,24 +28,24 @@ from fastcifar.system.devices import a_thread_each
 
 NAME = "predictions"
 CLASSES = ("labels", "clean", "augmented")
-"""the fields of Predictions that are classes; a dataset has at most 256 of them"""
+"""The fields of Predictions that hold class numbers. They are saved as uint8: a dataset has at most 256 classes."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of N validation images, in the order of their ids: classes, (N,) int64 each."""
+    """The predicted classes of N validation images, in the order of their ids. Each array is (N,) int64."""
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int64]
     clean: NDArray[np.int64]
     augmented: NDArray[np.int64]
-    """predicted for the images under the run's own training transform, as drawn in the kept epoch"""
+    """Predictions for the images under the run's own training transform, with the random draws of the kept epoch."""
     epoch: int
-    """which the weights are of"""
+    """The epoch whose weights were kept."""
 
     @classmethod
     def read(cls, directory: RunDirectory) -> "Predictions | None":
-        """Those kept with a run, or None. Raises FastcifarError for a damaged file."""
+        """Return the predictions that are saved with a run, or None. Raises FastcifarError for a damaged file."""
         try:
             saved = directory.load_tensors(NAME, torch.device("cpu"))
             if saved is None:
@@ -60,7 +62,7 @@ class Predictions:
             ) from error
 
     def save(self, directory: RunDirectory) -> None:
-        """Keep them with a run: a byte for each class, and the ids as a bit for each image that there could be."""
+        """Save the predictions with a run: a byte for each class, and a bit for each possible id up to the largest."""
         members = np.zeros(int(self.ids.max()) + 1, np.uint8)
         members[self.ids] = 1
         arrays = {"members": np.packbits(members)} | {name: getattr(self, name).astype(np.uint8) for name in CLASSES}
@@ -68,29 +70,32 @@ class Predictions:
         directory.save_tensors(NAME, tensors, {"epoch": self.epoch})
 
     def right(self, augmented: bool = False) -> NDArray[np.bool_]:
-        """(N,) whether each image's class was found."""
+        """Return (N,) bool: whether the predicted class of each image is its label."""
         return (self.augmented if augmented else self.clean) == self.labels
 
     def confusion(self, classes: int) -> NDArray[np.int64]:
-        """(true, predicted): clean images."""
+        """Return the number of clean images by (true, predicted) class."""
         return confusion_of(self.labels, self.clean, classes)
 
 
 def predict(paths: Sequence[Path], dataset: Dataset, device: torch.device) -> list[str]:
-    """Ask the runs that have no predictions yet and were trained on this dataset; what could not be asked, and why."""
+    """Compute and save the predictions of the runs that have none.
+
+    paths: run directories. Returns a sentence for each run without predictions, such as a run of another dataset.
+    """
     wanted = [path for path in paths if not (path / f"{NAME}.safetensors").exists()]
-    at_once = machine.usable_cores() if device.type == "cpu" else 1  # of small networks, one a core is fastest
+    at_once = machine.usable_cores() if device.type == "cpu" else 1  # small networks: one run a core is fastest
     with a_thread_each() if at_once > 1 else nullcontext(), ThreadPoolExecutor(at_once) as pool:
-        said = pool.map(lambda path: _ask(path, dataset, device), wanted)
-        return [note for note in track(said, "predictions", len(wanted)) if note]
+        notes = pool.map(lambda path: _try_predict(path, dataset, device), wanted)
+        return [note for note in track(notes, "predictions", len(wanted)) if note]
 
 
-def _ask(path: Path, dataset: Dataset, device: torch.device) -> str | None:
-    """Why a run could not be asked."""
+def _try_predict(path: Path, dataset: Dataset, device: torch.device) -> str | None:
+    """Predict with one run; return the reason where that is impossible."""
     try:
         run = TrainedRun.open(path)
         if run.dataset["sha256"] != dataset.sha256:
-            return f"{path.name}: no predictions, as it was trained on another dataset than {dataset.path}"
+            return f"{path.name}: no predictions, because it was trained on another dataset than {dataset.path}"
         _predict(run, dataset, device)
     except FastcifarError as error:
         return f"no predictions: {error}"
@@ -101,7 +106,7 @@ def _predict(run: TrainedRun, dataset: Dataset, device: torch.device) -> None:
     recipe = PROTOCOLS[run.spec.protocol].recipe(run.spec.recipe)
     ids = dataset.ids("validation", run.split_seed)
     labels = dataset.labels("train")
-    assert labels is not None  # a run was trained on them
+    assert labels is not None  # the run was trained on these labels
     clean = _classes(run, dataset, device, recipe.still())
     augmented = clean.copy() if recipe == recipe.still() else _classes(run, dataset, device, recipe)
     Predictions(ids, labels[ids].astype(np.int64), clean, augmented, run.epoch).save(run.directory)
@@ -115,5 +120,5 @@ def _classes(run: TrainedRun, dataset: Dataset, device: torch.device, augment: A
     }  # fmt: skip
     with open_pipeline("resident", dataset, **request) as pipeline:
         batches = pipeline.epoch(run.epoch)
-        said = [values.argmax(1) for values in probabilities(run, batches, device, dtype, VIEWS["none"])]
-    return np.concatenate(said).astype(np.int64)
+        predicted = [values.argmax(1) for values in probabilities(run, batches, device, dtype, VIEWS["none"])]
+    return np.concatenate(predicted).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Sample images under a recipe: what the network will see."""
+"""Draw sample images under a recipe, as the network sees them."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from fastcifar.errors import UsageError
 from fastcifar.kernels import reference
 
 GAP, BACKGROUND = 2, 255  # pixels between images; white
-SMALLEST_SIDE = 96  # pixels that an image takes at least: 32 x 32 ones are enlarged, keeping their pixels square
+SMALLEST_SIDE = 96  # pixels: smaller images are enlarged by a whole factor
 
 
 def preview(dataset: Dataset, augment: Augment, path: Path, rows: int = 8, columns: int = 8, seed: int = 0) -> None:
-    """Write `sheet` as a PNG. Raises UsageError as that does, and for a file that is not called .png."""
+    """Write `sheet` as a PNG file. Raises UsageError as `sheet` does, and for a name that does not end with .png."""
     if path.suffix.lower() != ".png":
         raise UsageError(f"{path}: a preview is a PNG file; call it {path.name}.png, for example")
     drawn = sheet(dataset, augment, rows, columns, seed)
@@ -26,9 +26,10 @@ def preview(dataset: Dataset, augment: Augment, path: Path, rows: int = 8, colum
 
 
 def sheet(dataset: Dataset, augment: Augment, rows: int = 8, columns: int = 8, seed: int = 0) -> Image.Image:
-    """Each row one training image, first as it is, then ``columns`` draws (epochs 1, 2, ... of ``seed``).
+    """Draw a sheet of images: each row is one training image, first unchanged, then in ``columns`` augmented versions.
 
-    Normalisation is undone, so erased rectangles show the mean colour. Raises UsageError for more rows than images.
+    The versions use the random draws of epochs 1, 2, ... of ``seed``. Normalisation is undone, so erased rectangles
+    show the mean colour. Raises UsageError for ``rows`` outside [1, number of images] or ``columns`` outside [1, 64].
     """
     ids = dataset.ids("training")
     if not 1 <= rows <= len(ids) or not 1 <= columns <= 64:
@@ -49,7 +50,7 @@ def sheet(dataset: Dataset, augment: Augment, rows: int = 8, columns: int = 8, s
 
 
 def _cells(images: NDArray[np.uint8], augment: Augment, seed: int, epoch: int, ids: NDArray[np.int64]) -> NDArray:
-    """(N, S, S, 3) uint8."""
+    """Return the augmented images, (N, S, S, 3) uint8."""
     pixels = reference.apply(torch.from_numpy(images), draw(augment, seed, epoch, ids), augment)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (augment.mean, augment.std))
     return (pixels * std + mean).mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()

@@ -1,4 +1,4 @@
-"""Intervals of 95 %: of a mean over seeds by Student's t, of a paired difference by a bootstrap of seeds and images."""
+"""95 % intervals: of a mean over seeds, by Student's t; of a paired difference, by a bootstrap of seeds and images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,39 +13,39 @@ from fastcifar.report.collection import Configuration, Run, matched
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-SEED = 20230301  # of the resampling: the same runs give the same intervals
+SEED = 20230301  # of the resampling, so that the same runs give the same intervals
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean in [-1, 1] and where it may be; low and high are None where one value alone says nothing of spread."""
+    """A mean in [-1, 1] with its interval. low and high are None for a single value, which shows no spread."""
 
     mean: float
     low: float | None
     high: float | None
     n: int
-    """values: seeds, or pairs"""
+    """The number of values: seeds, or pairs."""
     how: str
 
     @property
     def above(self) -> bool:
-        """Whether all of it is above 0."""
+        """Whether the whole interval is above 0."""
         return self.low is not None and self.low > 0
 
     @property
     def below(self) -> bool:
-        """Whether all of it is below 0."""
+        """Whether the whole interval is below 0."""
         return self.high is not None and self.high < 0
 
     def points(self) -> str:
-        """In percentage points, for people: "+4.2 [+3.1, +5.3]"."""
+        """Return the interval in percentage points, for people: "+4.2 [+3.1, +5.3]"."""
         if self.low is None or self.high is None:
             return f"{100 * self.mean:+.2f}"
         return f"{100 * self.mean:+.2f} [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"
 
 
 def of_mean(values: Sequence[float]) -> Interval:
-    """Of the mean of independent values, at least one: plus and minus t(n - 1) standard errors."""
+    """Return the interval of the mean of independent values, one at least: plus and minus t(n - 1) standard errors."""
     centre, n = mean(values), len(values)
     if n < 2:
         return Interval(centre, None, None, n, "one value")
@@ -54,11 +54,12 @@ def of_mean(values: Sequence[float]) -> Interval:
 
 
 def paired(a: Configuration, b: Configuration, images: str = "own") -> Interval | None:
-    """The accuracy of a less that of b, over the seeds that both have; None where there are none.
+    """Return the accuracy of ``a`` minus that of ``b``, over the seeds that both have; None without such seeds.
 
-    images: clean; augmented, each by its own training transform; or own, those that each protocol validates on. Where
-    both have predictions of the same images: those of the kept weights, with a bootstrap over seeds and, within each,
-    images. Else, of own images alone: the accuracies that the runs recorded, by t over seeds.
+    images: "clean"; "augmented", under each configuration's own training transform; or "own", the images that each
+    protocol validates on. Where both have predictions of the same images, the accuracies are those of the kept weights,
+    with a bootstrap over seeds and over the images of each seed. Otherwise "own" takes the recorded accuracies, with
+    Student's t over seeds, and the other two return None.
     """
     augmented = [PROTOCOLS[each.protocol].augment_validation for each in (a, b)]
     if images != "own":
@@ -75,15 +76,16 @@ def paired(a: Configuration, b: Configuration, images: str = "own") -> Interval 
 
 
 def bootstrap(differences: Sequence[NDArray[np.float64]]) -> Interval:
-    """differences: of each seed, (images,), what one got right less what the other did, -1, 0 or 1.
+    """Return the percentile interval of a paired difference, by resampling seeds and, for each seed, images.
 
-    Seeds are drawn with replacement, and images within each: the interval holds for other seeds and other images. With
-    one seed it holds for that seed alone, which is said. B. Efron, R. Tibshirani, "An Introduction to the Bootstrap",
-    1993, chapter 13: percentiles.
+    differences: for each seed, (images,): whether the first model is right minus whether the second is, so -1, 0 or 1.
+    Resampling is with replacement, so the interval holds for other seeds and other images. With one seed it holds for
+    that seed alone, and ``how`` says so. Source: B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993,
+    chapter 13.
     """
     generator = np.random.Generator(np.random.Philox(SEED))
     n = len(differences)
-    # a resampled mean depends on how often each of three values was drawn, so counts of these are drawn
+    # a resampled mean depends only on how often each of three values occurs, so drawing these counts is enough
     within = np.empty((RESAMPLES, n))
     for column, values in enumerate(differences):
         kinds, counts = np.unique(values, return_counts=True)
@@ -99,7 +101,7 @@ def bootstrap(differences: Sequence[NDArray[np.float64]]) -> Interval:
 
 
 def _by_image(a: Run, b: Run, a_augmented: bool, b_augmented: bool) -> NDArray[np.float64] | None:
-    """(images,) right by a less right by b; None where they did not both say something of the same images."""
+    """Return (images,): right by a minus right by b; None where the two runs lack predictions of the same images."""
     x, y = a.predictions, b.predictions
     if x is None or y is None or not np.array_equal(x.ids, y.ids):
         return None

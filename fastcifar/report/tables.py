@@ -1,4 +1,4 @@
-"""The tables of a report, the same for every form that it takes: cells are text, with what they are sorted by."""
+"""The tables of a report, for the page and for Markdown. A cell is a text with the value that it is sorted by."""
 
 from statistics import mean, median
 
@@ -24,7 +24,7 @@ def tables(collection: Collection) -> list[Table]:
 
 
 def claims(judged: Judged) -> Table:
-    """The report's claims, each under every protocol that was run."""
+    """Return the table of the report's claims, with a line for each protocol that has runs."""
     lines = [
         [
             _number(claim.experiment), Cell(claim.said), Cell(claim.rule), Cell(protocol), Cell(verdict.verdict),
@@ -36,7 +36,7 @@ def claims(judged: Judged) -> Table:
     return Table(
         "claims",
         "The report's claims, and what our runs say",
-        "A verdict follows from its rule and nothing else. Accuracies are those of the images that the protocol "
+        "A verdict follows from its rule and nothing else. Accuracies are measured on the images that the protocol "
         "validates on. Differences are paired by seed; where predictions are kept, by image too.",
         ["exp", "the report says", "confirmed if", "protocol", "verdict", "measured", EVIDENCE],
         sorted(lines, key=lambda line: line[4].text == NOT_RUN),  # else in the report's order
@@ -44,7 +44,7 @@ def claims(judged: Judged) -> Table:
 
 
 def configurations(collection: Collection) -> Table:
-    """A line a configuration."""
+    """Return the table with a line for each configuration."""
     lines = []
     for each in collection.configurations:
         about = [run.about for run in each.runs.values()]
@@ -62,9 +62,9 @@ def configurations(collection: Collection) -> Table:
     return Table(
         "configurations",
         "Configurations",
-        "Accuracy of the kept weights on validation images, as the protocol has them: mean ± standard deviation "
-        "(n - 1) over seeds. images/s while training, median; seconds of a run, mean. Of runs that were trained beside "
-        "others both are what each had of the machine.",
+        "Accuracy of the kept weights on the protocol's validation images: mean ± standard deviation (n - 1) over "
+        "seeds. images/s while training: median; seconds of a run: mean. Runs that were trained beside others shared "
+        "the machine and were slower than alone.",
         ["exp", "protocol", "configuration", "seeds", "accuracy, %", "kept epoch", "epochs", "parameters", "images/s",
          "seconds", EVIDENCE],
         lines,
@@ -72,15 +72,15 @@ def configurations(collection: Collection) -> Table:
 
 
 def definitions() -> Table:
-    """What the protocols are."""
-    found = audit.definitions()
-    names = list(found[0][1])
-    lines = [[Cell(what), *(Cell(by[name]) for name in names)] for what, by in found]
+    """Return the table of the differences between the protocols."""
+    properties = audit.definitions()
+    names = list(properties[0][1])
+    lines = [[Cell(what), *(Cell(by[name]) for name in names)] for what, by in properties]
     return Table("protocols", "What the protocols differ in", "", ["", *names], lines)
 
 
 def protocols(collection: Collection) -> Table:
-    """What a protocol changes."""
+    """Return the table of configurations under two protocols, with the change of accuracy."""
     lines = [
         [
             Cell(each.label), Cell(" → ".join(each.protocols)), *map(_percent, each.accuracies), _points(each.change),
@@ -99,7 +99,7 @@ def protocols(collection: Collection) -> Table:
 
 
 def two_images(collection: Collection) -> list[Table]:
-    """Clean and augmented images."""
+    """Return the tables of accuracies on clean and on augmented images, and of the gains between recipes."""
     kinds, steps = audit.on_two_kinds_of_images(collection)
     note = (
         "The same kept weights on clean validation images and on the same images under the training transform. "
@@ -124,7 +124,7 @@ def two_images(collection: Collection) -> list[Table]:
 
 
 def hyperparameters(collection: Collection) -> list[Table]:
-    """Main effects and interactions."""
+    """Return the tables of the hyper-parameters' main effects and interactions."""
     mains: list[list[Cell]] = []
     both: list[list[Cell]] = []
     for protocol in collection.protocols:
@@ -146,12 +146,12 @@ def hyperparameters(collection: Collection) -> list[Table]:
     return [
         Table("effects", "Hyper-parameters: main effects", note, columns, mains),
         Table("interactions", "Hyper-parameters: interactions",
-              "By how many points the second change alters what the first one does.", columns, both),
+              "Points of accuracy by which the second change alters the effect of the first.", columns, both),
     ]  # fmt: skip
 
 
 def completeness(collection: Collection) -> Table:
-    """How much of the grid there is."""
+    """Return the table of how many runs of the report's grid have ended."""
     lines = [
         [_number(number), Cell(protocol), Cell(f"{ended} of {total}", ended / total)]
         for number, protocol, ended, total in collection.missing()
@@ -161,7 +161,7 @@ def completeness(collection: Collection) -> Table:
 
 
 def runs(collection: Collection) -> Table:
-    """A line a run."""
+    """Return the table with a line for each run."""
     lines = [
         [
             Cell(run.run_id, None, (run.run_id,)), _number(each.experiment), Cell(each.protocol),
@@ -183,7 +183,7 @@ def runs(collection: Collection) -> Table:
 
 
 def took(collection: Collection) -> str:
-    """How long all runs took: the sum of their own times."""
+    """Return the sum of all runs' training times, in words."""
     return duration(sum(run.row["seconds"] or 0.0 for run in collection.runs))
 
 

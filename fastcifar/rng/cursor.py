@@ -1,4 +1,4 @@
-"""The clock: seed, epoch and batch number in a tensor, which work recorded once, a CUDA graph, reads at each replay."""
+"""The clock: a tensor with seed, epoch and batch number. A CUDA graph reads it at each replay."""
 
 from functools import lru_cache
 
@@ -7,13 +7,14 @@ from torch import Tensor
 
 from fastcifar.rng.philox import key_of
 
-SEED, EPOCH, BATCH = range(3)  # places in a clock
+SEED, EPOCH, BATCH = range(3)  # indices into a clock
 
 
 def clock_of(seed: int, epoch: int, device: torch.device, batch: int = 0) -> Tensor:
-    """(3,) int64 on ``device``: the bits of a seed in [0, 2**64), the epoch and the batch's number in it, each >= 0.
+    """Return a clock: (3,) int64 on ``device`` with the seed, the epoch and the batch.
 
-    Raises UsageError for a seed out of range.
+    seed: in [0, 2**64), stored with the same bits as a signed integer. epoch: >= 0. batch: the number of the batch in
+    the epoch, >= 0. Raises UsageError for a seed outside its range.
     """
     key_of(seed)
     signed = seed - (1 << 64) if seed >> 63 else seed
@@ -22,10 +23,10 @@ def clock_of(seed: int, epoch: int, device: torch.device, batch: int = 0) -> Ten
 
 @lru_cache(maxsize=8)
 def standing_clock(seed: int, epoch: int, device: torch.device) -> Tensor:
-    """A `clock_of` that many share, to be read alone: copied to the device once an epoch, not at every call."""
+    """Return a cached clock, which callers must not change. It is copied to the device once per epoch."""
     return clock_of(seed, epoch, device)
 
 
 def read(clock: Tensor) -> tuple[int, int]:
-    """Seed and epoch of a clock in host memory."""
+    """Return the seed and the epoch of a clock in host memory."""
     return int(clock[SEED]) % (1 << 64), int(clock[EPOCH])

@@ -1,1 +1,1 @@
-"""Runs on paper and on the disk: what a run is, its directory, and its numbers read back. Nothing here trains."""
+"""The specification of a run, its directory, and its results read back. Nothing in this package trains."""

@@ -1,4 +1,4 @@
-"""Two runs side by side: what of their configuration and their results differs, and from which epoch on."""
+"""Two runs side by side: the differences of their configurations, results and metrics."""
 
 import difflib
 import json
@@ -17,27 +17,29 @@ from fastcifar.runs.record import RunRecord
 from fastcifar.runs.rows import COLUMNS, row_of
 
 RESULTS = ("status", "epochs", "kept_epoch", "val_accuracy", "val_loss", "seconds", "images_per_s")
-SHOWN = 5  # of the runs that a text may mean
+SHOWN = 5  # run ids that the error for an ambiguous name lists
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two runs, A and B."""
+    """The differences between two runs, A and B. Each pair holds the value of A and the value of B."""
 
     names: tuple[str, str]
+    """The run ids."""
     configuration: dict[str, tuple[Any, Any]]
-    """where they differ: fields of the spec, dataset, environment, device and mode; None where a run has no such"""
+    """The fields of the spec, dataset, environment, device and mode that differ. None: the run has no such field."""
     results: dict[str, tuple[Any, Any]]
+    """The values of RESULTS."""
     epochs: tuple[int, int]
-    """lines of metrics"""
+    """The number of epochs with metrics."""
     first: int | None
-    """the first epoch, of those that both have, whose metrics differ, timings apart"""
+    """The first epoch whose metrics differ, without the timings. None: the epochs that both runs have are identical."""
     metrics: dict[str, tuple[Any, Any]]
-    """what differs there"""
+    """The metrics that differ in that epoch."""
 
     @classmethod
     def of(cls, a: RunDirectory, b: RunDirectory) -> "Difference":
-        """Raises FastcifarError for a run that is damaged."""
+        """Return the differences between two runs. Raises FastcifarError for a damaged run."""
         ours, theirs = RunRecord.read(a), RunRecord.read(b)
         rows, facts = (row_of(ours), row_of(theirs)), (_facts(ours), _facts(theirs))
         fields = [key for key in COLUMNS if key not in ("run_id", "error", *RESULTS)]
@@ -54,7 +56,7 @@ class Difference:
         return cls(names, configuration, results, epochs, first, metrics)
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the differences as values that JSON can hold."""
         return {
             "runs": self.names,
             "configuration": self.configuration,
@@ -70,7 +72,7 @@ class Difference:
         }  # fmt: skip
 
     def tables(self) -> list[Table]:
-        """For the terminal."""
+        """Return the differences as tables for the terminal."""
         configuration = Table("what differs", "A", "B")
         for key, (a, b) in self.configuration.items():
             configuration.add_row(*(escape(shown) for shown in (key, _readable(key, a), _readable(key, b))))
@@ -88,27 +90,28 @@ class Difference:
         return [configuration, results] if self.configuration else [results]
 
     def sentences(self) -> list[str]:
-        """What the tables do not say."""
-        said = [] if self.configuration else ["configuration and environment are the same"]
+        """Return sentences about the differences that the tables do not show."""
+        notes = [] if self.configuration else ["configuration and environment are the same"]
         shorter, longer = sorted(self.epochs)
         if self.first is not None:
             values = "; ".join(f"{key} {a} and {b}" for key, (a, b) in self.metrics.items())
-            said.append(f"their metrics first differ in epoch {self.first}: {values}")
+            notes.append(f"the metrics first differ in epoch {self.first}: {values}")
         elif shorter == longer:
-            said.append(f"their metrics are identical, timings apart, in all {longer} epochs")
+            notes.append(f"the metrics are identical in all {longer} epochs, except for timings")
         else:
             name = "AB"[self.epochs[1] > self.epochs[0]]
-            said.append(
-                f"their metrics are identical, timings apart, in the {shorter} epochs that both have; "
+            notes.append(
+                f"the metrics are identical in the {shorter} epochs that both runs have, except for timings; "
                 f"{name} goes on to epoch {longer}"
             )
-        return said
+        return notes
 
 
 def named(asked: str, out: Path) -> RunDirectory:
-    """The run that a text means: a run directory's path, a run's id, or a beginning or else a part of one id only.
+    """Return the run that a text names.
 
-    Raises UsageError where it is none or several.
+    asked: the path of a run directory, a run id, the first characters of exactly one id, or else a part of exactly one
+    id. out: the folder of the runs. Raises UsageError where no run or several runs match.
     """
     if (Path(asked) / "run.json").is_file():
         return RunDirectory(Path(asked).resolve())
@@ -119,26 +122,26 @@ def named(asked: str, out: Path) -> RunDirectory:
             return matching[0]
         if matching:
             some = ", ".join(run.path.name for run in matching[:SHOWN]) + (", ..." if len(matching) > SHOWN else "")
-            raise UsageError(f"--diff {asked}: {len(matching)} runs are called so: {some}; say more of the id")
+            raise UsageError(f"--diff {asked}: {len(matching)} runs match: {some}; give more of the id")
     near = difflib.get_close_matches(asked, [run.path.name for run in runs])
     hint = f"did you mean {' or '.join(near)}?" if near else f"fastcifar runs --out {out} shows their ids"
     raise UsageError(f"--diff {asked}: there is no such run below {out}; {hint}")
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The keys whose values are not the same, in A's order and then B's."""
+    """Return the keys whose values differ, with both values. Keys are in the order of ``a``, then of ``b``."""
     return {key: (a.get(key), b.get(key)) for key in {**a, **b} if a.get(key) != b.get(key)}
 
 
 def subtract(a: Any, b: Any) -> Any:
-    """B - A, of numbers; else None."""
+    """Return b - a for two numbers, else None."""
     return b - a if isinstance(a, int | float) and isinstance(b, int | float) else None
 
 
 def _facts(record: RunRecord) -> dict[str, Any]:
-    """What run.json says beside the spec, flat: environment.versions.torch."""
+    """Return the entries of run.json without the spec, with flat keys like environment.versions.torch."""
     begun = {key: value for key, value in record.begun.items() if key != "spec"}
-    return {key: value for key, value in _flat(begun).items() if key != "dataset.sha256"}  # which the spec has
+    return {key: value for key, value in _flat(begun).items() if key != "dataset.sha256"}  # a field of the spec, too
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where a run is kept: its directory, who may write to it, and the files that say how far the run is."""
+"""The directory of a run: its lock, and the files with the state and the results of the run."""
 
 import fcntl
 import json
@@ -14,24 +14,30 @@ from fastcifar.runs.files import RunFiles
 from fastcifar.runs.spec import RunSpec
 
 TIMING = ("seconds", "images_per_s", "stall", "peak_share", "peak_flops")
-"""the keys of metrics.jsonl and summary.json whose values are measured, so that they differ from one time to the next;
-peak_share and peak_flops are written for pretrained networks only"""
+"""The keys of metrics.jsonl and summary.json whose values are measured, so that they differ when a run is repeated.
+peak_share and peak_flops are written for pretrained networks only."""
 
 
 class RunDirectory(RunFiles):
-    """``<out>/exp<N>/<run-id>/``: run.json, metrics.jsonl, checkpoint.safetensors, model.safetensors, summary.json."""
+    """The directory of a run, ``<out>/exp<N>/<run-id>/``.
+
+    Its files are run.json, metrics.jsonl, checkpoint.safetensors, model.safetensors and summary.json.
+    """
 
     @classmethod
     def of(cls, spec: RunSpec, out: Path) -> "RunDirectory":
-        """The directory of a spec under ``out``, whether it exists or not."""
+        """Return the directory of a spec below ``out``. It need not exist."""
         return cls(out / f"exp{spec.experiment}" / spec.run_id)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the directory and keep other processes from training in it. Raises FastcifarError if one does."""
+        """Make the directory, and lock it against training by other processes.
+
+        Raises FastcifarError where another process holds the lock.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / "lock", "w") as lock:
-            for _ in range(5):  # `busy` holds the lock for microseconds, a trainer for long
+            for _ in range(5):  # `busy` holds the lock for microseconds, a training process for long
                 if _flock(lock, fcntl.LOCK_EX):
                     break
                 time.sleep(0.02)
@@ -40,7 +46,7 @@ class RunDirectory(RunFiles):
             yield
 
     def busy(self) -> bool:
-        """Whether a process, this one too, is training in it. Makes no files."""
+        """Return whether a process, including this one, trains in the directory. This writes no files."""
         try:
             with open(self.path / "lock") as lock:
                 return not _flock(lock, fcntl.LOCK_SH)
@@ -48,53 +54,57 @@ class RunDirectory(RunFiles):
             return False
 
     def start(self, spec: RunSpec, context: Mapping[str, Any]) -> None:
-        """Write run.json: the spec and the context (dataset, environment) that its first epoch runs in."""
+        """Write run.json, unless it exists: the spec, and the context (dataset, environment) of the first epoch."""
         if not (self.path / "run.json").exists():
             self.write("run.json", json.dumps({"spec": asdict(spec), **context}, indent=1).encode())
 
     def begun(self) -> dict[str, Any]:
-        """What `start` wrote, or nothing for a run that was never begun. Raises FastcifarError for a damaged file."""
+        """Return the content of run.json, empty where the run was never begun.
+
+        Raises FastcifarError for a damaged file.
+        """
         return self.parsed("run.json") or {}
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, one for each epoch so far. Raises FastcifarError where the file is damaged."""
+        """Return the lines of metrics.jsonl, one for each epoch so far. Raises FastcifarError for a damaged file."""
         return self.parsed_lines("metrics.jsonl")
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """Add an epoch, on the disk before this returns."""
+        """Append the line of an epoch to metrics.jsonl. It is on the disk when this returns."""
         self.append("metrics.jsonl", json.dumps(line).encode() + b"\n")
 
     def keep_metrics(self, epochs: int) -> list[dict[str, Any]]:
-        """Drop what an interruption left behind the first ``epochs`` lines; returns those lines.
+        """Keep only the first ``epochs`` lines of metrics.jsonl, and return them.
 
-        Raises FastcifarError when there are fewer: the checkpoint is never ahead of them.
+        An interruption may leave lines that are later than the checkpoint. The checkpoint is never later than the
+        lines, so fewer lines raise FastcifarError.
         """
         kept = self.metrics()[:epochs]
         if len(kept) < epochs:
             raise FastcifarError(
-                f"{self.path / 'metrics.jsonl'} has {len(kept)} of the {epochs} epochs that checkpoint.safetensors has "
-                f"behind it; delete {self.path} to train it anew"
+                f"{self.path / 'metrics.jsonl'} has {len(kept)} of the {epochs} epochs that were trained before "
+                f"checkpoint.safetensors was written; delete {self.path} to train it anew"
             )
         self.write("metrics.jsonl", b"".join(json.dumps(line).encode() + b"\n" for line in kept))
         return kept
 
     def summary(self) -> dict[str, Any] | None:
-        """The result of a finished run, else None. Raises FastcifarError for a damaged file."""
+        """Return the summary of a finished run, else None. Raises FastcifarError for a damaged file."""
         return self.parsed("summary.json")
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write summary.json, which makes the run finished, and drop the checkpoint."""
+        """Write summary.json, which marks the run as finished, and delete the checkpoint."""
         self.write("summary.json", json.dumps(summary, indent=1).encode())
         (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
 def find_runs(out: Path) -> list[RunDirectory]:
-    """Every run directory below ``out``, by name."""
+    """Return all run directories below ``out``, sorted by path."""
     return [RunDirectory(file.parent) for file in sorted(out.glob("exp*/*/run.json"))]
 
 
 def _flock(file: TextIO, kind: int) -> bool:
-    """Take the lock on an open file, until it is closed; returns whether nobody else had it."""
+    """Try to lock an open file until it is closed. kind: LOCK_EX or LOCK_SH. Returns whether this succeeded."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,7 @@
-"""A run that a grid gave up: its failure.json says why. What the run has so far stays, and it may be tried again."""
+"""The file failure.json of a run that a grid gave up, which holds the reason.
+
+The other files of the run stay, and the run may be tried again.
+"""
 
 import json
 import time
@@ -9,17 +12,17 @@ NAME = "failure.json"
 
 
 def failure_of(directory: RunFiles) -> str | None:
-    """Why a grid gave the run up; None where it has not. Raises FastcifarError for a damaged file."""
+    """Return why a grid gave the run up, or None where it did not. Raises FastcifarError for a damaged file."""
     failure = directory.parsed(NAME)
     return None if failure is None else str(failure.get("error"))
 
 
 def give_up(directory: RunFiles, error: str) -> None:
-    """Write down that the run was given up, and why."""
+    """Write failure.json. error: why the run was given up."""
     directory.path.mkdir(parents=True, exist_ok=True)
     directory.write(NAME, json.dumps({"error": error, "when": time.time()}).encode())
 
 
 def retry(directory: RunFiles) -> None:
-    """Take a failure back, as the run is about to be trained again."""
+    """Delete failure.json, before the run is trained again."""
     (directory.path / NAME).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The files of a run's directory: each is written whole or not at all, and parsed before anything believes it."""
+"""The files of a run's directory. Each file is written completely or not at all, and parsed before it is used."""
 
 import json
 import os
@@ -17,34 +17,37 @@ from fastcifar.system.atomic import write_whole
 
 
 class RunFiles:
-    """A folder of JSON, JSON lines and safetensors. Nothing in it is ever unpickled."""
+    """A folder of files in JSON, JSON lines and safetensors. No file is ever unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def write(self, name: str, content: bytes) -> None:
-        """Replace a file, which is on the disk before this returns. Raises FastcifarError where that fails."""
+        """Replace a file. It is on the disk when this returns. Raises FastcifarError where it cannot be written."""
         with self._writing(name):
             write_whole(self.path / name, content)
 
     def append(self, name: str, content: bytes) -> None:
-        """Add to a file, on the disk before this returns. Raises FastcifarError where it cannot be written."""
+        """Append to a file. The content is on the disk when this returns.
+
+        Raises FastcifarError where the file cannot be written.
+        """
         with self._writing(name), open(self.path / name, "ab") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
 
     def parsed(self, name: str) -> dict[str, Any] | None:
-        """The JSON object of a file, or None where there is no such file. Raises FastcifarError for a damaged file."""
+        """Return the JSON object of a file, or None without the file. Raises FastcifarError for a damaged file."""
         try:
             return self._parsed(name, (self.path / name).read_bytes())
         except FileNotFoundError:
             return None
 
     def parsed_lines(self, name: str) -> list[dict[str, Any]]:
-        """The JSON objects of a file's lines; a last line that an interruption cut short is left out.
+        """Return the JSON objects of the lines of a file. A last line that an interruption cut short is left out.
 
-        Raises FastcifarError where something else damaged the file.
+        Raises FastcifarError where the file is damaged in another way.
         """
         try:
             lines = (self.path / name).read_bytes().splitlines(keepends=True)
@@ -53,12 +56,15 @@ class RunFiles:
         return [self._parsed(name, line) for line in lines if line.endswith(b"\n")]
 
     def save_tensors(self, name: str, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
-        """Write NAME.safetensors with a JSON note in its header."""
+        """Write tensors to NAME.safetensors. note: written as JSON to the file's header."""
         contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         self.write(f"{name}.safetensors", save(contiguous, metadata={"note": json.dumps(note)}))
 
     def load_tensors(self, name: str, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What `save_tensors` wrote, or None. Raises FastcifarError for a damaged file."""
+        """Return the tensors, on ``device``, and the note that `save_tensors` wrote, or None where there is no file.
+
+        Raises FastcifarError for a damaged file.
+        """
         file = self.path / f"{name}.safetensors"
         if not file.exists():
             return None
@@ -70,11 +76,14 @@ class RunFiles:
             raise FastcifarError(f"{file} is damaged ({error}); delete {self.path} to train it anew") from error
 
     def files(self) -> list[Path]:
-        """The files of the run, without those that are only for this machine: the lock, and files being written."""
+        """Return the files of the run, sorted, without the lock and without files that are being written."""
         return sorted(file for file in self.path.glob("[!.]*") if file.is_file() and file.name != "lock")
 
     def receive(self, contents: Mapping[str, bytes]) -> None:
-        """Write files that another machine sent; the summary last, as it makes the run finished."""
+        """Write files that another machine sent, contents by file name.
+
+        The summary is written last, because it marks the run as finished.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         for name in sorted(contents, key=lambda name: name == "summary.json"):
             self.write(Path(name).name, contents[name])
@@ -94,11 +103,11 @@ class RunFiles:
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[None]:
-        """Name the file in the error of a full disk, which names none."""
+        """Turn an OSError into a FastcifarError that names the file; the error of a full disk does not name it."""
         try:
             yield
         except OSError as error:
             raise FastcifarError(
-                f"cannot write {self.path / name} ({error.strerror}); once it can be, the same command goes on from "
-                "the last whole epoch"
+                f"cannot write {self.path / name} ({error.strerror}); once it can be written, run the same command "
+                "again: it goes on from the last whole epoch"
             ) from error

@@ -1,4 +1,4 @@
-"""What a run's epochs, the lines of its metrics.jsonl, amount to: whether it goes on, and its summary."""
+"""The result of a run's epochs, which are the lines of metrics.jsonl: whether the run goes on, and its summary."""
 
 import math
 import statistics
@@ -10,22 +10,22 @@ from fastcifar.runs.spec import RunSpec
 
 Lines = list[dict[str, Any]]
 LARGEST_LOSS = 1e6
-"""Of an epoch, nats: a mean cross-entropy above it is a divergence, as guessing among n classes has only ln n."""
+"""The largest mean cross-entropy of an epoch, in nats. A larger one is a divergence: guessing n classes gives ln n."""
 
 
 def number(value: float) -> float | None:
-    """The value, or None where it is not finite: JSON has neither NaN nor infinity."""
+    """Return the value, or None where it is not finite, because JSON has neither NaN nor infinity."""
     return value if math.isfinite(value) else None
 
 
 def epoch_line(
     epoch: int, train_loss: float, validated: tuple[float, float], seconds: float, images_per_s: float, stall: float
 ) -> dict[str, Any]:
-    """A line of metrics.jsonl: what is written of an epoch, whoever trained it.
+    """Return the line of metrics.jsonl for an epoch.
 
-    epoch: counted from 1. train_loss: nats. validated: validation loss in nats, and accuracy in [0, 1]. seconds: of
-    training and validation. images_per_s: of training. stall: the share of training in [0, 1] that the network waited
-    for its batches.
+    epoch: counted from 1. train_loss: in nats. validated: validation loss in nats, and accuracy in [0, 1]. seconds: the
+    time of training and validation. images_per_s: the throughput of training. stall: the share of the training time, in
+    [0, 1], in which the network waited for batches.
     """
     val_loss, val_accuracy = validated
     return {
@@ -40,23 +40,23 @@ def epoch_line(
 
 
 def accuracies(lines: Lines) -> list[float]:
-    """Of the epochs, [0, 1]."""
+    """Return the validation accuracy of each epoch, in [0, 1]."""
     return [line["val_accuracy"] for line in lines]
 
 
 def diverged(lines: Lines) -> bool:
-    """Whether the last epoch's losses are no numbers any more, or above LARGEST_LOSS."""
+    """Return whether a loss of the last epoch is not finite or is above LARGEST_LOSS."""
     losses = [lines[-1][key] for key in ("train_loss", "val_loss")] if lines else []
     return any(loss is None or loss > LARGEST_LOSS for loss in losses)
 
 
 def over(spec: RunSpec, lines: Lines) -> bool:
-    """Whether a run with these epochs behind it is at its end."""
+    """Return whether a run ends after these epochs: by divergence, by its number of epochs, or by early stopping."""
     return diverged(lines) or len(lines) >= spec.epochs or PROTOCOLS[spec.protocol].stops(accuracies(lines))
 
 
 def standing(protocol: Protocol, lines: Lines) -> dict[str, Any]:
-    """What the epochs so far amount to; val_accuracy and val_loss are those of the kept epoch, None without one."""
+    """Return the results of the epochs so far. val_accuracy and val_loss belong to the kept epoch; None without one."""
     finite = lines[:-1] if diverged(lines) else lines
     known = accuracies(finite)
     kept = max((n for n in range(1, len(finite) + 1) if protocol.keeps(known[:n])), default=None)
@@ -71,6 +71,6 @@ def standing(protocol: Protocol, lines: Lines) -> dict[str, Any]:
 
 
 def summary_of(spec: RunSpec, lines: Lines, parameters: int) -> dict[str, Any]:
-    """status: finished or diverged; the rest is `standing`'s."""
+    """Return the summary of a run that has ended: its status, finished or diverged, and the results of `standing`."""
     status = "diverged" if diverged(lines) else "finished"
     return {"status": status, "parameters": parameters, **standing(PROTOCOLS[spec.protocol], lines)}

@@ -1,4 +1,4 @@
-"""Rows of runs for people: a line on what all have in common, and a table of what they differ in."""
+"""Runs as text for people: a line with the values that all runs share, and a table of the values that differ."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from fastcifar.runs.rows import COLUMNS, Row
 from fastcifar.show.text import counted
 
-GAP, HEADER = "  ", 2  # between columns; lines of their names
-LONGEST = 60  # characters of an error
+GAP, HEADER = "  ", 2  # the space between columns, and the number of lines of the header
+LONGEST = 60  # characters that are shown of an error
 
 ALWAYS = ("run_id", "status", "epochs", "val_accuracy")
 WIDE = ("error", "dataset", "seconds", "images_per_s", "val_loss", "kept_epoch", "weights", "pipeline", "max_epochs")
-"""what is left out first where the terminal is too narrow"""
+"""The columns that are left out where the terminal is too narrow, the first one first."""
 FORMATS = {
     "val_accuracy": "{:.4f}",
     "val_loss": "{:.4f}",
@@ -25,7 +25,7 @@ FORMATS = {
 
 
 def common(rows: Sequence[Row]) -> dict[str, Any]:
-    """What all rows share, apart from columns that are always shown and from values that there are not."""
+    """Return the values that all rows share, without None and without the columns that are always shown."""
     return {
         key: rows[0][key]
         for key in COLUMNS
@@ -34,20 +34,20 @@ def common(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def overview(rows: Sequence[Row], width: int) -> tuple[list[str], list[str]]:
-    """What stands above the table, and the table's lines, which are no longer than ``width`` where leaving out columns
-    can make them fit.
+    """Return the notes above the table, and the lines of the table.
 
-    rows: at least one. Plain text, as rich's tables take a second for 250 runs.
+    rows: at least one. width: characters of the terminal; columns are left out where lines would be longer. The table
+    is plain text, because a table of rich takes a second for 250 runs.
     """
     shared = common(rows)
     alike = ", ".join(f"{key} {text(key, value)}" for key, value in shared.items())
-    notes = [f"{counted(len(rows), 'run')}{', all ' if len(rows) > 1 else ' '}of {alike or 'nothing alike'}"]
+    notes = [f"{counted(len(rows), 'run')}{', all ' if len(rows) > 1 else ' '}of {alike or 'different configurations'}"]
     varied = [key for key in COLUMNS if key in ALWAYS or any(row[key] != rows[0][key] for row in rows)]
     cells = {key: _cells(key, [text(key, row[key]) for row in rows]) for key in varied}
 
     endings = [row["run_id"].rpartition("-")[2] for row in rows]
     if _width(cells) > width and len(set(endings)) == len(endings):
-        notes.append("run_id: its last part, which is enough for --diff")
+        notes.append("run_id: only its last part is shown, which is enough for --diff")
         cells["run_id"] = _cells("run_id", endings)
     left_out = []
     for key in WIDE:
@@ -55,18 +55,18 @@ def overview(rows: Sequence[Row], width: int) -> tuple[list[str], list[str]]:
             left_out.append(key)
             del cells[key]
     if left_out:
-        notes.append(f"no room for {', '.join(left_out)}; a wider terminal has it, or --csv -")
+        notes.append(f"no room for {', '.join(left_out)}; use a wider terminal, or --csv -")
     lines = [GAP.join(line).rstrip() for line in zip(*cells.values(), strict=True)]
     return notes, [*lines[:HEADER], "─" * min(_width(cells), width), *lines[HEADER:]]
 
 
 def text(key: str, value: Any) -> str:
-    """A value as people read it; nothing where there is none."""
+    """Return the value of column ``key`` as text, empty for None."""
     return "" if value is None else FORMATS.get(key, "{}").format(value)
 
 
 def _cells(key: str, values: Sequence[str]) -> list[str]:
-    """A column: its name over HEADER lines, broken at an underscore, and the values, all equally wide."""
+    """Return the cells of a column, all of one width: HEADER lines with its name, split at "_", and its values."""
     first, underscore, rest = key.partition("_")
     texts = [
         first + underscore if rest else "",
@@ -78,7 +78,7 @@ def _cells(key: str, values: Sequence[str]) -> list[str]:
 
 
 def _cut(value: str) -> str:
-    """On one line, which is not too long; the whole is in the CSV."""
+    """Return a text as one line of at most LONGEST characters. The CSV has the whole text."""
     line = " ".join(value.split())
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 

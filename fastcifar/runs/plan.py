@@ -1,4 +1,4 @@
-"""Which runs an option asks for: the specs of an experiment's headline configuration, their weights and precision."""
+"""The runs for given options: the specs of an experiment's headline configuration, their weights and precision."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -21,10 +21,11 @@ AMP = ("auto", "off", "bfloat16", "float16")
 def headline_runs(
     number: int, dataset: Dataset, protocol: str = "sound", seeds: Iterable[int] = SEEDS, **settings: Any
 ) -> list[RunSpec]:
-    """The specs of an experiment's headline configuration, one for each seed.
+    """Return the specs of an experiment's headline configuration, one for each seed.
 
-    settings: fields of RunSpec that replace the configuration's own, unless they are None. By default precision is
-    float32, pipeline is resident and weights is none. Raises UsageError for what does not exist or is out of range.
+    settings: fields of RunSpec that replace values of the configuration; None keeps the configuration's value. By
+    default precision is float32, pipeline is resident and weights is none. Raises UsageError for an unknown name, or a
+    value out of range.
     """
     settings = {name: value for name, value in settings.items() if value is not None}
     declared, model = experiment(number, protocol), settings.get("model")
@@ -44,8 +45,10 @@ def headline_runs(
 
 
 def weights_for(number: int, model: str | None, asked: str | None) -> Weights:
-    """What the networks of an experiment begin with; ``asked`` is `published.weights_of`'s. Raises as that does, and
-    UsageError where an experiment's networks have none.
+    """Return the initial weights of an experiment's networks.
+
+    asked: the argument of `published.weights_of`. Raises the errors of `published.weights_of`, and UsageError where the
+    networks of the experiment train from scratch, or the model is not pretrained.
     """
     if number != PRETRAINED:
         if asked not in (None, NONE):
@@ -58,9 +61,11 @@ def weights_for(number: int, model: str | None, asked: str | None) -> Weights:
 
 
 def precision_of(amp: str, device: torch.device, number: int | None = None) -> str:
-    """The precision that --amp means on a device, for an experiment. auto: bfloat16 where the hardware multiplies it,
-    else float32 on a CPU and float16 on a GPU; for pretrained networks on a CPU float32, as bfloat16 took MobileNetV3-S
-    1.9 times as long (bench/results/finetuning-cpu.jsonl). Raises UsageError for an unknown name.
+    """Return the precision of --amp on a device. number: the experiment.
+
+    auto means bfloat16 where the hardware multiplies it, else float32 on a CPU and float16 on a GPU. For pretrained
+    networks on a CPU auto means float32: in bfloat16 MobileNetV3-S took 1.9 times as long
+    (bench/results/finetuning-cpu.jsonl). Raises UsageError for an unknown name.
     """
     if amp not in AMP:
         raise UsageError(f"--amp {amp!r} is not one of {', '.join(AMP)}")

@@ -1,4 +1,4 @@
-"""A run directory read once: what tables, the report and ``fastcifar runs`` know of a run. Nothing here trains."""
+"""A run directory that is read once, for tables, the report and ``fastcifar runs``. Nothing in this module trains."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -14,33 +14,38 @@ from fastcifar.runs.outcome import Lines, standing
 from fastcifar.runs.spec import RunSpec
 
 SPEC: dict[str, type] = {field.name: field.type for field in fields(RunSpec)}  # type: ignore[misc]
-"""the fields of a RunSpec, with their types"""
+"""The fields of a RunSpec, with their types."""
 RESULTS: dict[str, type] = {
     "epochs": int, "kept_epoch": int, "val_accuracy": float, "val_loss": float, "images_per_s": float, "seconds": float,
 }  # fmt: skip
-"""what a run's epochs amount to, with their types; a value that does not exist is None"""
+"""The results of a run's epochs, with their types. A missing value is None."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as its directory says. status: finished, diverged, unfinished, failed (error says why) or in work."""
+    """The content of a run directory."""
 
     directory: RunDirectory
     begun: Mapping[str, Any]
-    """run.json"""
+    """The content of run.json."""
     spec: Mapping[str, Any]
-    """the fields of its RunSpec, typed; a RunSpec proper would import torchvision to check some of them"""
+    """The typed fields of the RunSpec. A RunSpec object would import torchvision to check some of them."""
     summary: Mapping[str, Any] | None
-    """summary.json; None where the run has not ended"""
+    """The content of summary.json; None where the run has not ended."""
     status: str
+    """finished, diverged, unfinished, failed, or in work."""
     error: str | None
+    """Why the run failed; None for another status."""
 
     @classmethod
     def read(cls, directory: RunDirectory) -> "RunRecord":
-        """Raises FastcifarError for a damaged directory or one of another version, OSError for an unreadable one."""
+        """Read a run directory.
+
+        Raises FastcifarError for a directory that is damaged or of another version, OSError for an unreadable one.
+        """
         begun = directory.begun()
         spec = _spec(directory, begun)
-        busy = directory.busy()  # asked first: a run that ends meanwhile is then seen as finished
+        busy = directory.busy()  # read before the summary, so that a run that ends meanwhile counts as finished
         summary, error = directory.summary(), None
         if summary is None:
             error = None if busy else failure_of(directory)
@@ -48,7 +53,7 @@ class RunRecord:
         else:
             status = str(summary.get("status"))
         record = cls(directory, begun, spec, summary, status, error)
-        _ = record.results  # checked now
+        _ = record.results  # raises now where the results are damaged
         return record
 
     @property
@@ -61,38 +66,38 @@ class RunRecord:
 
     @cached_property
     def lines(self) -> Lines:
-        """metrics.jsonl, a line an epoch. Raises FastcifarError where the file is damaged."""
+        """The lines of metrics.jsonl, one for each epoch. Raises FastcifarError where the file is damaged."""
         return self.directory.metrics()
 
     @cached_property
     def results(self) -> dict[str, Any]:
-        """RESULTS: of a run that has ended its summary's, else those of its epochs so far."""
+        """The values of RESULTS: from the summary of a run that has ended, else from the epochs so far."""
         file = "metrics.jsonl" if self.summary is None else "summary.json"
         try:
             if self.summary is None:
-                found = standing(PROTOCOLS[self.spec["protocol"]], self.lines)
+                values = standing(PROTOCOLS[self.spec["protocol"]], self.lines)
             else:
-                found = {"status": self.summary["status"], **self.summary}
-            return {name: None if found.get(name) is None else kind(found[name]) for name, kind in RESULTS.items()}
+                values = {"status": self.summary["status"], **self.summary}
+            return {name: None if values.get(name) is None else kind(values[name]) for name, kind in RESULTS.items()}
         except (KeyError, TypeError, ValueError) as problem:
             raise _unknown(self.directory, file, problem) from problem
 
 
 @dataclass(frozen=True)
 class Found:
-    """What lies below a folder of runs."""
+    """The content of a folder of runs."""
 
     records: list[RunRecord]
     damaged: dict[Path, str]
-    """run directories that cannot be read, with the reason, which names a file"""
+    """The run directories that cannot be read, each with the reason, which names a file."""
     foreign: dict[Path, str]
-    """folders that hold no run, with the reason"""
+    """The folders that hold no run, each with the reason."""
 
 
 def read_runs(out: Path) -> Found:
-    """Every run below ``out``, by experiment and name. Raises UsageError where there is no such folder."""
+    """Read all runs below ``out``, sorted by experiment and name. Raises UsageError where ``out`` is no folder."""
     if not out.is_dir():
-        raise UsageError(f"there is no folder {out}; fastcifar train makes it, or say with --out where runs are")
+        raise UsageError(f"there is no folder {out}; fastcifar train makes it, or give another folder with --out")
     found = Found([], {}, {})
     for path in _folders(out):
         if not (path / "run.json").exists():
@@ -108,7 +113,7 @@ def read_runs(out: Path) -> Found:
 
 
 def _folders(out: Path) -> Iterator[Path]:
-    """Where runs should be, and the folders beside them that can hold none."""
+    """Yield the folders that should be run directories, and the other folders beside them."""
     for path in sorted(path for path in out.iterdir() if path.is_dir() and not path.name.startswith(".")):
         if path.name.removeprefix("exp").isdecimal() and path.name.startswith("exp"):
             yield from sorted(run for run in path.iterdir() if run.is_dir() and not run.name.startswith("."))
@@ -121,11 +126,11 @@ def _why_foreign(path: Path) -> str:
         given_up = failure_of(RunDirectory(path))
     except (FastcifarError, OSError):
         given_up = None
-    return f"{path} is no run: it has no run.json" + (f", since it failed before ({given_up})" if given_up else "")
+    return f"{path} is no run: it has no run.json" + (f", as it failed at its start ({given_up})" if given_up else "")
 
 
 def _spec(directory: RunDirectory, begun: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a run's RunSpec, typed."""
+    """Return the typed fields of a run's RunSpec. begun: the content of run.json."""
     stated: Mapping[str, Any] = begun.get("spec", {})
     try:
         values = {

@@ -1,4 +1,4 @@
-"""Runs as rows of a table: their columns, and how rows are chosen and ordered."""
+"""Runs as rows of a table: the columns, and functions that select and sort rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,25 +18,35 @@ COLUMNS: dict[str, type] = {
     **{name: SPEC[name] for name in _LATER},
     "error": str,
 }
-"""A row's keys, in order, with their types. epochs: the run's epochs so far; max_epochs: the spec's. Of a run that has
-not ended, the results are those so far. A value that does not exist is None."""
+"""The keys of a row, in order, with their types.
+
+epochs: the run's epochs so far. max_epochs: the epochs of the spec. The results of a run that has not ended are the
+results so far. A missing value is None.
+"""
 
 
 def row_of(record: RunRecord) -> Row:
-    """A run's row."""
+    """Return the row of a run."""
     values = {**record.spec, **record.results, "max_epochs": record.spec["epochs"], "run_id": record.run_id}
     values |= {"status": record.status, "error": record.error}
     return {name: values.get(name) for name in COLUMNS}
 
 
 def choose(rows: Sequence[Row], only: list[str]) -> list[Row]:
-    """The rows that have one of the values of each ``key=value,value``. Raises UsageError as `parse_choices` does."""
+    """Return the rows that match every ``key=value,value`` of ``only``.
+
+    A row matches when it has one of the values. Raises UsageError as `parse_choices` does.
+    """
     choices = parse_choices(only, COLUMNS, "--only")
     return [row for row in rows if all(row[key] in values for key, values in choices.items())]
 
 
 def in_order(rows: Sequence[Row], key: str | None) -> list[Row]:
-    """The rows by a column, with a minus before its name from the largest down; rows without a value come last."""
+    """Return the rows sorted by a column.
+
+    key: the name of the column, with a minus before it for descending order; None keeps the order. Rows without a value
+    come last. Raises UsageError for an unknown column.
+    """
     if key is None:
         return list(rows)
     name = key.removeprefix("-")

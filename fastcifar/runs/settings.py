@@ -1,4 +1,4 @@
-"""``key=value`` options as typed values: --set, --only, --sort."""
+"""Parse ``key=value`` options to typed values: --set, --only, --sort."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,14 +10,18 @@ from fastcifar.runs.spec import RunSpec
 
 
 def parse_overrides(pairs: list[str], settable: Mapping[str, type], option: str = "--set") -> dict[str, Any]:
-    """``key=value`` strings as typed values. Raises UsageError for an unknown key or a bad value."""
+    """Parse ``key=value`` strings to typed values, by key.
+
+    settable: the known keys with their types. option: the option's name, for errors. Raises UsageError for an unknown
+    key or a bad value.
+    """
     return {key: _typed(key, text, settable, option) for key, text in _split(pairs, settable, option)}
 
 
 def parse_choices(pairs: list[str], known: Mapping[str, type], option: str) -> dict[str, list[Any]]:
-    """``key=value,value`` strings as typed values, any of which will do; those of a key named twice together.
+    """Parse ``key=value,value`` strings to lists of typed values, by key.
 
-    Raises as `parse_overrides`.
+    The values of a key that is given twice are joined. Raises UsageError as `parse_overrides` does.
     """
     chosen: dict[str, list[Any]] = {}
     for key, texts in _split(pairs, known, option):
@@ -27,7 +31,7 @@ def parse_choices(pairs: list[str], known: Mapping[str, type], option: str) -> d
 
 
 def require_key(key: str, known: Iterable[str], option: str) -> None:
-    """Raise UsageError, with the keys that are most like it, for one that is not known."""
+    """Raise UsageError for a key that is not known. The error names the most similar known keys."""
     if key not in known:
         near = difflib.get_close_matches(key, known)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
@@ -55,4 +59,4 @@ SETTABLE: dict[str, type] = {
     for field in fields(RunSpec)
     if field.name in ("batch_size", "lr", "l2", "dropout", "recipe", "epochs", "precision", "tune")
 }
-"""What --set takes, with its type."""
+"""The keys that --set takes, with their types."""

@@ -1,4 +1,4 @@
-"""What a run is: every value that its numbers depend on."""
+"""The specification of a run: all values that its results depend on."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything a run's numbers depend on. Raises UsageError for a value out of range."""
+    """All values that the results of a run depend on. Raises UsageError for a value out of range."""
 
     experiment: int
     protocol: str
@@ -26,27 +26,29 @@ class RunSpec:
     batch_size: int
     lr: float
     l2: float
-    """Adam's coupled weight decay"""
+    """Adam's coupled weight decay."""
     dropout: float
     recipe: str
     seed: int
     dataset: str
-    """the dataset's SHA-256"""
+    """The SHA-256 of the dataset."""
     epochs: int = 100
-    """at most so many; early stopping may end a run before"""
+    """The largest number of epochs; early stopping may end a run before."""
     precision: str = "bfloat16"
-    """of activations and of the pixels; weights and Adam's moments are float32"""
+    """The precision of activations and pixels, a key of PRECISIONS. Weights and Adam's moments are float32."""
     pipeline: str = "resident"
     tune: str = "full"
-    """how a pretrained network is fine-tuned: models.tuning.WAYS"""
+    """How a pretrained network is fine-tuned: one of models.tuning.WAYS."""
     weights: str = "none"
-    """what it begins with: published.Weights' identity, or none"""
+    """The initial weights: the identity of a published.Weights, or none."""
 
     def __post_init__(self) -> None:
         for name, low, high in (("lr", 1e-9, 10_000), ("l2", 0, 10), ("dropout", 0, 0.99), ("epochs", 1, 100_000),
                                 ("batch_size", 1, MOST_IMAGES), ("seed", 0, (1 << 64) - 1)):  # fmt: skip
             if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{name} {getattr(self, name)} is outside [{low:g}, {high:g}]")
+                raise UsageError(
+                    f"{name} {getattr(self, name)} is outside [{low:g}, {high:g}]; choose a value in this range"
+                )
         for name, known in (("precision", PRECISIONS), ("protocol", PROTOCOLS)):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} {getattr(self, name)!r} does not exist; there are {', '.join(known)}")
@@ -58,7 +60,7 @@ class RunSpec:
             tuning.check(self.tune)
             return
         if (self.tune, self.weights) != ("full", "none"):
-            raise UsageError(f"{self.model} is trained as a whole and from scratch; tune and weights are for others")
+            raise UsageError(f"{self.model} is not pretrained; leave tune at 'full' and weights at 'none'")
         if side != IMAGE_SIZE:
             raise UsageError(
                 f"recipe {self.recipe!r} makes images of {side} x {side} pixels, but {self.model} takes "
@@ -67,7 +69,7 @@ class RunSpec:
 
     @cached_property
     def label(self) -> str:
-        """The configuration, readable, seed apart."""
+        """A readable name of the configuration, without the seed."""
         tuned = "" if self.tune == "full" else f"-{self.tune}"
         if self.model not in MODELS and self.weights == "none":
             tuned += "-scratch"
@@ -78,26 +80,30 @@ class RunSpec:
 
     @cached_property
     def run_id(self) -> str:
-        """The label, the seed and a hash of every field; equal specs have equal ones, an lr of 1 and of 1.0 too."""
+        """The label, the seed and a hash of all fields. Equal specs have equal ids, also for lr 1 and lr 1.0."""
         before, after = self._hashed
         digest = hashlib.sha256(f"{before}{int(self.seed)}{after}".encode()).hexdigest()
         return f"{self.label}-s{self.seed}-{digest[:8]}"
 
     def with_seed(self, seed: int) -> "RunSpec":
-        """The same configuration with another seed, twenty times as fast as anew. Raises UsageError for a seed out of
-        range.
+        """Return the same configuration with another seed, in [0, 2**64).
+
+        This is twenty times as fast as making a RunSpec. Raises UsageError for a seed out of range.
         """
         key_of(seed)
         other = object.__new__(RunSpec)
-        _ = self.label, self._hashed  # shared: neither depends on the seed
+        _ = self.label, self._hashed  # computed once for all seeds, as neither depends on the seed
         other.__dict__.update({key: value for key, value in self.__dict__.items() if key != "run_id"}, seed=seed)
         return other
 
     @cached_property
     def _hashed(self) -> tuple[str, str]:
-        """What the run-id hashes, before and after the seed: JSON of the fields, typed and sorted by name."""
+        """The text that the run id hashes, in two parts, before and after the seed.
+
+        It is JSON of the typed fields, sorted by name.
+        """
         values = {field.name: field.type(getattr(self, field.name)) for field in fields(self)}  # type: ignore[operator]
-        for field in fields(self):  # fields that came later: ids of runs from before stay what they were
+        for field in fields(self):  # these fields were added later; without them, older runs keep their ids
             if field.name in ("tune", "weights") and values[field.name] == field.default:
                 del values[field.name]
         before, _, after = json.dumps(values | {"seed": None}, sort_keys=True).partition('"seed": null')

@@ -1,4 +1,4 @@
-"""Who is told of a run's epochs beside the person at the progress bar: TensorBoard, or nobody."""
+"""The callbacks of --log for a run's epochs: one for TensorBoard, and one that does nothing."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -14,12 +14,12 @@ SCALARS = {
     "val/accuracy": "val_accuracy",
     "images_per_s": "images_per_s",
 }
-"""TensorBoard's names of the keys of metrics.jsonl; accuracies in [0, 1]"""
-EXACT = 1 << 53  # TensorBoard's numbers are float64, which has all integers up to here
+"""TensorBoard's tags, with the keys of metrics.jsonl. Accuracies are in [0, 1]."""
+EXACT = 1 << 53  # TensorBoard's numbers are float64, which is exact for all integers up to this one
 
 
 class Watcher(Protocol):
-    """What is called with each line of a run's metrics, those of earlier sessions first, and closed in the end."""
+    """A callback for each line of a run's metrics, the lines of earlier sessions first. It is closed at the end."""
 
     def __call__(self, line: Mapping[str, Any]) -> None: ...
 
@@ -30,7 +30,10 @@ Log = Callable[[RunSpec, RunDirectory], Watcher]
 
 
 def log_of(name: str) -> Log:
-    """What --log means: makes a run's watcher. Raises UsageError for an unknown name, or a library that is missing."""
+    """Return the maker of callbacks for a value of --log.
+
+    Raises UsageError for an unknown name, or where a library is missing.
+    """
     known: dict[str, Log] = {"none": Silent, "tensorboard": Events}
     if name not in known:
         raise UsageError(f"--log {name!r} is not one of {', '.join(known)}")
@@ -46,7 +49,7 @@ def log_of(name: str) -> Log:
 
 
 class Silent:
-    """Tells nobody."""
+    """A callback that does nothing."""
 
     def __init__(self, spec: RunSpec, directory: RunDirectory) -> None:
         pass
@@ -59,10 +62,11 @@ class Silent:
 
 
 class Events:
-    """Writes ``<run directory>/tensorboard/``: SCALARS by epoch, in float64, and the spec as hyperparameters.
+    """A callback that writes ``<run directory>/tensorboard/``: SCALARS by epoch, in float64, and the spec as
+    hyperparameters.
 
-    They are written anew by each session, from the first epoch on, so that no epoch is there twice. Those of a run
-    that was finished before are written as it is closed.
+    Each session writes the files again from the first epoch on, so that no epoch is there twice. For a run that an
+    earlier session finished, `close` writes them.
     """
 
     def __init__(self, spec: RunSpec, directory: RunDirectory) -> None:
@@ -72,25 +76,25 @@ class Events:
         self._time = 0.0
 
     def __call__(self, line: Mapping[str, Any]) -> None:
-        """Add an epoch, on the disk before this returns. Raises FastcifarError where it cannot be written."""
+        """Write an epoch. It is on the disk when this returns. Raises FastcifarError where it cannot be written."""
         try:
             if self._writer is None:
                 self._begin()
             self._time += line["seconds"]
             for tag, key in SCALARS.items():
-                if line[key] is not None:  # NaN or infinite
+                if line[key] is not None:  # None stands for NaN and infinity
                     self._writer.add_scalar(
                         tag, line[key], line["epoch"], self._time, new_style=True, double_precision=True
                     )
             self._writer.flush()
         except OSError as error:
             raise FastcifarError(
-                f"cannot write {self._folder} ({error.strerror or error}); once it can be, or without --log, the same "
-                "command goes on from the last whole epoch"
+                f"cannot write {self._folder} ({error.strerror or error}); once it can be written, or without --log, "
+                "run the same command again: it goes on from the last whole epoch"
             ) from error
 
     def close(self) -> None:
-        """Release the file; write what an earlier session did not, if the run is finished."""
+        """Close the file. Where an earlier session finished the run, write all epochs first."""
         if self._writer is None and self._directory.summary() is not None:
             for line in self._directory.metrics():
                 self(line)
@@ -104,12 +108,12 @@ class Events:
         for old in self._folder.glob("events.out.tfevents.*"):
             old.unlink()
         self._writer = SummaryWriter(str(self._folder))
-        # an epoch's time is that of training since the run began, whatever the interruptions
+        # The time of an epoch is the begin of the run plus the seconds of training, without interruptions.
         self._time = (self._directory.path / "run.json").stat().st_mtime
         spec = {
             name: str(value) if isinstance(value, int) and value > EXACT else value
             for name, value in asdict(self._spec).items()
         }
-        # not add_hparams, which makes a run of its own, in a folder that the time names
+        # add_hparams is not used, as it would write to a new folder that is named by the time.
         for summary in hparams(spec, dict.fromkeys(("val/accuracy", "val/loss"))):
             self._writer.file_writer.add_summary(summary, walltime=self._time)

@@ -1,4 +1,4 @@
-"""A run that has kept weights: opened, compared with the dataset it shall predict on, and made a network again."""
+"""A run with kept weights: open it, compare it with the dataset for the predictions, and load its network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,20 +21,23 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What is known of a run before its network is needed."""
+    """A run with kept weights. Its network is loaded only when `network` is called."""
 
     directory: RunDirectory
     spec: RunSpec
     dataset: dict[str, Any]
-    """of the dataset that it was trained on: name, sha256, and classes unless the run is older than that entry"""
+    """The dataset of the training: name, sha256, and classes (which old runs do not have)."""
     outputs: int
-    """classes that the network tells apart"""
+    """The number of classes of the network."""
     epoch: int
-    """which the weights are of, from 1"""
+    """The epoch of the kept weights, counted from 1."""
 
     @classmethod
     def open(cls, path: Path) -> "TrainedRun":
-        """Raises UsageError for a directory that is no run or has no weights, FastcifarError for a damaged one."""
+        """Open a run directory.
+
+        Raises UsageError where the directory is no run or has no weights, FastcifarError where it is damaged.
+        """
         directory = RunDirectory(path)
         begun = directory.begun() if path.is_dir() else {}
         if not begun:
@@ -64,7 +67,7 @@ class TrainedRun:
 
     @property
     def split_seed(self) -> int | None:
-        """What its training and validation images were drawn with; None: the dataset's own split."""
+        """The seed of the split into training and validation images. None: the dataset's own split."""
         return self.spec.seed if PROTOCOLS[self.spec.protocol].split_by_seed else None
 
     def require_fit(self, dataset: Dataset) -> None:
@@ -79,24 +82,24 @@ class TrainedRun:
         )
 
     def notes(self, dataset: Dataset) -> list[str]:
-        """What should be known before the run is believed on a dataset that it fits."""
+        """Return warnings about the run's predictions on a dataset that it fits."""
         notes = []
         summary = self.directory.summary()
         state = summary["status"] if summary else "not finished"
         if state != "finished":
             notes.append(f"{self} is {state}; its weights are those of epoch {self.epoch}")
         if self.dataset["sha256"] != dataset.sha256:
-            unknown = "" if "classes" in self.dataset else f", whose {self.outputs} classes may be others"
+            unknown = "" if "classes" in self.dataset else f", whose {self.outputs} classes may differ"
             notes.append(
                 f"{self} was trained on another dataset, {self.dataset['name']}{unknown}; "
-                f"images of {dataset.path} may be among those it was trained on"
+                f"images of {dataset.path} may be among its training images"
             )
         return notes
 
     def network(self, device: torch.device) -> nn.Module:
-        """The network with the kept weights, on ``device``, channels_last, ready to be evaluated.
+        """Return the network with the kept weights, on ``device``, in channels_last memory, in evaluation mode.
 
-        Raises FastcifarError where the weights are not of this network.
+        Raises FastcifarError where the weights do not fit the network.
         """
         spec = self.spec
         exact(device)
@@ -110,7 +113,10 @@ class TrainedRun:
 
 
 def open_runs(paths: Sequence[Path], dataset: Dataset) -> list[TrainedRun]:
-    """The runs of an ensemble for a dataset. Raises UsageError for a run that does not fit, or one given twice."""
+    """Open the runs of an ensemble for a dataset.
+
+    Raises UsageError for a run that does not fit the dataset, or that is given twice.
+    """
     runs: dict[str, TrainedRun] = {}
     for path in paths:
         run = TrainedRun.open(path)

@@ -1,3 +1,4 @@
-"""How numbers look: the terminal, progress, text, tables, pictures and pages. Nothing here knows where the numbers come
-from.
+"""The presentation of numbers: terminal, progress, text, tables, figures and pages.
+
+Nothing in this package depends on where the numbers come from.
 """

@@ -1,4 +1,4 @@
-"""What commands print with: text as it is, and tables with room for their columns."""
+"""The output functions of the commands: plain text, and tables that are wide enough for their columns."""
 
 import sys
 
@@ -6,15 +6,15 @@ from rich.console import Console
 
 
 def console() -> Console:
-    """Where tables go; where nobody's window sets a width, they have room for their columns."""
+    """Return the console for tables; if stdout is not a terminal, the console is 140 columns wide."""
     return Console() if sys.stdout.isatty() else Console(width=140)
 
 
 def say(text: str, stderr: bool = False) -> None:
-    """Print a line, neither wrapped nor coloured; brackets are no markup."""
+    """Print a line without wrapping, colours or markup."""
     Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False).print(text)
 
 
 def note(text: str) -> None:
-    """Print a line to stderr: what a person should know beside the answer of a command."""
+    """Print a line to stderr: information for the user that is not part of a command's output."""
     say(text, stderr=True)

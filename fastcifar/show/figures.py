@@ -1,4 +1,4 @@
-"""What all figures share: colours, a grid of axes, plain axes, files; and the curves of a training session."""
+"""The parts that all figures share: colours, grids of axes, plain axes and files; also the training curves."""
 
 import io
 import re
@@ -14,23 +14,23 @@ from matplotlib.figure import Figure
 
 from fastcifar.system.atomic import whole
 
-# M. Okabe and K. Ito, "Color Universal Design", 2008: told apart by colour-blind readers
+# M. Okabe and K. Ito, "Color Universal Design", 2008: colour-blind readers can distinguish these
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 INK = "#1b1f24"
 SETTINGS = {
     "font.size": 9, "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK,
     "ytick.color": INK, "svg.fonttype": "none", "svg.hashsalt": "fastcifar", "font.family": "sans-serif",
 }  # fmt: skip
-Runs = Sequence[Sequence[Mapping[str, Any]]]  # of each seed, its lines of metrics.jsonl
+Runs = Sequence[Sequence[Mapping[str, Any]]]  # for each seed, the lines of metrics.jsonl
 
 
 def colour(number: int) -> str:
-    """The colour of the series with this number, from 0; colours repeat where there are more series than COLOURS."""
+    """Return the colour of a series. number: counted from 0; colours repeat after the last of COLOURS."""
     return COLOURS[number % len(COLOURS)]
 
 
 def blank(width: float, height: float, dpi: int = 150) -> Figure:
-    """A figure of that many inches, without axes; it has the canvas that draws it to a file."""
+    """Return a figure without axes, with a canvas that can draw to files. width, height: in inches."""
     figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -39,13 +39,13 @@ def blank(width: float, height: float, dpi: int = 150) -> Figure:
 def grid(
     width: float, height: float, lines: int, columns: int, dpi: int = 150, **options: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure and its axes, line by line. Options are those of matplotlib's `Figure.subplots`."""
+    """Return a figure and its axes, row by row. options: passed to matplotlib's `Figure.subplots`."""
     figure = blank(width, height, dpi)
     return figure, list(figure.subplots(lines, columns, squeeze=False, **options).flat)
 
 
 def plain(axes: Axes, lines: bool = True, epochs: bool = False) -> None:
-    """Take the top and the right spine away. Lines: a light grid. Epochs: only whole numbers on the x axis."""
+    """Remove the top and right spines. lines: draw a light grid. epochs: put only whole numbers on the x axis."""
     axes.spines[["top", "right"]].set_visible(False)
     if lines:
         axes.grid(alpha=0.25, lw=0.6)
@@ -54,9 +54,9 @@ def plain(axes: Axes, lines: bool = True, epochs: bool = False) -> None:
 
 
 def write(figure: Figure, path: Path) -> None:
-    """Write the file whole or not at all, in the format that its suffix names; a path without suffix gets a PNG.
+    """Write the file whole or not at all, in the format of its suffix; a path without a suffix gets a PNG.
 
-    Folders on the way are made. Raises FastcifarError where the file cannot be written.
+    Missing folders are made. Raises FastcifarError if the file cannot be written.
     """
     kind = path.suffix[1:] or "png"
     with whole(path) as file:  # without a date, the same figure gives the same file
@@ -64,14 +64,14 @@ def write(figure: Figure, path: Path) -> None:
 
 
 def save(figure: Figure, out: Path, name: str) -> None:
-    """Write NAME.png and NAME.svg, on white, which is readable in print and on any page."""
+    """Write NAME.png and NAME.svg with a white background, which is readable in print and on any page."""
     with mpl.rc_context(SETTINGS):
         for suffix in ("png", "svg"):
             write(figure, out / f"{name}.{suffix}")
 
 
 def inline(figure: Figure, title: str) -> str:
-    """The figure as an element of a page: no background, and where its ink is INK, that of the text around it."""
+    """Return the figure as an SVG element without background, in which the page's text colour replaces INK."""
     buffer = io.StringIO()
     with mpl.rc_context(SETTINGS):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -79,16 +79,16 @@ def inline(figure: Figure, title: str) -> str:
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # the same in every figure, and never referred to
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # these ids repeat across figures, and nothing refers to them
     return re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"|<svg height="[^"]*" ([^>]*?)width="[^"]*"',
                   lambda m: f"<svg {m[1] or m[2] or ''}", svg, count=1).replace(
         "<svg ", f'<svg role="img" aria-label="{title}" ', 1)  # fmt: skip
 
 
 def curves(configurations: Mapping[str, Runs], path: Path) -> None:
-    """Write a PNG of every configuration's losses (training dashed) and validation accuracy by epoch.
+    """Write a figure of every configuration's losses (training dashed) and validation accuracy by epoch.
 
-    Lines are means over seeds; one standard deviation is shaded.
+    Lines are means over the seeds; the band shows one standard deviation.
     """
     figure, (left, right) = grid(10, 4, 1, 2)
     for number, (name, runs) in enumerate(configurations.items()):
@@ -112,9 +112,10 @@ def _band(axes: Axes, runs: Runs, key: str, ink: str, label: str, line: str = "-
 
 
 def mean_std(runs: Runs, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (n - 1; 0 for a single run) of a metric by epoch, over the runs that reached it.
+    """Return the mean and standard deviation (n - 1; 0 for one run) of a metric by epoch.
 
-    float64 arrays as long as the longest run; NaN where no run has a finite value.
+    Each epoch counts the runs that reached it. Both results are float64 arrays as long as the longest run; NaN where no
+    run has a finite value.
     """
     values = np.full((len(runs), max(map(len, runs))), np.nan)
     for row, lines in zip(values, runs, strict=True):

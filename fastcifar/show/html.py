@@ -1,4 +1,4 @@
-"""HTML pages from templates, with their style and scripts inside, so that a page needs neither network nor server."""
+"""HTML pages from templates. A page contains its style and scripts, so it needs neither a network nor a server."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +10,9 @@ HERE = Path(__file__).resolve().parent
 
 
 def rendered(folder: Path, template: str, scripts: Sequence[str], **values: Any) -> str:
-    """The HTML of a template, with the style, the scripts and the values in it; all values are escaped.
+    """Return the HTML of a template with the style, the scripts and the values in it; all values are escaped.
 
-    folder: where the template and its scripts are; those of this folder are found too.
+    folder: the folder of the template and the scripts; files that it lacks come from the folder of this module.
     """
     folders = [folder, HERE]
     loader = FileSystemLoader(folders)

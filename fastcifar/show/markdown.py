@@ -1,4 +1,4 @@
-"""Tables in Markdown, and the line under one that says where its rows are from."""
+"""Tables in Markdown, and the line below a table that names the machine and software of its rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +9,10 @@ Rows = list[dict[str, Any]]
 
 
 def table(header: Sequence[str], body: Sequence[Sequence[str]], numbers: bool = True) -> str:
-    """The table's lines, each with its newline. Cells are text: what Markdown would read as a table's or HTML's own
-    signs is escaped. numbers: every column but the first is aligned to the right.
+    """Return the lines of a Markdown table, each with its newline.
+
+    Cells are text, so `plain` escapes characters with a meaning in Markdown tables or HTML. numbers: align every column
+    but the first to the right.
     """
     rule = ["---"] + ["---:" if numbers else "---"] * (len(header) - 1)
     lines = [[plain(cell) for cell in header], rule, *([plain(cell) for cell in line] for line in body)]
@@ -18,12 +20,12 @@ def table(header: Sequence[str], body: Sequence[Sequence[str]], numbers: bool = 
 
 
 def plain(text: str) -> str:
-    """Text on one line that ends no cell of a table and begins no HTML."""
+    """Return the text on one line, escaped so that it neither ends a table cell nor starts an HTML tag."""
     return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
 def under(text: str, found: Rows, packages: Sequence[str] = ("torch", "torchvision", "numba")) -> str:
-    """The text, then the machine, the versions and the commits of the rows; the GPU first where rows are of one."""
+    """Return the text with a line for the machine, versions and commits of the rows; a GPU comes first, if used."""
     around = [row["environment"] for row in found]
     on_gpu = any(str(row.get("device", "cpu")).startswith("cuda") for row in found)
     machine = ("; " if on_gpu else "").join([gpus(around[0]) if on_gpu else "", processor(around[0])])

@@ -1,4 +1,4 @@
-"""Progress bars: on standard error, and only where a person is looking at it."""
+"""Progress bars on standard error, shown only in a terminal."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -13,10 +13,10 @@ T = TypeVar("T")
 def track(
     iterable: Iterable[T], description: str, total: float | None = None, size: Callable[[T], float] | None = None
 ) -> Iterator[T]:
-    """Yield the items of ``iterable`` under a progress bar; silent where standard error is not a terminal.
+    """Yield the items of ``iterable`` under a progress bar; show no bar if standard error is not a terminal.
 
-    total: what the items add up to (their number, unless ``size`` says what one item counts for); by default
-    ``len(iterable)`` where there is one and ``size`` is not given, otherwise the bar only shows that work goes on.
+    size: the amount that one item counts for; by default 1. total: the sum over all items; by default
+    ``len(iterable)`` if it has a length and ``size`` is None. Without a total, the bar only shows that work continues.
     """
     if not sys.stderr.isatty():
         yield from iterable

@@ -1,4 +1,4 @@
-"""Results as a table: a row a configuration, accuracy as mean ± standard deviation over seeds."""
+"""The table of results: one row per configuration, with the accuracy as mean ± standard deviation over seeds."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -10,7 +10,7 @@ from fastcifar.show.text import spread
 
 
 def results_table(configurations: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
-    """configurations: of each label, its seeds' summaries (see train.train)."""
+    """Return the table. configurations: for each label, the summaries of its seeds (see `training.loop.train`)."""
     table = Table(title="Validation accuracy of the kept weights: mean ± standard deviation (n - 1) over seeds")
     table.add_column("configuration", overflow="fold")
     for column in ("seeds", "accuracy, %", "kept epoch", "epochs", "parameters", "images/s", "stall, %", "seconds"):

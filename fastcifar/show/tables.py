@@ -1,15 +1,15 @@
-"""A table for people: cells are text, with the value that they are sorted by and the runs that they rest on."""
+"""A table for people: each cell has a text, a value to sort by, and the ids of the runs behind the text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 EVIDENCE = "runs"
-"""the column that says which run-ids a line rests on"""
+"""The name of the column with the ids of the runs behind a row."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """text for people; value: what it is sorted by, text itself where that is None; runs: run-ids."""
+    """A cell. text: the text for people. value: the value to sort by; None sorts by the text. runs: run-ids."""
 
     text: str
     value: float | None = None
@@ -18,7 +18,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """name: its address on the page; note: how it is to be read."""
+    """A table. name: its address on the page. note: an explanation for the reader."""
 
     name: str
     title: str

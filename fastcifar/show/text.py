@@ -5,19 +5,22 @@ from statistics import mean, stdev
 
 
 def duration(seconds: float) -> str:
-    """4 s, 12 min, 3.5 h."""
+    """Return a duration as text, such as 4 s, 12 min or 3.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def counted(count: int, what: str) -> str:
-    """1 run, 1,234 runs."""
+    """Return a count with its noun, such as 1 run or 1,234 runs. what: the noun in the singular."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def spread(accuracies: Sequence[float | None]) -> str:
-    """Accuracies in [0, 1] as "67.31 ± 0.42" percent; says how many of them there are not (diverged runs)."""
+    """Return accuracies in [0, 1] as mean ± standard deviation (n - 1) in percent, such as "67.31 ± 0.42".
+
+    None stands for a run that diverged; the text ends with the number of such runs.
+    """
     known = [100 * accuracy for accuracy in accuracies if accuracy is not None]
     lost = f" ({len(accuracies) - len(known)} diverged)" if len(known) < len(accuracies) else ""
     if not known:
@@ -26,5 +29,5 @@ def spread(accuracies: Sequence[float | None]) -> str:
 
 
 def parts(text: str) -> list[str]:
-    """What stands between the commas of a text, without spaces around it and without empty parts."""
+    """Return the parts of a comma-separated text, without surrounding spaces and without empty parts."""
     return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,3 +1,4 @@
-"""The machine under fastcifar: processors, memory, devices, clocks, and files that are written whole or not at all.
-Nothing here knows of images or runs.
+"""The machine: processors, memory, devices, clocks, and files that are written whole or not at all.
+
+Nothing in this package depends on images or runs.
 """

@@ -1,4 +1,4 @@
-"""A directory or a file that appears whole or not at all: made beside its place, then renamed into it."""
+"""Directories and files that appear whole or not at all: each is made beside its destination, then renamed."""
 
 import errno
 import os
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from fastcifar.errors import FastcifarError, UsageError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the quota, the limit on a file's size
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # limits of the disk, the quota and the file size
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError into a FastcifarError that names what was being written."""
+    """Turn an OSError into a FastcifarError that names the path."""
     try:
         yield
     except OSError as error:
@@ -28,9 +28,10 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def neighbour(dest: Path) -> Iterator[Path]:
-    """A new directory beside ``dest``, gone in the end unless it was renamed; so are parents made for nothing.
+    """Make a temporary directory beside ``dest``, and remove it at the end unless the caller renamed it.
 
-    Only the death of the process or the machine leaves it there, under a hidden name that ends in ".partial".
+    Missing parents of ``dest`` are made, and removed again if they stay empty. If the process is killed, the directory
+    stays under a hidden name that ends in ".partial".
     """
     parents = [parent for parent in dest.parents if not parent.exists()]
     folder = dest.parent / f".{dest.name}.{secrets.token_hex(4)}.partial"
@@ -47,10 +48,10 @@ def neighbour(dest: Path) -> Iterator[Path]:
 
 
 def put_in_place(folder: Path, dest: Path, overwrite: bool) -> None:
-    """Have ``folder`` on the disk in full, then rename it to ``dest``.
+    """Flush ``folder`` to the disk, then rename it to ``dest``.
 
-    With ``overwrite``, what was at ``dest`` steps aside first, and comes back should the renaming fail; without, the
-    renaming fails if there is something.
+    overwrite: move the old ``dest`` aside first, and move it back if the renaming fails. Without it, an existing
+    ``dest`` makes the renaming fail. Raises FastcifarError.
     """
     with writing(folder):
         for path in [*folder.rglob("*"), folder]:
@@ -71,7 +72,7 @@ def put_in_place(folder: Path, dest: Path, overwrite: bool) -> None:
 
 @contextmanager
 def whole(dest: Path) -> Iterator[Path]:
-    """A path to write a file to, which then takes the place of ``dest``; after an error ``dest`` is as it was."""
+    """Give a temporary path to write to; the file then replaces ``dest``. After an error ``dest`` is unchanged."""
     with neighbour(dest) as folder:
         file = folder / dest.name
         with writing(dest):
@@ -82,9 +83,9 @@ def whole(dest: Path) -> Iterator[Path]:
 
 
 def write_whole(dest: Path, content: bytes) -> None:
-    """Write a file beside its place, have it on the disk, then rename it: a reader sees the old file or the new one.
+    """Write a temporary file, flush it to the disk, then rename it to ``dest``.
 
-    Unlike `whole` it makes no folder and says nothing of its own: raises OSError where the file cannot be written.
+    A reader sees the old file or the new one. Unlike `whole`, this makes no folder, and an error stays an OSError.
     """
     temporary = dest.parent / f".{dest.name}.tmp"
     with open(temporary, "wb") as file:
@@ -103,7 +104,10 @@ def _sync(path: Path) -> None:
 
 
 def require_writable(path: Path | None, suffix: str, what: str) -> None:
-    """Raise UsageError unless a file of that suffix can be made at the path; None is no file."""
+    """Raise UsageError unless a file with this suffix can be made at ``path``; None is accepted.
+
+    what: the sentence in the message about a wrong suffix.
+    """
     if path is None:
         return
     if path.suffix.lower() != suffix:

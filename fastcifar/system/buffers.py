@@ -1,4 +1,4 @@
-"""Host memory for batches, which is taken again once nobody uses it."""
+"""Host memory for batches, which is reused when nothing refers to it."""
 
 import sys
 from threading import Lock
@@ -19,11 +19,11 @@ class Buffers:
 
     def __init__(self) -> None:
         self._arrays: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)]
-        self._unused = sys.getrefcount(self._arrays[0])  # what it counts for an array that only the list holds
+        self._unused = sys.getrefcount(self._arrays[0])  # the count of an array that only the list refers to
         self._lock = Lock()
 
     def images(self, n: int, size: int, dtype: torch.dtype) -> Tensor:
-        """(n, 3, size, size) dtype, channels_last, not initialised."""
+        """Return a tensor (n, 3, size, size) of ``dtype``, channels_last, not initialised. size: in pixels."""
         n_bytes = n * size * size * 3 * dtype.itemsize
         with self._lock:
             flat = torch.from_numpy(self._take(n_bytes))

@@ -1,4 +1,4 @@
-"""Which device --device means, made the current one, and what float32 means there."""
+"""Devices: select the one that --device names, make it current, and set its float32 arithmetic."""
 
 import os
 from collections.abc import Iterator
@@ -10,12 +10,15 @@ from fastcifar.errors import UsageError
 
 
 def device_of(name: str) -> torch.device:
-    """The device that `named` finds, made the current one of this thread, with arithmetic that is `exact`."""
+    """Return the device of a name, as `device_named` does; make it this thread's current device with `use`."""
     return use(device_named(name))
 
 
 def device_named(name: str) -> torch.device:
-    """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``. Raises UsageError where there is none."""
+    """Return the device of a name. Raises UsageError for an unknown name or a missing device.
+
+    name: ``auto`` (CUDA if there is a CUDA device, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+    """
     name = local_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -31,29 +34,29 @@ def device_named(name: str) -> torch.device:
 
 
 def use(device: torch.device) -> torch.device:
-    """Make a device the current one of this thread, with arithmetic that is `exact`; returns it.
+    """Make a device the current device of this thread, set `exact` arithmetic, and return the device.
 
-    Triton launches its kernels on the current device, and CUDA graphs are recorded there, wherever their tensors lie.
+    Triton launches kernels on the current device, and CUDA graphs are recorded there, whatever device holds the
+    tensors.
     """
     exact(device)
-    if device.type == "cuda" and device.index is not None:  # else it is the current one by torch's own definition
+    if device.type == "cuda" and device.index is not None:  # without an index it is already the current one
         torch.cuda.set_device(device)
     return device
 
 
 def on(device: torch.device) -> AbstractContextManager[object]:
-    """Have what is launched or recorded within it go to ``device``, whichever is the current one outside."""
+    """Return a context in which ``device`` is current: kernels are launched and graphs are recorded there."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def exact(device: torch.device) -> None:
-    """Have CUDA's float32 be float32, and its convolutions the same each time, for as long as this process lives. Where
-    the device is another one, nothing is set.
+    """Turn TF32 off and make cuDNN deterministic on CUDA, for the life of this process. Other devices stay unchanged.
 
-    By default cuDNN rounds the factors of a float32 convolution to TF32, which has 10 bits of fraction, and chooses
-    among algorithms of which some add in an order that changes from run to run (torch's notes on numerical accuracy
-    and on reproducibility). Then neither would "equal to float32 rounding" be true, nor would a run that was
-    interrupted end with the same metrics.
+    By default, cuDNN rounds the factors of a float32 convolution to TF32, which has 10 bits of fraction. Some of its
+    algorithms also add in an order that changes from run to run (torch's notes on numerical accuracy and on
+    reproducibility). Then results would not be equal to float32 rounding, and a run that was interrupted would not end
+    with the same metrics.
     """
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -63,7 +66,7 @@ def exact(device: torch.device) -> None:
 
 @contextmanager
 def torch_defaults() -> Iterator[None]:
-    """Undo `exact` for what runs within: a contestant that is not ours computes as torch does when nothing is set."""
+    """Undo `exact` within this context, so that a contestant from another project runs with torch's defaults."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, cudnn.deterministic, matmul.allow_tf32
     cudnn.allow_tf32, cudnn.deterministic, matmul.allow_tf32 = True, False, False
@@ -74,27 +77,27 @@ def torch_defaults() -> Iterator[None]:
 
 
 def give_back(device: torch.device) -> None:
-    """Give the memory back that torch keeps for what it allocates next; a graph's memory is its own until then."""
+    """Return torch's unused cached memory to the device; a CUDA graph keeps its memory until the graph is deleted."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def forget_peak(device: torch.device) -> None:
-    """Count the most memory that torch holds of a device anew, from what is in use now."""
+    """Restart torch's count of peak memory on a device from the memory in use now."""
     if device.type == "cuda":
-        give_back(device)  # else what is only kept would count
+        give_back(device)  # otherwise cached memory would count as used
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def processes() -> int:
-    """How many torchrun started for this training; 1 without it."""
+    """Return the number of processes that torchrun started for this training; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def local_device(name: str) -> str:
-    """``auto`` and ``cuda`` as the device that is this process's own under torchrun; else the name as it is.
+    """Return ``cuda:N`` for ``auto`` and ``cuda`` under torchrun, where N is this process's local rank; else the name.
 
-    Raises UsageError where torchrun started more processes than there are devices.
+    Raises UsageError if torchrun started more processes than there are devices.
     """
     place = os.environ.get("LOCAL_RANK")
     if place is None or processes() == 1 or not torch.cuda.is_available() or name not in ("auto", "cuda"):
@@ -108,13 +111,13 @@ def local_device(name: str) -> str:
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes and speaks for all."""
+    """Return whether this process has rank 0: only that one writes files and prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def a_thread_each():  # type: ignore[no-untyped-def]
-    """Have torch's operations keep to one thread, so that each of several runs has a core to itself."""
+    """Limit torch's operations to one thread in this context, so that each of several runs has its own core."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

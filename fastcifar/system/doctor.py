@@ -1,6 +1,6 @@
-"""What this machine can do for fastcifar, what it cannot, why, and what to do about it: ``fastcifar doctor``.
+"""The checks of ``fastcifar doctor``: what this machine can run, and the cure for each part that is missing.
 
-Libraries are tried by importing them in a process of their own, since a broken one may abort rather than raise.
+Each library is imported in a separate process, since a broken library may abort the process instead of raising.
 """
 
 import os
@@ -23,16 +23,18 @@ from rich.table import Table
 from fastcifar.system import machine
 
 GIB = 1 << 30
-NEEDED_DISK = 4 * GIB  # the dataset's three forms, and the runs of one experiment
-NEEDED_MEMORY = 4 * GIB  # the images, torch, and the pipelines' buffers
+NEEDED_DISK = 4 * GIB  # bytes, for the dataset in three formats and the runs of one experiment
+NEEDED_MEMORY = 4 * GIB  # bytes, for the images, torch and the pipelines' buffers
 RETRY = "make install tries again and says why it fails; without a checkout: pip install 'fastcifar[ffcv,dali]'"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: whether it is as it should be, what was seen, and the cure where it is not.
+    """The result of one check.
 
-    ``required`` is False for what fastcifar does without, at the cost that ``cure`` names.
+    name: the part that was checked. ok: whether it works. detail: its version or state, or the reason of the failure.
+    cure: the step that repairs it; empty if ok. required: False for a part that fastcifar can run without; the cure
+    then says what is lost.
     """
 
     name: str
@@ -43,7 +45,7 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Look at everything once; takes about as long as importing torch and FFCV (seconds). Changes nothing."""
+    """Run every check once. It takes seconds, about as long as importing torch and FFCV, and changes nothing."""
     checks: list[Callable[[], Finding]] = [
         _python,
         _torch,
@@ -67,12 +69,12 @@ def diagnose() -> list[Finding]:
 
 
 def rows(findings: list[Finding]) -> list[dict[str, Any]]:
-    """The findings as dicts ready for JSON: name, ok, detail, cure, required."""
+    """Return the findings as dicts for JSON: name, ok, detail, cure, required."""
     return [asdict(finding) for finding in findings]
 
 
 def table(findings: list[Finding]) -> Table:
-    """The findings as a table for the terminal; the cure stands under what was seen."""
+    """Return the findings as a table for the terminal, with the cure below the detail."""
     drawn = Table("", "part", "what was found", show_edge=False, pad_edge=False)
     for finding in findings:
         mark = "[green]ok[/]" if finding.ok else "[red]missing[/]" if finding.required else "[yellow]without[/]"
@@ -82,9 +84,9 @@ def table(findings: list[Finding]) -> Table:
 
 
 def probe(code: str, timeout: float = 120.0) -> tuple[bool, str]:
-    """Run Python code in a fresh process; returns whether it succeeded, and its output or the reason it failed.
+    """Run Python code in a new process; return whether it succeeded, and its output or the reason of its failure.
 
-    ``timeout`` in seconds. The reason is the last line of the error, or the signal that ended the process.
+    timeout: in seconds. The reason is the last line of the error, or the signal that ended the process.
     """
     try:
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout, check=False)
@@ -144,13 +146,13 @@ def _numba() -> Finding:
 
 
 def _numba_cache() -> Finding:
-    """Without a folder to keep compiled kernels in, every process compiles them again."""
+    """Check for a writable cache folder; without one, every process compiles the kernels again."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     kernels = [machine.PACKAGE / "kernels", machine.CHECKOUT / "kernels"]  # installed, or in a checkout
     in_tree = next(folder for folder in kernels if folder.is_dir())
     per_user = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "numba"
     refusals = []
-    for folder in [Path(chosen)] if chosen else [in_tree, per_user]:  # numba takes the first it can write to
+    for folder in [Path(chosen)] if chosen else [in_tree, per_user]:  # numba uses the first folder that it can write to
         reason = _refusal(folder)
         if not reason:
             return Finding("numba's cache", True, f"{folder} can be written")
@@ -159,7 +161,7 @@ def _numba_cache() -> Finding:
 
 
 def _refusal(folder: Path) -> str:
-    """Why no file can be made in a folder, or in the nearest parent that exists; empty where one can."""
+    """Return why no file can be made in a folder or its nearest existing parent; empty if one can."""
     try:
         with tempfile.TemporaryFile(dir=next(part for part in [folder, *folder.parents] if part.exists())):
             return ""
@@ -194,13 +196,13 @@ def _tensorboard() -> Finding:
 
 
 def _compiler() -> Finding:
-    """torch.compile writes C++ that includes Python.h, and compiles it on this machine."""
+    """Check for a C++ compiler and Python.h: torch.compile writes C++ code and compiles it on this machine."""
     chosen = os.environ.get("CXX")
     names = [chosen] if chosen else ["g++", "clang++"]
-    found = next((path for path in map(shutil.which, names) if path), None)
+    compiler = next((path for path in map(shutil.which, names) if path), None)
     header = Path(sysconfig.get_path("include"), "Python.h")
-    lacking = [*([] if found else [" or ".join(names)]), *([] if header.exists() else [str(header)])]
-    detail = f"{found}, with Python.h" if not lacking else f"not here: {', '.join(lacking)}"
+    lacking = [*([] if compiler else [" or ".join(names)]), *([] if header.exists() else [str(header)])]
+    detail = f"{compiler}, with Python.h" if not lacking else f"not here: {', '.join(lacking)}"
     cure = f"torch.compile needs both: apt-get install g++ python{sys.version_info[0]}.{sys.version_info[1]}-dev"
     return _finding("C++ compiler", not lacking, detail, cure)
 

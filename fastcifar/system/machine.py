@@ -1,4 +1,4 @@
-"""The machine and the software: facts, read without importing any heavy library."""
+"""Facts about the machine and the installed software, read without importing a large library."""
 
 import os
 import platform
@@ -11,19 +11,21 @@ from pathlib import Path
 
 from fastcifar.errors import UsageError
 
-# of malloc.h, in bytes: M_TRIM_THRESHOLD, free memory at the heap's end that is given back; M_MMAP_THRESHOLD, the size
-# of an allocation that is a mapping of its own, given back at once. Both are more than a step of training needs.
+# Options of mallopt (malloc.h), in bytes. Above M_TRIM_THRESHOLD (-1), free memory at the end of the heap goes back to
+# the system. From M_MMAP_THRESHOLD (-3) on, an allocation is a separate mapping, which goes back when it is freed.
+# Both values are larger than a training step needs.
 GLIBC_THRESHOLDS = {-1: 2**31 - 1, -3: 2**30}
 PACKAGE = Path(__file__).resolve().parent.parent
 CHECKOUT = PACKAGE.parent
 RESULTS = ("bench/results", "docs/gallery/runs")
-TOLD = "FASTCIFAR_COMMIT"  # the variable that says which commit a copy without .git is of
-_most_cores: int | None = None  # of this process, where it was told to keep to so many
+TOLD = "FASTCIFAR_COMMIT"  # the environment variable that gives the commit of a copy without .git
+_most_cores: int | None = None  # the limit that `keep_to_cores` set for this process
 
 
 def usable_cores() -> int:
-    """CPU cores this process may keep busy: its affinity, cut to its control group's quota and to `keep_to_cores`; at
-    least 1.
+    """Return the number of CPU cores that this process may use, at least 1.
+
+    It is the smallest of the CPU affinity, the quota of the control group and the limit of `keep_to_cores`.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores = min(cores, _most_cores or cores)
@@ -32,23 +34,24 @@ def usable_cores() -> int:
 
 
 def keep_to_cores(count: int) -> None:
-    """Have this process use no more cores than so many, for as long as it lives: those that a scheduler lent it."""
+    """Limit this process to ``count`` cores for the rest of its life, because a scheduler gave it no more."""
     global _most_cores
     _most_cores = count
 
 
 def memory_bytes() -> int:
-    """Memory this process may use, in bytes: the machine's, cut to its control group's limit."""
+    """Return the memory that this process may use, in bytes: the machine's, or its control group's limit if smaller."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _read("/sys/fs/cgroup/memory.max")
     return min(machine, int(limit)) if limit.isdigit() else machine
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what this process frees for what it allocates next, for as long as it lives.
+    """Make the C library keep freed memory for later allocations, for the rest of this process's life.
 
-    A step of training allocates and frees tens of megabytes of activations. glibc gives them back to the system, which
-    then has to clear each page anew: on a virtual machine a quarter of a step. No effect with another C library.
+    A training step allocates and frees tens of megabytes of activations. glibc returns them to the system, which then
+    has to clear each page again. On a virtual machine this takes a quarter of a step. With another C library this
+    function has no effect.
     """
     with suppress(AttributeError, OSError):
         adjust = CDLL(None).mallopt
@@ -57,30 +60,30 @@ def keep_freed_memory() -> None:
 
 
 def cpu_model() -> str:
-    """The processor's name as it gives it."""
+    """Return the model name of the processor."""
     return proc_field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
 
 
 def cpu_flags() -> frozenset[str]:
-    """Instruction-set flags of the processor, as Linux names them; empty where there is no /proc/cpuinfo."""
+    """Return the processor's instruction-set flags with Linux's names; empty without /proc/cpuinfo."""
     return frozenset((proc_field("/proc/cpuinfo", "flags") or proc_field("/proc/cpuinfo", "Features")).split())
 
 
 def gpus() -> list[dict[str, str]]:
-    """NVIDIA devices by the driver's own tool: name, driver, memory_mib, capability. Empty where there are none."""
+    """Return name, driver, memory_mib and capability of each NVIDIA device, from nvidia-smi; empty without one."""
     listed = _output(
         "nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader,nounits"
     )
     keys = ("name", "driver", "memory_mib", "capability")
     rows = [line.split(", ") for line in (listed or "").splitlines()]
-    return [dict(zip(keys, row, strict=True)) for row in rows if len(row) == len(keys)]  # else it is a message
+    return [dict(zip(keys, row, strict=True)) for row in rows if len(row) == len(keys)]  # other lines are messages
 
 
 def commit() -> tuple[str, bool] | tuple[None, None]:
-    """The checkout's commit and whether its files differ from it; (None, None) for an installed package.
+    """Return the checkout's commit and whether its files differ from it; (None, None) for an installed package.
 
-    Files under bench/results and docs/gallery/runs do not count as differing: they are what is being measured, not what
-    is measured with. A copy that travelled without its .git is told by the variable FASTCIFAR_COMMIT: `told_commit`.
+    Changed files below bench/results and docs/gallery/runs are ignored, because they hold results, not code. A copy
+    without .git takes its commit from the environment variable FASTCIFAR_COMMIT: see `told_commit`.
     """
     # A package installed in somebody else's repository must not report that repository's commit.
     if _output("git", "-C", str(CHECKOUT), "rev-parse", "--show-toplevel") != str(CHECKOUT):
@@ -92,8 +95,9 @@ def commit() -> tuple[str, bool] | tuple[None, None]:
 
 
 def told_commit(text: str) -> tuple[str, bool] | tuple[None, None]:
-    """A commit as people pass it on: 7 to 64 hexadecimal digits, and a + where files differ from it; (None, None) for
-    an empty text. Raises UsageError for anything else.
+    """Return the commit that a text names, and whether files differ from it; (None, None) for an empty text.
+
+    text: 7 to 64 hexadecimal digits, then a + if files differ. Raises UsageError for any other text.
     """
     if not text:
         return None, None
@@ -103,14 +107,15 @@ def told_commit(text: str) -> tuple[str, bool] | tuple[None, None]:
 
 
 def version(*distributions: str) -> str | None:
-    """The version of the first of these distributions that is installed, or None; imports none of them."""
-    return next((found.version for name in distributions for found in metadata.distributions(name=name)), None)
+    """Return the version of the first installed distribution of this list, or None, without importing any."""
+    return next((copy.version for name in distributions for copy in metadata.distributions(name=name)), None)
 
 
 def process_started(pid: int) -> str | None:
-    """When a process of this machine began, in the kernel's ticks; None where there is none (any more), or no /proc.
+    """Return the start time of a process of this machine, in clock ticks since boot.
 
-    Together with its number this names a process: numbers are used again.
+    It is None if the process does not exist or has ended, and without /proc. The id and the start time together
+    identify a process, because the system reuses ids.
     """
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return None if not fields or fields[0] == "Z" else fields[19]
@@ -124,7 +129,7 @@ def _read(path: str) -> str:
 
 
 def proc_field(path: str, name: str) -> str:
-    """The first ``name : value`` line of a /proc file; empty where there is none."""
+    """Return the value of the first ``name : value`` line of a /proc file; empty if there is no such line."""
     for line in _read(path).splitlines():
         key, _, value = line.partition(":")
         if key.strip() == name:
@@ -133,8 +138,8 @@ def proc_field(path: str, name: str) -> str:
 
 
 def _output(*command: str) -> str | None:
-    """What a command prints, or None where it is missing, fails or does not answer in 20 seconds."""
-    # git sets variables like GIT_DIR for its hooks; they would turn -C to another repository.
+    """Return what a command prints, stripped; None if it is missing, fails or takes more than 20 seconds."""
+    # git sets variables like GIT_DIR for its hooks; with them, -C would read another repository.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         answer = subprocess.run(command, env=inherited, capture_output=True, text=True, timeout=20, check=True)

@@ -1,6 +1,6 @@
-"""Clocks, memory and the machine: what a measurement is made with and must carry.
+"""The tools of a measurement: clocks, memory, and the description of the machine that every result carries.
 
-Seconds, bytes and bytes per second throughout. Nothing here imports torch unless a CUDA device is to be timed.
+All values are in seconds, bytes and bytes per second. Only the timing of a CUDA device imports torch.
 """
 
 import os
@@ -26,10 +26,10 @@ DALI_BUILDS = ("nvidia-dali-cuda130", "nvidia-dali-cuda120", "nvidia-dali-cuda11
 
 
 class Clock:
-    """``with Clock() as clock: ...``, then ``clock.seconds`` (wall) and ``clock.cpu_seconds``.
+    """A stopwatch: ``with Clock() as clock: ...``, then ``clock.seconds`` (wall) and ``clock.cpu_seconds``.
 
-    The CPU seconds are those of all threads of this process, not of its children. With ``device="cuda"`` (or
-    ``"cuda:1"``) work queued on that device is waited for at both ends.
+    The CPU seconds cover all threads of this process, but not its children. With ``device="cuda"`` (or ``"cuda:1"``),
+    the clock waits for the work queued on that device at the start and at the end.
     """
 
     seconds: float
@@ -56,8 +56,9 @@ class Clock:
 
 
 def rotated(items: Sequence[T], round_: int) -> list[T]:
-    """The items in the order in which they take their turns in a round, counted from 0: each round begins with another
-    item, so that none is always the first.
+    """Return the items in their order for a round, rotated by one item per round, so that none is always the first.
+
+    round_: counted from 0.
     """
     first = round_ % len(items)
     return [*items[first:], *items[:first]]
@@ -65,7 +66,7 @@ def rotated(items: Sequence[T], round_: int) -> list[T]:
 
 @dataclass(frozen=True)
 class Timing:
-    """The measured repeats of one contestant, in the order they were run: wall seconds and CPU seconds each."""
+    """The wall seconds and CPU seconds of each repeat of one contestant, in the order of the repeats."""
 
     seconds: tuple[float, ...]
     cpu_seconds: tuple[float, ...]
@@ -90,11 +91,11 @@ class Timing:
 def alternate(
     contestants: Mapping[str, Callable[[], object]], repeats: int = 5, warmup: int = 1, device: str = "cpu"
 ) -> dict[str, Timing]:
-    """Time the contestants in turn, ``repeats`` rounds after ``warmup`` rounds that are not timed.
+    """Time the contestants in turn: ``repeats`` rounds, after ``warmup`` rounds that are not timed.
 
-    The order is rotated by one each round: no contestant is always the first, and a machine that grows slower or
-    faster meanwhile favours none. ``device`` is Clock's. Raises UsageError for no contestants, no repeats or a
-    negative warm-up.
+    The order is rotated by one in each round. So no contestant is always the first, and a machine that becomes slower
+    or faster favours none. device: see `Clock`. Raises UsageError for no contestants, no repeats or a negative
+    warm-up.
     """
     if not contestants or repeats < 1 or warmup < 0:
         raise UsageError(
@@ -117,30 +118,30 @@ def alternate(
 
 @dataclass(frozen=True)
 class Bandwidth:
-    """Bytes per second that main memory takes: ``write`` filling an array, ``copy`` copying one (counted once)."""
+    """The bandwidth of main memory in bytes per second: filling an array, and copying one (each byte counts once)."""
 
     write: float
     copy: float
 
 
 def memory_bandwidth(threads: int | None = None, size: int = 1 << 29, repeats: int = 7) -> Bandwidth:
-    """Measure the ceiling for whatever writes its result to memory: the median of ``repeats``.
+    """Measure the memory bandwidth, the upper limit for code that writes to memory: the median of ``repeats``.
 
-    Two arrays of ``size`` bytes, to be many times the last-level cache, are filled and copied by ``threads`` threads
-    (default: the usable cores) with the C library's memset and memcpy. At such sizes these may write past the cache,
-    while an ordinary store first reads the line it writes to and so reaches less. Raises UsageError for less than one
-    thread, or less than a byte for each.
+    One array of ``size`` bytes is filled and another is copied to it, with the C library's memset and memcpy.
+    ``size`` should be many times the last-level cache. threads: the number of threads; by default the usable cores.
+    At such sizes memset and memcpy may bypass the cache. An ordinary store first reads its cache line and so is slower.
+    Raises UsageError for less than one thread, or less than one byte per thread.
     """
     threads = machine.usable_cores() if threads is None else threads
     if threads < 1 or size < threads:
         raise UsageError(
             f"cannot measure {size} bytes with {threads} threads: needs at least one thread, and a byte for each"
         )
-    target, source = np.zeros(size, np.uint8), np.ones(size, np.uint8)  # bytes: numpy fills those with memset
+    target, source = np.zeros(size, np.uint8), np.ones(size, np.uint8)  # numpy fills a uint8 array with memset
     cuts = [size * part // threads for part in range(threads + 1)]
     parts = [slice(*pair) for pair in pairwise(cuts)]
 
-    with ThreadPoolExecutor(threads) as pool:  # numpy lets go of the interpreter lock for both
+    with ThreadPoolExecutor(threads) as pool:  # numpy releases the interpreter lock for both
         timings = alternate(
             {
                 "write": lambda: list(pool.map(lambda part: target[part].fill(7), parts)),
@@ -152,9 +153,9 @@ def memory_bandwidth(threads: int | None = None, size: int = 1 << 29, repeats: i
 
 
 def peak_rss_bytes() -> int:
-    """The most memory this process has held at once since it started, in bytes; Linux counts it to about a MiB.
+    """Return the peak resident memory of this process since its start, in bytes; Linux is exact to about a MiB.
 
-    It does not fall, so contestants are compared by running each in a process of its own.
+    The peak never falls, so a comparison runs each contestant in a separate process.
     """
     # Linux's ru_maxrss is inherited from the parent through exec, so a child of a large process would look large.
     high_water = machine.proc_field("/proc/self/status", "VmHWM")
@@ -165,10 +166,10 @@ def peak_rss_bytes() -> int:
 
 
 def environment() -> dict[str, Any]:
-    """What a result depends on beside the code under test, ready for JSON.
+    """Return the machine and the software of a result, apart from the code under test, as values for JSON.
 
     Keys: cpu, cores, memory_bytes, os, python, versions (package: version or None), gpus, threads (of the libraries
-    this process has loaded, and the variables that set them), commit, dirty.
+    that this process has loaded, and the variables that set them), commit, dirty.
     """
     head, dirty = machine.commit()
     return {
@@ -194,13 +195,13 @@ def _threads() -> dict[str, str | int]:
     return counts
 
 
-GPU_BYTES = 1 << 30  # filled at once: many times a GPU's cache
+GPU_BYTES = 1 << 30  # many times a GPU's cache
 
 
 def write_bandwidth(device: str, threads: int) -> float:
-    """Bytes per second that filling the memory of ``device`` reaches; of the host's, with ``threads`` threads.
+    """Return the bytes per second of filling the memory of ``device``. threads: used for the host's memory alone.
 
-    Batches that stay in the cache may be written faster than that.
+    Writing a batch that stays in the cache may be faster.
     """
     if device == "cpu":
         return memory_bandwidth(threads).write

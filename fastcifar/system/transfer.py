@@ -1,4 +1,4 @@
-"""From the host's memory to a CUDA device, while the host and the device go on with other work."""
+"""Asynchronous copies of batches from the host's memory to a CUDA device."""
 
 from collections import deque
 from threading import Lock
@@ -8,45 +8,47 @@ import torch
 from torch import Tensor
 
 Parts = Any
-"""a NamedTuple of tensors, such as `pipeline.Batch`; the first one lies where all of them lie"""
+"""A NamedTuple of tensors, all on one device, such as `pipeline.Batch`."""
 
 
 class Sent(NamedTuple):
-    """A batch that was sent; its memory on the device may still be waiting for the pixels."""
+    """A batch that was sent to a device; the copy may still be running."""
 
     batch: Parts
     copied: torch.cuda.Event | None
-    """what happens on the device when the copy is complete; None where there was nothing to copy"""
+    """The event that the device records when the copy is complete; None if there was nothing to copy."""
 
     def received(self) -> Parts:
-        """The batch, for work on the current stream: that stream waits for the copy, and the host does not."""
+        """Return the batch for work on the current stream. That stream waits for the copy; the host does not."""
         if self.copied is not None:
             stream = torch.cuda.current_stream(self.batch[0].device)
             stream.wait_event(self.copied)
             for part in self.batch:
-                # it is the copies' stream that torch would give the memory back to, however much this one has to do
+                # without this, torch could reuse the memory on the copies' stream while this stream still reads it
                 part.record_stream(stream)
         return self.batch
 
 
 class Transfer:
-    """Sends batches to a device. To a CUDA device they are copied from pinned memory, which the device reads by itself,
-    on a stream of their own: a copy waits for no computation, and no computation but the batch's own waits for it.
+    """Sends batches to a device.
 
-    Whoever makes batches ahead of the consumer sends them ahead, from any thread. Whatever a copy reads is held until
-    the device has done that copy, so memory that is used again must only be taken again once nothing refers to it.
+    Batches for a CUDA device are copied from pinned memory, which the device reads by itself, on a separate stream.
+    A copy waits for no computation, and only the computation on the same batch waits for the copy.
 
-    On the CPU a batch comes back as it is.
+    Any thread may send batches ahead of the consumer. The source of a copy is referenced until the device has finished
+    the copy, so a buffer must be reused only when nothing refers to it.
+
+    On the CPU, a batch comes back unchanged.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._read: deque[tuple[torch.cuda.Event, Parts]] = deque()  # by copies under way
+        self._read: deque[tuple[torch.cuda.Event, Parts]] = deque()  # unfinished copies and their sources
         self._lock = Lock()
 
     def send(self, batch: Parts) -> Sent:
-        """Begin to copy a batch of the host's memory. What is not pinned yet is copied to pinned memory at once."""
+        """Start the copy of a batch in host memory. Tensors that are not pinned are first copied to pinned memory."""
         if self._stream is None:
             return Sent(batch._make(part.to(self._device) for part in batch), None)
         pinned = batch._make(part.pin_memory() for part in batch)
@@ -61,7 +63,7 @@ class Transfer:
         return Sent(there, copied)
 
     def close(self) -> None:
-        """Wait for the copies under way, then let go of what they read. May be called again."""
+        """Wait for the running copies, then release their sources. It is safe to call this twice."""
         with self._lock:
             for copied, _ in self._read:
                 copied.synchronize()
@@ -69,7 +71,9 @@ class Transfer:
 
 
 def pinned_images(n: int, size: int, dtype: torch.dtype) -> Tensor:
-    """(n, 3, size, size) dtype, channels_last, not initialised, in pinned memory: what is made there need not be copied
-    to be sent. Pinning takes long, so torch keeps the memory for the next that is asked for.
+    """Return a pinned tensor (n, 3, size, size) of ``dtype``, channels_last, not initialised. size: in pixels.
+
+    `Transfer` sends images in pinned memory without another copy on the host. Pinning is slow, so torch caches pinned
+    memory for later calls.
     """
     return torch.empty((n, size, size, 3), dtype=dtype, pin_memory=True).permute(0, 3, 1, 2)

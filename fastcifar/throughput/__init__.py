@@ -1,6 +1,6 @@
-"""Images/s of the pipelines, doing the same work, checked in the run that times them.
+"""Measure the images/s of pipelines that do the same work. Each timed run also verifies the batches.
 
-matrix says who competes; contest lets them take turns, each in a process of its own: process here and child over
-there, where racer opens the pipeline, takes turns with it, and has verify compare what came. Rows are made by rows,
-and shown by table, plot and compare.
+matrix lists the contestants. heat times them in turns, each in a process of its own, which entrant and process control.
+child runs in that process, where turn opens the pipeline, takes timed turns and has verify compare the batches. rows
+writes and reads the results; table, plot, page and compare show them.
 """

@@ -1,4 +1,4 @@
-"""Two files of rows side by side: what changed by more than the noise."""
+"""Compare two files of rows, and show which speeds changed by more than the noise."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +11,19 @@ from fastcifar.errors import UsageError
 from fastcifar.throughput.table import heat_name, heat_of
 
 Rows = Sequence[Mapping[str, Any]]
-BASE = "resident"  # what the others of a heat are compared with, where it is there
+BASE = "resident"  # the pipeline to which the others of a heat are compared; without it, the first of the heat
 
 
 @dataclass(frozen=True)
 class Change:
-    """How a contestant's images/s changed, and how its ratio to the base of its heat did.
+    """The change of a contestant between two files.
 
-    Each as (median, least, most): least and most are what the repeats of both files allow. ``ratio`` is made from the
-    rounds, in which a contestant and the base took their turns soon after each other, so it depends less on how busy
-    the machine was. None for the base itself.
+    heat: its name. old, new: images/s. speed: the change, new / old, of the images/s. ratio: the change of the ratio
+    between its images/s and those of the base of its heat; None for the base itself. speed and ratio are (quotient of
+    medians, least, most), where least and most are quotients of single repeats.
+
+    ``ratio`` is computed within rounds, where contestant and base take their turns shortly after each other. It thus
+    depends less on the load of the machine than ``speed``.
     """
 
     heat: str
@@ -32,16 +35,16 @@ class Change:
 
     @staticmethod
     def exceeds_noise(change: tuple[float, float, float]) -> bool:
-        """Whether no pair of repeats, one of each file, shows no change."""
+        """Return whether the range of a change excludes 1, so that the repeats of the two files do not overlap."""
         return not change[1] <= 1 <= change[2]
 
 
 def changes(old: Rows, new: Rows) -> list[Change]:
-    """The change of every contestant that both files have a speed of. Raises UsageError where there is none."""
+    """Return the change of every contestant with a speed in both files. Raises UsageError where there is none."""
     before, after = (_timed(rows) for rows in (old, new))
     shared = [key for key in before if key in after]
     if not shared:
-        raise UsageError("the two files have no contestant in common that was timed in both")
+        raise UsageError("the two files have no contestant in common with a speed; compare rows of the same work")
     return [_change(before, after, key, _base(key, shared)) for key in shared]
 
 
@@ -50,7 +53,7 @@ def _timed(rows: Rows) -> dict[tuple[Any, ...], Mapping[str, Any]]:
 
 
 def _base(key: tuple[Any, ...], shared: list[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """The one of its heat that a contestant is compared with."""
+    """Return the key of the base of a contestant's heat."""
     heat = [other for other in shared if other[:-1] == key[:-1]]
     return next((other for other in heat if other[-1] == BASE), heat[0])
 
@@ -73,7 +76,7 @@ def _quotient(new: Sequence[float], old: Sequence[float]) -> tuple[float, float,
 
 
 def widest(found: Sequence[Change]) -> float:
-    """By how much the ratio of any two contestants of a heat changed at most: 0.1 is ten percent."""
+    """Return the largest change of the ratio of two contestants of a heat; 0.1 means 10 %."""
     heats: dict[str, list[float]] = {}
     for change in found:
         heats.setdefault(change.heat, []).append(change.ratio[0] if change.ratio else 1.0)
@@ -81,8 +84,8 @@ def widest(found: Sequence[Change]) -> float:
 
 
 def comparison(found: Sequence[Change]) -> Table:
-    """The changes as a table, for a terminal."""
-    table = Table(title="new / old, with what the repeats allow; in bold where that excludes 1", title_justify="left")
+    """Return the changes as a table for a terminal."""
+    table = Table(title="new / old, with its range over the repeats; bold where that excludes 1", title_justify="left")
     table.add_column("contestant", no_wrap=True)
     for name in ("old images/s", "new images/s", "new / old", "noise", f"to {BASE}: new / old", "noise"):
         table.add_column(name, justify="right")

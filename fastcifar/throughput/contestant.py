@@ -1,27 +1,27 @@
-"""Who competes: everything that its process must be told."""
+"""A contestant: all settings that its process needs."""
 
 from dataclasses import dataclass
 
 REPLAY = "replay"
-"""the name of no pipeline: a few batches kept and given again and again, which cost nothing to make"""
+"""The name of a contestant that is no pipeline: it repeats a few ready batches, so that making them costs no time."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A pipeline under a recipe, and what consumes its batches."""
+    """A pipeline with a recipe, and the network that consumes its batches, if any."""
 
     pipeline: str
-    """as open_pipeline takes it, or REPLAY"""
+    """The name of a pipeline, as open_pipeline takes it, or REPLAY."""
     recipe: str
     batch_size: int
     device: str
-    """cpu, cuda or cuda:N"""
+    """cpu, cuda or cuda:N."""
     dtype: str
-    """of the pixels: float32, float16 or bfloat16"""
+    """The dtype of the pixels: float32, float16 or bfloat16."""
     threads: int
-    """CPU cores for all that its process and its workers do"""
+    """The number of CPU cores that its process and its workers may use."""
     data: str
-    """path of the dataset directory"""
+    """The path of the dataset directory."""
     model: str | None = None
-    """the network that is trained on the batches (``trainee.NETWORKS``); None: they are taken and dropped"""
+    """The network that trains on the batches, one of ``networks.NETWORKS``; None: the batches are dropped."""
     seed: int = 0

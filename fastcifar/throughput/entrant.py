@@ -1,4 +1,4 @@
-"""A contestant as the contest sees it: its process, the turns it took, what went wrong, and its row."""
+"""A contestant within a contest: its process, its turns, its failure and its row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,26 +14,26 @@ from fastcifar.throughput.contestant import REPLAY, Contestant
 from fastcifar.throughput.process import ContestantFailed, Process
 from fastcifar.throughput.verify import Verification, as_row
 
-WARM_UP = 2  # turns: until all the memory a pipeline uses again and again was used once, which can take the first
+WARM_UP = 2  # turns; within them, a pipeline touches all memory that it reuses
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How a contest is held."""
+    """The rules of a contest."""
 
     repeats: int = 5
-    """timed turns of each contestant"""
+    """The number of timed turns of each contestant."""
     seconds: float = 3.0
-    """the least that a turn takes"""
+    """The least duration of a turn, in seconds."""
     timeout: float = 300.0
-    """seconds for opening a pipeline, and for each turn"""
+    """The time limit in seconds for opening a pipeline, and for each turn."""
     unverified: bool = False
-    """also time what could not be verified"""
+    """Whether to time contestants whose batches are not verified, too."""
     write_bandwidth: Mapping[str, float] = field(default_factory=dict)
-    """of each device: bytes/s that its memory takes"""
+    """The write bandwidth of each device's memory, in bytes/s."""
     environment: Mapping[str, Any] = field(default_factory=environment)
-    """for the row of a contestant that never told its own"""
+    """The environment for the row of a contestant that failed before it sent its own."""
 
 
 class Entrant:
@@ -42,9 +42,9 @@ class Entrant:
     def __init__(self, contestant: Contestant, rules: Rules) -> None:
         self.contestant, self.rules = contestant, rules
         self.reason: str | None = None
-        """why it is out"""
+        """The reason why this contestant has left the contest; None while it takes part."""
         self.turns: list[dict[str, Any]] = []
-        """answers of Racer.turn, those that are timed"""
+        """The answers of Racer.turn for the timed turns."""
         self._check = Verification()
         self._opening: dict[str, Any] = {}
         self._start: float | None = None
@@ -52,7 +52,7 @@ class Entrant:
         self._picks = 0
 
     def enter(self) -> None:
-        """Start the process, open the pipeline, take turns that do not count. What goes wrong is the reason."""
+        """Start the process, open the pipeline and take WARM_UP turns that do not count. A failure sets ``reason``."""
         if self.reason is not None or self._process is not None:
             return
         try:
@@ -67,14 +67,14 @@ class Entrant:
                 self._start = self._start or warm["start_seconds"]
 
     def race(self) -> None:
-        """Take a turn that counts, having entered if need be."""
+        """Take a turn that counts; enter first if there is no process. A failure sets ``reason``."""
         self.enter()
         turn = self._turn() if self.reason is None else None
         if turn is not None:
             self.turns.append(turn)
 
     def leave(self) -> None:
-        """End the process. May be called again."""
+        """End the process. Further calls do nothing."""
         if self._process is not None:
             self._process.close()
         self._process = None
@@ -97,7 +97,10 @@ class Entrant:
         return self._check.why_not(self._opening["differs"])
 
     def row(self, replayed: "Entrant | None" = None) -> dict[str, Any]:
-        """The row of what is known so far; None for what is not. replayed: that of the same network on a replay."""
+        """Return the row so far, with None for unknown values.
+
+        replayed: the entrant with the same network on replayed batches, for the key "stall".
+        """
         who, turns = self.contestant, self.turns
         failed = self.reason or (self._unverified() if self._opening and turns else None)
         row: dict[str, Any] = {
@@ -154,15 +157,15 @@ MEASURED = (
     *("cpu_seconds_per_million", "cores_busy", "cores_idle", "waited", "stall"),
     *("peak_host_bytes", "peak_gpu_bytes", "write_bandwidth", "ceiling_images_per_s", "ceiling_share"),
 )
-"""what is None in the row of a contestant that was not timed"""
+"""The keys whose values are None in the row of a contestant that was not timed."""
 
 
 def _stall(turns: list[dict[str, Any]], replayed: list[dict[str, Any]]) -> float:
-    """The share of time that training on replayed batches does not need: the median over rounds."""
+    """Return the share of time that training on replayed batches would save: the median over rounds."""
     pairs = zip(turns, replayed, strict=False)
     return median(1 - (mine["images"] / mine["seconds"]) / (best["images"] / best["seconds"]) for mine, best in pairs)
 
 
 def replay_of(entrants: list[Entrant]) -> Entrant | None:
-    """The entrant that replays, where there is one."""
+    """Return the entrant with replayed batches, or None where there is none."""
     return next((entrant for entrant in entrants if entrant.contestant.pipeline == REPLAY), None)

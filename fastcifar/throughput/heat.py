@@ -1,4 +1,4 @@
-"""A heat: contestants of the same recipe, batch size and device take turns, the order rotated by one each round."""
+"""A heat: contestants with the same recipe, batch size and device take turns. Each round rotates the order by one."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,16 +8,16 @@ from fastcifar.throughput import resources
 from fastcifar.throughput.contestant import Contestant
 from fastcifar.throughput.entrant import Entrant, Rules, replay_of
 
-IDLE_SHARE = 1 / 3  # of the memory there is at the start, for those who wait; the rest is for whoever is active
+IDLE_SHARE = 1 / 3  # share of the memory available at the start that waiting contestants may hold
 
 
 def hold(
     contestants: Sequence[Contestant], rules: Rules, watch: Callable[[list[dict[str, Any]]], None] = lambda rows: None
 ) -> list[dict[str, Any]]:
-    """Time the contestants and return their rows, in their order; whoever fails has a row with the reason.
+    """Time the contestants and return their rows in the same order. The row of a failed contestant has the reason.
 
-    All processes live from before the first round until after the last, the idle ones blocked, but for those that the
-    memory does not suffice for: they are started anew, and warmed up, for every turn.
+    Processes live from before the first round until after the last; waiting processes are blocked. Where memory is
+    short, a contestant's process ends after its turn, and is started and warmed up again for its next turn.
     watch: called with the rows so far after every turn.
     """
     entrants = [Entrant(contestant, rules) for contestant in contestants]
@@ -26,8 +26,8 @@ def hold(
     def rows() -> list[dict[str, Any]]:
         return [entrant.row(replay_of(entrants)) for entrant in entrants]
 
-    def turn(entrant: Entrant, what: Callable[[], None]) -> None:
-        what()
+    def turn(entrant: Entrant, take: Callable[[], None]) -> None:
+        take()
         if resources.available_bytes() < needed:
             entrant.leave()
         watch(rows())

@@ -1,4 +1,4 @@
-"""Which contestants there are: pipelines × recipes × batch sizes × dtypes × devices × networks."""
+"""The contestants: the product of pipelines, recipes, batch sizes, dtypes, devices and networks."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,19 +22,19 @@ from fastcifar.throughput.networks import NETWORKS
 
 @dataclass(frozen=True)
 class Matrix:
-    """What is asked for. Raises UsageError for a name that does not exist or what does not go together."""
+    """The options of a benchmark. Raises UsageError for an unknown name and for options that exclude each other."""
 
     pipelines: Sequence[str]
-    """names, all where there are none; those that cannot run here get a row that says why"""
+    """Names of pipelines; empty: all. A pipeline that cannot run here gets a row with the reason."""
     recipes: Sequence[str]
     batch_sizes: Sequence[int]
     devices: Sequence[str]
     models: Sequence[str] = ()
-    """networks that are trained on the batches; none: the pipelines run alone"""
+    """The networks that train on the batches; empty: the pipelines run alone."""
     dtypes: Sequence[str] = ("float32",)
-    """of the pixels"""
+    """The dtypes of the pixels."""
     threads: int | None = None
-    """CPU cores for each contestant; None: all that are usable"""
+    """The number of CPU cores for each contestant; None: all usable cores."""
 
     def __post_init__(self) -> None:
         _known("pipeline", self.pipelines, pipeline_names())
@@ -46,15 +46,15 @@ class Matrix:
         if not (self.recipes and self.batch_sizes and self.devices and self.dtypes):
             raise UsageError("nothing to time: name at least one recipe, batch size, device and dtype")
         if self.threads is not None and not 1 <= self.threads <= usable_cores():
-            raise UsageError(f"--threads {self.threads}: there are 1 to {usable_cores()} cores to use here")
+            raise UsageError(f"--threads {self.threads} is outside [1, {usable_cores()}]; choose another number")
         for recipe in self.recipes if self.models else ():
             if RECIPES[recipe].out_size != IMAGE_SIZE:
                 raise UsageError(
-                    f"recipe {recipe!r} does not make the {IMAGE_SIZE} x {IMAGE_SIZE} images of the networks"
+                    f"recipe {recipe!r} makes no {IMAGE_SIZE} x {IMAGE_SIZE} images, as networks need; choose another"
                 )
 
     def heats(self, dataset: Dataset) -> list[list[Contestant]]:
-        """The contestants of each heat; where a network is trained, one of them replays."""
+        """Return the contestants of each heat. A heat with a network has a REPLAY contestant, too."""
         names = list(self.pipelines) or pipeline_names()
         devices = dict.fromkeys(str(device_named(device)) for device in self.devices)
         return [
@@ -77,16 +77,17 @@ class Matrix:
         ]
 
 
-def _known(what: str, asked: Sequence[str], known: Sequence[str]) -> None:
-    for name in asked:
+def _known(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
         if name not in known:
-            raise UsageError(f"{what} {name!r} does not exist; there are {', '.join(known)}")
+            raise UsageError(f"{kind} {name!r} does not exist; there are {', '.join(known)}")
 
 
 @contextmanager
 def opened(path: Path | None, count: int) -> Iterator[Dataset]:
-    """The dataset at ``path``; without one, ``count`` synthetic images in every form that can be written here, in a
-    folder that is gone afterwards.
+    """Open the dataset at ``path``. If path is None, make a temporary dataset of ``count`` synthetic images.
+
+    The temporary dataset has every format that can be written here, and is removed afterwards.
     """
     if path is not None:
         yield Dataset.open(path)
@@ -98,6 +99,6 @@ def opened(path: Path | None, count: int) -> Iterator[Dataset]:
 def _writable(form: str) -> bool:
     try:
         extra_formats([form])
-    except UsageError:  # a pipeline that reads this form then says what it lacks, in its row
+    except UsageError:  # a pipeline that needs this form then has the reason in its row
         return False
     return True

@@ -1,4 +1,4 @@
-"""The networks that are trained on a contestant's batches, to see whether it keeps up with them."""
+"""The networks that train on a contestant's batches, to measure whether the pipeline is fast enough for them."""
 
 import dataclasses
 
@@ -13,11 +13,11 @@ from fastcifar.throughput.contestant import Contestant
 from fastcifar.training.learner import Learner, adam
 
 NETWORKS = ("cnn", "resnet18")
-"""experiment 2's network at its headline configuration, and torchvision's ResNet18 at 32 x 32 pixels"""
+"""cnn: the network of experiment 2 in its headline configuration. resnet18: torchvision's, at 32 x 32 pixels."""
 
 
 class WithoutNoise(nn.Module):
-    """A network that takes images alone, where Learner gives it the dropout's noise too."""
+    """A wrapper that ignores the dropout noise, which Learner passes, for a network that takes images alone."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class WithoutNoise(nn.Module):
 
 
 def trainee(contestant: Contestant, dataset: Dataset) -> Learner:
-    """The contestant's network with Adam, in the contestant's dtype (mixed precision unless float32)."""
+    """Return a learner of the contestant's network with Adam. A dtype other than float32 means mixed precision."""
     device = torch.device(contestant.device)
     (spec,) = headline_runs(
         2, dataset, seeds=[contestant.seed], batch_size=contestant.batch_size, recipe=contestant.recipe,

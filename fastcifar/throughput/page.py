@@ -1,4 +1,4 @@
-"""A page of benchmark rows: speeds with their ranges and ceilings, by device, and what was verified."""
+"""An HTML page of benchmark rows by device: speeds, ranges, ceilings and the result of the verification."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ from fastcifar.throughput.table import heat_name, pixels
 
 HERE = Path(__file__).resolve().parent
 CONTESTANTS = ("pipeline", "kernel", "loop")
-"""the key that names who competed, by kind of rows"""
+"""The keys that may hold a contestant's name; it depends on the kind of rows."""
 NOTES = (
     "A dot is the median of the turns, and its line goes from the slowest to the fastest turn. The axes are "
     "logarithmic, so that equal distances are equal ratios. An open dot belongs to a contestant whose pixels were not "
-    "verified; the last column of the rows says why.",
-    "The dotted line is what the memory's bandwidth, measured in the same run, would let through.",
-    "Rows of one panel ran on one machine, in turns; rows of different machines are apart and do not compare.",
+    "verified; the last column of the rows gives the reason.",
+    "The dotted line is the speed that the memory's bandwidth, measured in the same run, would allow.",
+    "The contestants of one panel took turns on one machine. Rows of different machines cannot be compared.",
 )
 
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of a file of one device."""
+    """A part of the page: the rows of one file and one device."""
 
     name: str
     title: str
@@ -40,9 +40,10 @@ class Part:
 
 
 def build(sources: Sequence[Path], out: Path) -> list[str]:
-    """Write index.html and a picture of each part, from files of rows or folders of such files; returns their names.
+    """Write index.html and the pictures of each part to ``out``, and return the names of the files.
 
-    Raises UsageError where no row has a speed, FastcifarError for a file that does not hold rows.
+    sources: files of rows, or folders of such files (*.jsonl). Raises UsageError where no row has a speed,
+    FastcifarError for a file that does not hold rows.
     """
     parts, names = [], []
     for path in _files(sources):
@@ -55,13 +56,13 @@ def build(sources: Sequence[Path], out: Path) -> list[str]:
             title = f"{path.stem}: {device}"
             parts.append(Part(name, title, _where(found), inline(figure, title), _table(name, alike)))
     if not parts:
-        raise UsageError(f"no row of {', '.join(map(str, sources))} has a speed (images_per_s)")
+        raise UsageError(f"no row of {', '.join(map(str, sources))} has a speed (images_per_s); choose other rows")
     html = rendered(
         HERE,
         "page.html",
         ("tables.js",),
         title="Throughput",
-        lead=f"{counted(len(parts), 'set')} of rows, each with the machine and the commit that it is of.",
+        lead=f"{counted(len(parts), 'set')} of rows, each with its machine and its commit.",
         foot="Made by fastcifar.",
         sections=[("missing", "How to read this"), *((part.name, part.title) for part in parts)],
         notes=NOTES,
@@ -74,24 +75,24 @@ def build(sources: Sequence[Path], out: Path) -> list[str]:
 
 
 def _files(sources: Sequence[Path]) -> list[Path]:
-    found = []
+    paths = []
     for source in sources:
         if source.is_dir():
-            found += sorted(source.glob("*.jsonl"))
+            paths += sorted(source.glob("*.jsonl"))
         elif source.is_file():
-            found.append(source)
+            paths.append(source)
         else:
             raise UsageError(
-                f"there is neither a file nor a folder {source}; fastcifar bench --out {source} makes rows"
+                f"there is neither a file nor a folder {source}; make rows with fastcifar bench --out {source}"
             )
-    return found
+    return paths
 
 
 def _by_device(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The rows of contests, by the device that their environment names; of devices that any of them has a speed on."""
+    """Return the rows of contests by the device of their environment, without devices on which no row has a speed."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        # a run's speed is no contest's: it has no turns, so no range
+        # the speed of a training run comes from no contest: it has no turns, so no range
         if "images_per_s_min" in row and any(row.get(key) for key in CONTESTANTS):
             groups.setdefault(_device(row), []).append(row)
     return {device: found for device, found in groups.items() if any(row["images_per_s"] for row in found)}
@@ -102,19 +103,19 @@ def _device(row: Mapping[str, Any]) -> str:
 
 
 def _where(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Software and commits of the rows."""
+    """Return the software and the commits of the rows."""
     around = [row.get("environment", {}) for row in rows]
     return f"{provenance.software(around[0])}; commit {provenance.commits(around)}"
 
 
 def _alike(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows of every benchmark with the keys of those of pipelines; verified: None where nothing was to be compared."""
+    """Return a row of any benchmark with the keys of a pipeline's row. compared: whether its pixels were compared."""
     share = row.get("write_share")
     ceiling = row.get("ceiling_images_per_s") or (
         row["images_per_s"] / share if share and row["images_per_s"] else None
     )
     missing = dict.fromkeys(("model", "recipe", "dtype", "max_abs_dev", "pixels_apart", "reason"))
-    verified = row.get("verified", row.get("verified_pixels"))  # the latter of a rival, in rows of the GPU check
+    verified = row.get("verified", row.get("verified_pixels"))  # rows of the GPU check have the second key
     return {
         **missing,
         "device": "cpu",
@@ -147,7 +148,7 @@ def _share(row: Mapping[str, Any]) -> str:
 
 
 def _speed(row: Mapping[str, Any]) -> list[Cell]:
-    """Its median and its range; none where it got no speed, for the reason that the last column has."""
+    """Return the cells of median and range; "none" and "" without a speed, whose reason is in the last column."""
     if not row["images_per_s"]:
         return [Cell("none", -1.0), Cell("")]
     return [

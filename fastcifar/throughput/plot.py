@@ -1,4 +1,4 @@
-"""Rows as a picture: each heat has a panel, where each contestant has a dot at its median and a line for its range."""
+"""A picture of rows with a panel for each heat. Each contestant has a dot at its median and a line for its range."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,9 +14,9 @@ from fastcifar.throughput.contestant import REPLAY
 from fastcifar.throughput.table import heat_name, heat_of
 
 Rows = Sequence[Mapping[str, Any]]
-COLUMNS, WIDTH, DPI = 2, 8.0, 200  # panels beside each other; inches, so that at 800 pixels 10 points are readable
+COLUMNS, WIDTH, DPI = 2, 8.0, 200  # panels side by side; inches: at 800 pixels, 10 points are readable; dots an inch
 CLEAR = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # so that no line crosses a number
-LINE, FRAME = 0.23, 0.75  # inches: of a contestant, and of a panel's title and axis
+LINE, FRAME = 0.23, 0.75  # heights in inches: of a contestant, and of a panel's title and axis
 FIGURES, UNVERIFIED_FIGURES = 0.2, 0.42  # shares of a panel's width that the words beside a line take
 
 
@@ -26,7 +26,7 @@ def plot(rows: Rows, path: Path) -> None:
 
 
 def dots(rows: Rows) -> Figure:
-    """The figure of all rows with a speed. Raises UsageError where there are none.
+    """Return the figure of all rows with a speed. Raises UsageError where there are none.
 
     The axes are logarithmic. Such an axis has no zero, so a bar on it would have no meaningful length.
     """
@@ -35,7 +35,7 @@ def dots(rows: Rows) -> Figure:
         heats.setdefault(heat_of(row), []).append(row)
     panels = [heat for heat in heats.values() if any(row["images_per_s"] for row in heat)]
     if not panels:
-        raise UsageError("there is nothing to draw, as no row has a speed")
+        raise UsageError("there is nothing to draw, as no row has a speed (images_per_s); choose other rows")
     names = dict.fromkeys(_family(row) for row in rows if row["pipeline"] != REPLAY)
     colours = {name: colour(number) for number, name in enumerate(names)}
     columns = min(COLUMNS, len(panels))
@@ -51,16 +51,16 @@ def dots(rows: Rows) -> Figure:
 
 
 def _family(row: Mapping[str, Any]) -> str:
-    """The pipeline without its form: its forms share a colour."""
+    """Return the pipeline's name without its form, as all its forms share a colour."""
     return str(row["pipeline"].partition(":")[0])
 
 
 def _explained(rows: Rows) -> str:
-    """The picture's marks in words."""
+    """Return an explanation of the marks in the picture."""
     timed = [row for row in rows if row["images_per_s"]]
     lines = ["A dot is the median of the turns; its line goes from the slowest to the fastest turn."]
     if any(row["ceiling_images_per_s"] for row in timed):
-        lines.append("A dotted line is the speed that the memory's bandwidth would let through.")
+        lines.append("A dotted line is the speed that the memory's bandwidth would allow.")
     if not all(row["verified"] for row in timed):
         lines.append("An open dot belongs to a contestant whose pixels were not verified.")
     return "\n".join(lines)
@@ -95,7 +95,7 @@ def _panel(axes: Axes, rows: Rows, colours: Mapping[str, str]) -> None:
 
 
 def _contestant(axes: Axes, place: int, row: Mapping[str, Any], ink: str, left: bool) -> None:
-    """The dot, the line and, to the left or to the right of the line, the speed in figures."""
+    """Draw the dot, the line and, left or right of the line, the speed as a number."""
     least, most = row["images_per_s_min"], row["images_per_s_max"]
     axes.plot([least, most], [place, place], "|-", color=ink, lw=1.5, ms=7, mew=1.5)
     face = ink if row["verified"] else "white"
@@ -124,19 +124,19 @@ def _share(row: Mapping[str, Any]) -> float:
 
 
 def _room(row: Mapping[str, Any], least: float) -> float:
-    """The right end of a logarithmic axis from `least` on that leaves room for the words to the right of the line."""
+    """Return the right end of a logarithmic axis from ``least`` that leaves room for the words right of the line."""
     return float(least * (row["images_per_s_max"] / least) ** (1 / (1 - _share(row))))
 
 
 def _left(row: Mapping[str, Any], ceilings: Collection[float], least: float, most: float) -> bool:
-    """Whether a ceiling would cross the words to the right of the line, and there is room to the left of it."""
+    """Return whether a ceiling would cross the words right of the line while there is room left of the line."""
     width = (most / least) ** _share(row)
     crossed = any(row["images_per_s_max"] <= ceiling < row["images_per_s_max"] * width for ceiling in ceilings)
     return crossed and row["images_per_s_min"] / width > least
 
 
 def _short(value: float) -> str:
-    """12,345 as 12.3k."""
+    """Return a number with three digits and k or M: 12,345 as 12.3k."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g}{letter}"

@@ -1,4 +1,4 @@
-"""A contestant's process, from outside: started, asked one thing at a time, never waited for without end, ended."""
+"""Start, control and end a contestant's process. It gets one order at a time, and every wait has a time limit."""
 
 import json
 import os
@@ -17,25 +17,25 @@ from fastcifar.system import machine
 from fastcifar.throughput.contestant import Contestant
 
 COMMAND = (sys.executable, "-m", "fastcifar.throughput.child")
-POLL = 0.5  # seconds: a dead process whose workers still hold its pipe open is noticed after as long
-GRACE = 10  # seconds to close the pipeline and go
+POLL = 0.5  # seconds between two checks for a dead process, whose workers may still hold its pipe open
+GRACE = 10  # seconds that the process gets to close the pipeline and end
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 class ContestantFailed(FastcifarError):
-    """It crashed, hung or reported an error; the message is the reason."""
+    """A contestant crashed, hung or reported an error. The message is the reason."""
 
 
 class Process:
-    """One contestant's process, in a session of its own with whatever it starts."""
+    """One contestant's process. It leads a session of its own, to which its children belong."""
 
     def __init__(self, contestant: Contestant, timeout: float) -> None:
-        """Start it and wait until its pipeline is open; timeout: seconds for this and for each answer.
+        """Start the process and wait until its pipeline is open. timeout: seconds for the opening and for each answer.
 
         ``opening`` is Racer.opening. Raises ContestantFailed.
         """
         self._timeout = timeout
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (close does it)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (the method close closes it)
         self._process = subprocess.Popen(
             COMMAND,
             stdin=subprocess.PIPE,
@@ -47,7 +47,7 @@ class Process:
         self.opening = self.ask(asdict(contestant))
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Send an order; its answer. Raises ContestantFailed, and then the process is gone."""
+        """Send an order and return its answer. Raises ContestantFailed, after the process has been ended."""
         try:
             answer = self._exchange(order)
         except BaseException:
@@ -71,8 +71,8 @@ class Process:
             if self._process.poll() is not None:
                 raise ContestantFailed(self._ended())
             if time.monotonic() > until:
-                what = "take its turn" if "seconds" in order else "open"
-                raise ContestantFailed(f"did not {what} in {self._timeout:g} s, and was ended{self._last_words()}")
+                task = "take its turn" if "seconds" in order else "open"
+                raise ContestantFailed(f"did not {task} in {self._timeout:g} s, and was ended{self._last_line()}")
         line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
             raise ContestantFailed(self._ended())
@@ -83,24 +83,24 @@ class Process:
         code = self._process.wait()
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"
         if code == -signal.SIGKILL:
-            how += ", as when memory runs out: try a smaller batch"
-        return f"its process ended {how}{self._last_words()}"
+            how += ", perhaps as memory ran out; choose a smaller --batch-size"
+        return f"its process ended {how}{self._last_line()}"
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
-        return f"; last it wrote: {lines[-1][:300]}" if lines else ""
+        return f"; its last output was: {lines[-1][:300]}" if lines else ""
 
     def close(self, grace: float = GRACE) -> None:
-        """End the process and all that it started, by force after ``grace`` seconds. May be called again."""
+        """End the process and its children, by SIGKILL after ``grace`` seconds. Further calls do nothing."""
         if self._errors.closed:
             return
-        with suppress(BrokenPipeError), suppress(subprocess.TimeoutExpired):  # an order that nobody will read
+        with suppress(BrokenPipeError), suppress(subprocess.TimeoutExpired):  # it may have ended already, or be stuck
             assert self._process.stdin is not None
             self._process.stdin.close()
             self._process.wait(grace)
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # also workers that outlived it
+            os.killpg(self._process.pid, signal.SIGKILL)  # workers may have outlived the process
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
@@ -108,7 +108,7 @@ class Process:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """This process's variables, the number of threads, and the path where the child finds this same fastcifar."""
+    """Return this process's variables, plus the number of threads and the path of this fastcifar package."""
     path = [str(machine.PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
     counts = dict.fromkeys(THREAD_VARIABLES, str(threads))
     return {**os.environ, **counts, "PYTHONPATH": os.pathsep.join(filter(None, path))}

@@ -1,5 +1,7 @@
-"""What a process and all that it started use: CPU seconds and memory. The process leads a session of its own
-(`process.Process` sees to that), so its session is itself and its workers. Without Linux's /proc: itself alone.
+"""CPU seconds and memory of a process and its workers.
+
+The process leads a session of its own (`process.Process` makes it), so the session is the process and its workers.
+Without Linux's /proc, only the process itself is measured.
 """
 
 import os
@@ -11,24 +13,25 @@ from fastcifar.system.machine import proc_field
 
 PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 WINDOW, TICK = 0.1, 0.01  # seconds; Linux counts the CPU time of other processes in ticks of 10 ms
-SESSION, TIMES = 3, slice(11, 15)  # fields of /proc/PID/stat after the name; user, system, and of ended children
+# fields of /proc/PID/stat after the name: session id; user and system time of the process and of its ended children
+SESSION, TIMES = 3, slice(11, 15)
 
 
 def cpu_seconds() -> float:
-    """CPU seconds so far of this process, its workers and those of them that ended."""
+    """Return the CPU seconds so far of this process and its workers, including ended workers."""
     own = os.times()
     ticks = sum(sum(map(int, fields[TIMES])) for _, fields in _workers())
     return time.process_time() + own.children_user + own.children_system + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def worker_bytes() -> int:
-    """Memory of the workers that they share with nobody, in bytes."""
+    """Return the private memory of the workers, in bytes."""
     names = ("Private_Clean", "Private_Dirty")
     return sum(_kib(f"/proc/{pid}/smaps_rollup", name) for pid, _ in _workers() for name in names) * 1024
 
 
 def available_bytes() -> int:
-    """Memory that the system could still give, in bytes: all that is held counts, also what processes share."""
+    """Return the available memory in bytes: by /proc/meminfo, or by the control group if that is less."""
     free = _kib("/proc/meminfo", "MemAvailable") * 1024
     try:
         limit, current = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
@@ -38,7 +41,7 @@ def available_bytes() -> int:
 
 
 def forget_rss_peak() -> None:
-    """Let `measure.peak_rss_bytes` begin again from what is held now; does nothing where the system cannot."""
+    """Reset the peak that `measure.peak_rss_bytes` returns to the present value, where the system can do so."""
     try:
         (PROC / "self/clear_refs").write_text("5")
     except OSError:
@@ -46,7 +49,10 @@ def forget_rss_peak() -> None:
 
 
 def come_to_rest(limit: float = 60) -> None:
-    """Return once the session stands still, so that others can be timed. Raises FastcifarError after limit seconds."""
+    """Return once the session uses no CPU, so that others can be timed.
+
+    Raises FastcifarError after ``limit`` seconds.
+    """
     until = time.monotonic() + limit
     before = cpu_seconds()
     while True:
@@ -56,23 +62,23 @@ def come_to_rest(limit: float = 60) -> None:
             return
         if time.monotonic() > until:
             raise FastcifarError(
-                f"goes on working {limit:g} s after its epoch was left, {(now - before) / WINDOW:.1f} cores of it: "
-                "nobody else can be timed beside it"
+                f"goes on working {limit:g} s after its epoch was closed, on {(now - before) / WINDOW:.1f} cores, so "
+                "that no other contestant can be timed; its workers must stop when an epoch is closed"
             )
         before = now
 
 
 def _workers() -> list[tuple[str, list[str]]]:
-    """The process ids and stat fields of the other processes of this session."""
-    mine, session, found = str(os.getpid()), str(os.getsid(0)), []
+    """Return the process ids and stat fields of the other processes of this session."""
+    mine, session, workers = str(os.getpid()), str(os.getsid(0)), []
     for folder in PROC.glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # it ended meanwhile
+        except OSError:  # the process has ended meanwhile
             continue
         if fields[SESSION] == session and folder.name != mine:
-            found.append((folder.name, fields))
-    return found
+            workers.append((folder.name, fields))
+    return workers
 
 
 def _kib(path: str, name: str) -> int:

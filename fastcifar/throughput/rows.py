@@ -1,4 +1,4 @@
-"""Rows of results: JSON lines that carry what they depend on."""
+"""Files of benchmark rows: JSON lines, each with the environment that it was measured in."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from fastcifar.system.atomic import write_whole
 
 
 def rates(speeds: Sequence[float]) -> dict[str, Any]:
-    """images/s of a contestant's repeats: median, least, most, and how many they are."""
+    """Return the median, least and most images/s of a contestant's repeats, and their number."""
     return {
         "images_per_s": median(speeds),
         "images_per_s_min": min(speeds),
@@ -21,16 +21,16 @@ def rates(speeds: Sequence[float]) -> dict[str, Any]:
 
 
 def write(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """Write the rows in place of what ``path`` held. Each has its "environment" (``measure.environment``)."""
+    """Replace the file ``path`` by these rows. Each row has its "environment" (``measure.environment``)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file. Raises UsageError where there is none, FastcifarError where it does not hold rows."""
+    """Return the rows of a file. Raises UsageError for a missing file, FastcifarError for one that holds no rows."""
     if not path.is_file():
-        raise UsageError(f"there is no file {path}; `fastcifar bench --out {path}` makes one")
+        raise UsageError(f"there is no file {path}; make one with fastcifar bench --out {path}")
     try:
         return [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     except (ValueError, TypeError) as error:
-        raise FastcifarError(f"{path} does not hold rows of JSON: {error}") from error
+        raise FastcifarError(f"{path} does not hold rows of JSON ({error}); choose another file") from error

@@ -1,4 +1,4 @@
-"""Rows as a table."""
+"""A table of rows, for a terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def results(rows: Rows) -> Table:
-    """A line a row, under a title that says what is the same for all; for a terminal."""
+    """Return the rows as a table for a terminal, with one line for each row and `title` above."""
     table = Table(title=title(rows), title_justify="left", caption=CAPTION, caption_justify="left")
     table.add_column("pipeline", no_wrap=True)
     columns = ("images/s", "range", "of ceiling", "stall", "p99 gap, ms", "first, s", "CPU s/M", "MB")
@@ -25,30 +25,30 @@ def results(rows: Rows) -> Table:
 
 
 CAPTION = (
-    "images/s: median of the turns, least to most. first: opening the pipeline and its first batch, not among the "
-    "turns. CPU s/M: core-seconds a million images. MB: the most the process held, with its workers."
+    "images/s: median of the turns, least to most. first: seconds for opening the pipeline and for its first batch, "
+    "outside the turns. CPU s/M: CPU seconds for a million images. MB: peak memory of the process and its workers."
 )
 
 
 def title(rows: Rows) -> str:
-    """What all rows have in common."""
+    """Return the numbers of threads of the rows, as a title."""
     threads = sorted({row["threads"] for row in rows})
-    return f"{', '.join(map(str, threads))} threads for everyone"
+    return f"{', '.join(map(str, threads))} threads for each contestant"
 
 
 def heat_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What those that compete with each other have in common: model, recipe, batch size, dtype, device."""
+    """Return the settings that all rows of a heat share: model, recipe, batch size, dtype, device."""
     return tuple(row[key] for key in ("model", "recipe", "batch_size", "dtype", "device"))
 
 
 def heat_name(row: Mapping[str, Any]) -> str:
-    """The heat in words."""
+    """Return the name of the heat: its settings, separated by commas."""
     model, recipe, batch_size, dtype, device = heat_of(row)
     return ", ".join(part for part in (model, recipe, f"batch {batch_size}", dtype, device) if part)
 
 
 def pixels(row: Mapping[str, Any]) -> str:
-    """The row's verification in words."""
+    """Return a phrase on the row's verification: a reason, or how far its pixels are from the reference's."""
     if row["reason"]:
         return ("NOT VERIFIED: " if row["images_per_s"] else "") + row["reason"]
     if not row["verified"]:

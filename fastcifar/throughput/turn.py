@@ -1,4 +1,4 @@
-"""A contestant at work, in its own process: opens its pipeline, takes turns, and looks at what it was given."""
+"""A contestant's work in its own process: open the pipeline, take timed turns and verify the batches."""
 
 import random
 import time
@@ -19,11 +19,14 @@ from fastcifar.throughput import resources
 from fastcifar.throughput.contestant import REPLAY, Contestant
 from fastcifar.throughput.verify import Verification, check_pixels, check_samples
 
-REPLAYED = 8  # batches kept by the replay: enough that they are not all in the cache
+REPLAYED = 8  # batches that the replay keeps, enough that the CPU's cache does not hold them all
 
 
 class Racer:
-    """``opening``: what opening took and what the pipeline says of itself, ready for JSON. A context manager."""
+    """A contestant with an open pipeline. A context manager that closes the pipeline.
+
+    ``opening``: build time in seconds, `Pipeline.differs`, number of images, and environment, ready for JSON.
+    """
 
     def __init__(self, contestant: Contestant) -> None:
         self._contestant, self._device = contestant, device_of(contestant.device)
@@ -63,9 +66,10 @@ class Racer:
         self._pipeline.close()
 
     def turn(self, seconds: float, pick: int) -> dict[str, Any]:
-        """Take batches for at least ``seconds`` and say how that went. pick: seed of which batch is compared.
+        """Take batches for at least ``seconds`` and return the measurements.
 
-        Returns once this process and its workers stand still. Raises what the pipeline raises.
+        pick: seed that chooses the batch to compare. The turn ends once this process and its workers use no CPU. Raises
+        what the pipeline raises, and FastcifarError where the workers do not come to rest.
         """
         idle = resources.cpu_seconds() - self._cpu_at_rest, time.perf_counter() - self._at_rest_since
         cpu = resources.cpu_seconds()
@@ -75,11 +79,11 @@ class Racer:
         self._worker_peak = max(self._worker_peak, resources.worker_bytes())
         self._peak = max(self._peak, peak_rss_bytes())
         lap.batches.close()
-        found = self._look(lap)
-        resources.forget_rss_peak()  # the reference's memory is not the contestant's
+        check = self._verified(lap)
+        resources.forget_rss_peak()  # so that the reference's memory does not count as the contestant's
         gaps = [after - before for before, after in pairwise(lap.stamps)]
         images, seconds, waited = lap.images, lap.seconds, lap.waited / lap.seconds
-        del lap  # the batch that was kept
+        del lap  # frees the kept batch
         self._rested()
         return {
             "images": images,
@@ -92,14 +96,14 @@ class Racer:
             "idle_seconds": idle[1],
             "peak_host_bytes": self._peak + self._worker_peak,
             "peak_gpu_bytes": gpu_bytes if self._device.type == "cuda" else None,
-            "check": asdict(found),
+            "check": asdict(check),
         }
 
-    def _lap(self, seconds: float, dice: random.Random) -> "Lap":
-        """Batches of successive epochs, from the start of a new one, until ``seconds`` have passed.
+    def _lap(self, seconds: float, generator: random.Random) -> "Lap":
+        """Take batches of successive epochs, from the start of a new one, until ``seconds`` have passed.
 
-        It ends after a multiple of ``threads`` batches, since workers begin theirs together and deliver them together,
-        and after two each.
+        The lap ends after a multiple of ``threads`` batches, as workers start and deliver batches together, and after
+        two batches for each thread at the earliest.
         """
         lap, threads = Lap(self._pipeline, self._epochs), self._contestant.threads
         self._synchronise()
@@ -109,7 +113,7 @@ class Racer:
             if self._learner is not None:
                 self._learner.step(batch)
             n = len(lap.stamps)
-            if dice.random() * n < 1:  # each of the batches is as likely to be the one kept in the end
+            if generator.random() * n < 1:  # reservoir sampling: every batch is equally likely to be kept
                 lap.kept = epoch, batch
             lap.stamps.append(time.perf_counter())
             if n % threads == 0 and n >= 2 * threads and lap.stamps[-1] - lap.stamps[0] >= seconds:
@@ -118,18 +122,18 @@ class Racer:
         lap.seconds = time.perf_counter() - lap.stamps[0]
         return lap
 
-    def _look(self, lap: "Lap") -> Verification:
-        """Whether what came was what was asked: ids and labels of all, pixels of the kept batch."""
+    def _verified(self, lap: "Lap") -> Verification:
+        """Verify the batches of a lap: the ids and labels of all batches, and the pixels of the kept batch."""
         if isinstance(self._pipeline, Replay):
             return self._pipeline.check
-        found, last = Verification(), max(lap.seen)
+        check, last = Verification(), max(lap.seen)
         for epoch, batches in lap.seen.items():
             if batches or epoch < last:
                 whole = epoch < last or len(batches) == len(self._pipeline)
-                found.add(check_samples(batches, self._pipeline.request, whole))
+                check.add(check_samples(batches, self._pipeline.request, whole))
         if lap.kept is not None:
-            found.add(check_pixels(lap.kept[1], self._pipeline.request, lap.kept[0]))
-        return found
+            check.add(check_pixels(lap.kept[1], self._pipeline.request, lap.kept[0]))
+        return check
 
     def _rested(self) -> None:
         resources.come_to_rest()
@@ -140,7 +144,7 @@ class Racer:
             torch.cuda.synchronize(self._device)
 
     def _gpu_bytes(self) -> int:
-        """Memory of the device in use by anybody, in bytes."""
+        """Return the device memory that all processes use together, in bytes; 0 on a CPU."""
         if self._device.type != "cuda":
             return 0
         free, total = torch.cuda.mem_get_info(self._device)
@@ -148,15 +152,15 @@ class Racer:
 
 
 class Lap:
-    """One timed stretch: what came, and when."""
+    """One timed lap: its batches and their times."""
 
     def __init__(self, pipeline: Pipeline, epochs: Iterator[int]) -> None:
         self.seen: dict[int, list[Batch]] = {}
-        """of each epoch its batches in order, without the images"""
+        """The batches of each epoch, in order, without their images."""
         self.kept: tuple[int, Batch] | None = None
-        """one of the batches, whole, with its epoch"""
+        """The epoch of one batch, and that batch with its images."""
         self.stamps: list[float] = []
-        """the beginning, and when each batch had come and was used"""
+        """Times by perf_counter, in seconds: the start of the lap, then the end of each batch's use."""
         self.waited, self.seconds = 0.0, 0.0
         self.batches = self._successive(pipeline, epochs)
 
@@ -174,7 +178,7 @@ class Lap:
 
 
 class Replay(Pipeline):
-    """The first batches of an epoch, made once by ``resident`` and compared once, over and over."""
+    """A pipeline that repeats the first batches of an epoch, which ``resident`` made and which were verified once."""
 
     def __init__(self, dataset: Dataset, request: dict[str, Any]) -> None:
         super().__init__(Request(dataset, **request))

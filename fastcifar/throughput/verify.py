@@ -1,5 +1,6 @@
-"""Whether a contestant's batches are what was asked: pixels against ``kernels/reference`` with the same draws, labels
-and ids against the dataset.
+"""Verify a contestant's batches.
+
+Pixels are compared with ``kernels/reference`` under the same random numbers, labels and ids with the dataset.
 """
 
 import math
@@ -15,47 +16,54 @@ from fastcifar.kernels import reference
 from fastcifar.pipeline import Batch, Request
 
 ROUNDING = 8e-6
-"""of a pixel before normalising: what float32 arithmetic in another order comes to, torchvision's enlargement being
-the furthest off (tests/kernels/test_reference.py, RESIZED); one unit in the last place of the dtype is added to it"""
+"""Tolerance of a pixel value before normalising, in [0, 1]: the error of float32 arithmetic in another order.
+
+torchvision's enlargement has the largest error (tests/kernels/test_reference.py, RESIZED). One unit in the last place
+of the dtype is added to this tolerance."""
 GREY_LEVEL = 1 / 255
-"""of a pixel before normalising: what an image stored in bytes cannot show"""
+"""Difference of a pixel value before normalising that an image stored in bytes cannot show: one step of a byte."""
 FAR_SHARE = 0.01
-"""of the values of a pipeline that differs may be further off than a grey level; with more it is other work"""
-COMPARED = 128  # images of a batch, at even distances: the reference takes longer for them than a turn does
-CHUNK_VALUES = 1 << 20  # given to the reference at once: it needs many times their memory
+"""Share of the values of a pipeline that declares a difference (`Pipeline.differs`) that may be further off than a grey
+level. With a larger share, the pipeline does other work and is not verified."""
+COMPARED = 128  # images to compare of a batch, evenly spaced: the reference would need longer than a turn for all
+CHUNK_VALUES = 1 << 20  # pixel values for the reference at once, as it needs many times their memory
 
 
 @dataclass
 class Verification:
-    """What was found so far."""
+    """The result of the checks so far."""
 
     images: int = 0
-    """whose pixels were compared"""
+    """The number of images whose pixels were compared."""
     values: int = 0
-    """of their pixels' channels"""
+    """The number of compared values: pixels times channels."""
     apart: int = 0
-    """values that are not the reference's to the dtype's rounding"""
+    """The number of values that differ from the reference's by more than rounding."""
     far: int = 0
-    """values that are more than a grey level from the reference's"""
+    """The number of values that differ from the reference's by more than a grey level."""
     max_abs_dev: float = 0.0
+    """The largest absolute difference from the reference, after normalising."""
     fault: str | None = None
-    """the first thing that is plainly wrong"""
+    """The first error for which no tolerance exists, such as a wrong label; None: no such error."""
 
     def add(self, other: "Verification") -> None:
-        """Count what another check found, too."""
+        """Add the result of another check."""
         self.images, self.values = self.images + other.images, self.values + other.values
         self.apart, self.far = self.apart + other.apart, self.far + other.far
         self.max_abs_dev = max(self.max_abs_dev, other.max_abs_dev)
         self.fault = self.fault or other.fault
 
     def why_not(self, differs: str) -> str | None:
-        """Why these pixels are not verified; None where they are. differs: `Pipeline.differs`, "" for an exact one."""
+        """Return why the batches are not verified, or None where they are.
+
+        differs: `Pipeline.differs`, which is "" for an exact pipeline.
+        """
         if self.fault or not self.images:
             return self.fault or "no batch was compared"
         if self.apart and not differs:
             return (
                 f"{self.apart / self.values:.2%} of its pixel values are not the reference's, "
-                f"by up to {self.max_abs_dev:.3g}, though it says that they are"
+                f"by up to {self.max_abs_dev:.3g}, though the pipeline declares no difference"
             )
         if self.far > FAR_SHARE * self.values:
             return f"{self.far / self.values:.0%} of its pixel values are over a grey level off: {differs}"
@@ -63,8 +71,9 @@ class Verification:
 
 
 def check_pixels(batch: Batch, request: Request, epoch: int) -> Verification:
-    """Compare images of a batch of ``epoch`` with the reference's, in one thread: on a machine that is busy with
-    something else, threads that wait for each other at every small operation take fifty times as long.
+    """Compare images of a batch of ``epoch`` with the reference's, in one thread.
+
+    On a busy machine, several threads wait for each other at every small operation and take fifty times as long.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -107,25 +116,23 @@ def _compared(batch: Batch, request: Request, epoch: int) -> Verification:
 
 
 def check_samples(batches: Sequence[Batch], request: Request, whole: bool) -> Verification:
-    """Verification ids and labels of successive batches of one epoch, from its beginning; whole: until its end.
+    """Verify ids and labels of the successive batches of one epoch, from its beginning.
 
-    The batches' images are not looked at.
+    whole: whether the batches reach the end of the epoch. The images of the batches are not used.
     """
     if not batches:
-        return Verification(fault="an epoch gave no batch")
+        return Verification(fault="an epoch has no batch")
     ids = torch.cat([batch.ids for batch in batches]).cpu().numpy()
     labels = torch.cat([batch.labels for batch in batches]).cpu().numpy()
     sizes = {len(batch.ids) for batch in batches[: -1 if whole else None]}
     known = request.dataset.labels(request.dataset.part(request.split))
     missing = len(request.ids) - len(np.unique(ids))
     if len(np.unique(ids)) != len(ids):
-        return Verification(fault="an epoch gave a sample twice")
+        return Verification(fault="an epoch has a sample twice")
     if not np.isin(ids, request.ids).all():
-        return Verification(fault="an epoch gave samples that are not of its split")
+        return Verification(fault="an epoch has samples that are not of its split")
     if sizes - {request.batch_size}:
-        return Verification(
-            fault=f"batches of {sorted(sizes)} images were given where {request.batch_size} were asked for"
-        )
+        return Verification(fault=f"batches have {sorted(sizes)} images instead of {request.batch_size}")
     if whole and missing:
         return Verification(fault=f"an epoch left out {missing} of {len(request.ids)} samples")
     if known is not None and not np.array_equal(labels, known[ids]):
@@ -134,7 +141,7 @@ def check_samples(batches: Sequence[Batch], request: Request, whole: bool) -> Ve
 
 
 def as_row(check: Verification, differs: str, reason: str | None) -> dict[str, Any]:
-    """The part of a row that says what was verified, and how far the pixels are from the reference's."""
+    """Return the part of a row on the verification and on the pixels' distance from the reference's."""
     compared = check.images > 0
     return {
         "verified": compared and reason is None,

@@ -1,4 +1,4 @@
-"""The batches of a run: training and validation, as its protocol has them."""
+"""The pipelines of a run's training batches and validation batches."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from fastcifar.models import MODELS
 from fastcifar.pipeline import Pipeline, open_pipeline
 from fastcifar.runs.spec import PRECISIONS, RunSpec
 
-EVALUATION_BATCH = 512  # of protocols whose loss does not depend on it
+EVALUATION_BATCH = 512  # images; for protocols whose validation loss does not depend on the batch size
 
 
 def open_pipelines(
     spec: RunSpec, dataset: Dataset, device: torch.device, shard: tuple[int, int] = (0, 1)
 ) -> tuple[Pipeline, Pipeline]:
-    """The pipelines of a run's training batches and of its validation batches, as its protocol has them.
+    """Open the pipelines of a run's training batches and validation batches, as its protocol defines them.
 
-    shard: rank and number of the processes that share the training batches.
+    shard: the rank of this process, and the number of processes that share the training batches.
     """
     training, validation = requests(spec, device, shard)
     return (
@@ -30,7 +30,7 @@ def open_pipelines(
 def requests(
     spec: RunSpec, device: torch.device, shard: tuple[int, int] = (0, 1)
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arguments of `open_pipeline` for training and for validation."""
+    """Return the arguments of `open_pipeline` for training and for validation."""
     protocol = PROTOCOLS[spec.protocol]
     augment = protocol.recipe(spec.recipe)
     shared = {
@@ -50,7 +50,7 @@ def requests(
         **shared,
         "split": "validation",
         "augment": augment if protocol.augment_validation else augment.still(),
-        # a large network on large images takes no more than in training
+        # Large networks on large images use the batch size of training, so validation needs no more memory.
         "batch_size": EVALUATION_BATCH if spec.model in MODELS and not protocol.batch_mean_loss else spec.batch_size,
     }
     return training, validation

@@ -1,4 +1,4 @@
-"""What --compile means: which way a run's steps are run (`steps_of`), and the choice between them by measurement."""
+"""The modes of --compile: the ways to run a run's steps (`steps_of`), and the choice of a mode by measurement."""
 
 from typing import NamedTuple
 
@@ -16,14 +16,17 @@ from fastcifar.training.options import Options
 from fastcifar.training.steps import Captured, Eager
 
 MODES = ("graph", "inductor", "none")
-"""graph: the step as one CUDA graph; inductor: the network through torch.compile, and in a CUDA graph where one is
-possible; none: as torch runs it"""
-TRIAL_STEPS, TRIAL_SECONDS = 30, 3.0  # at most
-INDUCTOR_PAYS = 600.0  # seconds of training, in the better of the other ways, from which compiling is tried
+"""The modes. graph: the step is one CUDA graph. inductor: torch.compile compiles the network, and the step is a CUDA
+graph where that is possible. none: the host launches each step."""
+TRIAL_STEPS, TRIAL_SECONDS = 30, 3.0  # the limits of a trial
+INDUCTOR_PAYS = 600.0  # seconds of training, in the fastest other mode, from which on inductor is tried
 
 
 def steps_of(mode: str, learner: Learner, training: Pipeline) -> Eager | Captured:
-    """What runs a learner's epochs in a mode of MODES. Raises UsageError where that is not possible."""
+    """Return the object that runs a learner's epochs in a mode of MODES.
+
+    Raises UsageError for an unknown mode, or where graph is not possible.
+    """
     if mode not in MODES:
         raise UsageError(f"--compile {mode!r} is not one of auto, {', '.join(MODES)}")
     alone = training.request.shard == (0, 1)
@@ -40,15 +43,17 @@ def steps_of(mode: str, learner: Learner, training: Pipeline) -> Eager | Capture
 
 
 class Choice(NamedTuple):
-    """A mode, and why it was chosen, for people; nothing where there was no choice."""
+    """A mode that was chosen by measurement."""
 
     mode: str
     why: str
+    """The reason, as text for people; empty where only one mode was possible."""
 
 
 def choose(spec: RunSpec, dataset: Dataset, device: torch.device) -> Choice:
-    """The fastest mode for a run, by a trial of each on a learner of its own: graph where it is possible, inductor
-    where the run is long. Where other processes train with this one, none.
+    """Return the fastest mode for a run, by a trial of each mode with a separate learner.
+
+    graph is tried where it is possible, inductor where the run is long. With several processes the mode is none.
     """
     if processes() > 1:
         return Choice("none", "")
@@ -61,9 +66,9 @@ def choose(spec: RunSpec, dataset: Dataset, device: torch.device) -> Choice:
             try:
                 seconds[mode] = _seconds(mode, spec, training, len(dataset.classes))
                 return ""
-            except (RuntimeError, FastcifarError) as error:  # memory is short, or, say, there is no C++ compiler
+            except (RuntimeError, FastcifarError) as error:  # for example: not enough memory, or no C++ compiler
                 reason = f"; {mode} fails: {str(error).strip().splitlines()[0]}"
-            give_back(device)  # here, where nothing refers to the error's frames any more, nor to what these hold
+            give_back(device)  # after the except block, where the error and the memory of its frames are released
             return reason
 
         if device.type == "cuda" and training.renderer() is not None:
@@ -77,7 +82,11 @@ def choose(spec: RunSpec, dataset: Dataset, device: torch.device) -> Choice:
 
 
 def _seconds(mode: str, spec: RunSpec, training: Pipeline, classes: int) -> float:
-    """Of a step, in TRIAL_SECONDS of them at most, but two at least; after two that compile what is to be compiled."""
+    """Return the measured seconds of a step.
+
+    Two steps come first, which compile, and two more, which give a first estimate. Then at least two steps are timed,
+    for at most TRIAL_SECONDS and TRIAL_STEPS.
+    """
     learner = Learner.new(spec, classes, training.request.device)
     steps = steps_of(mode, learner, training)
     steps.epoch(1, 2)
@@ -88,15 +97,17 @@ def _seconds(mode: str, spec: RunSpec, training: Pipeline, classes: int) -> floa
 
 
 class Modes:
-    """The mode of each run of a session; auto is decided once for each configuration."""
+    """The modes of a session's runs. auto is measured once for each configuration."""
 
     def __init__(self, dataset: Dataset, device: torch.device, options: Options) -> None:
         self._dataset, self._device, self._options = dataset, device, options
         self._chosen: dict[str, str] = {}
 
     def of(self, spec: RunSpec, directory: RunDirectory) -> str:
-        """Return the options' mode. Where it is auto, return the mode that the run was begun in, as its metrics have
-        that mode's rounding; for a new run, the fastest mode for its configuration, which is said.
+        """Return the mode of a run. Unless the options say auto, this is the mode of the options.
+
+        With auto, a run that has begun keeps its mode, because its metrics have the rounding of that mode. A new run
+        gets the fastest mode for its configuration, and the callback ``say`` reports it.
         """
         if self._options.mode != "auto" or directory.summary() is not None:
             return self._options.mode

@@ -1,4 +1,6 @@
-"""What a frozen backbone makes of a dataset's images: computed once, then kept in the dataset's ``cache`` folder."""
+"""The features that a frozen backbone gives for a dataset's images: computed once, then kept in the dataset's folder
+``cache``.
+"""
 
 import hashlib
 import secrets
@@ -23,24 +25,25 @@ from fastcifar.training.learner import Learner
 
 
 class Features(NamedTuple):
-    """Of a dataset's labelled images, by row; in host memory."""
+    """The features of a dataset's labelled images, by row, in host memory."""
 
     values: Tensor
-    """(N, F) float32: what the last layer is given"""
+    """The inputs of the last layer, (N, F) float32."""
     labels: Tensor
-    """(N,) int64"""
+    """The labels, (N,) int64."""
     seconds: float
-    """that computing them took; 0 where they were kept"""
+    """The seconds that computing the features took; 0 where they came from the cache."""
 
 
 def features_of(learner: Learner, dataset: Dataset) -> Features:
-    """The features that a learner's backbone gives under its run's recipe, which must draw nothing.
+    """Return the features that a learner's backbone gives under its run's recipe, which must draw no random numbers.
 
-    Kept under a hash of all that they depend on. Raises FastcifarError where they cannot be written.
+    The cache file is named by a hash of everything that the features depend on. Raises FastcifarError where it cannot
+    be written.
     """
     path = dataset.path / "cache" / f"features-{_address(learner, dataset)}.safetensors"
     with suppress(SafetensorError, OSError, KeyError):  # a file that is damaged is made again
-        kept = load(path.read_bytes())  # not mapped: nobody's writing to the file can reach it then
+        kept = load(path.read_bytes())  # not memory-mapped, so that later writes to the file cannot change the tensors
         return Features(kept["values"], kept["labels"], 0.0)
     started = time.perf_counter()
     values, labels = _computed(learner, dataset)
@@ -69,12 +72,12 @@ def _computed(learner: Learner, dataset: Dataset) -> tuple[Tensor, Tensor]:
 
 
 def _address(learner: Learner, dataset: Dataset) -> str:
-    """16 hex digits of the SHA-256 of everything that the features depend on."""
+    """Return 16 hex digits of the SHA-256 of everything that the features depend on."""
     spec, model = learner.spec, learner.model
     assert isinstance(model, Pretrained)
-    told = (dataset.sha256, spec.model, PROTOCOLS[spec.protocol].recipe(spec.recipe), spec.precision, spec.pipeline)
-    where = "cuda, exact" if learner.device.type == "cuda" else learner.device.type  # those of before were TF32's
-    digest = hashlib.sha256(repr((*told, where, torch.__version__)).encode())
+    facts = (dataset.sha256, spec.model, PROTOCOLS[spec.protocol].recipe(spec.recipe), spec.precision, spec.pipeline)
+    where = "cuda, exact" if learner.device.type == "cuda" else learner.device.type  # older files held TF32 results
+    digest = hashlib.sha256(repr((*facts, where, torch.__version__)).encode())
     for name, tensor in sorted(model.backbone.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

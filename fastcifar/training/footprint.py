@@ -1,4 +1,4 @@
-"""What a step of training takes: memory of its activations, arithmetic, and the most of that a device does a second."""
+"""The cost of a training step: the memory of its activations, its operations, and the peak operations of a device."""
 
 import math
 from typing import Any, NamedTuple
@@ -12,28 +12,28 @@ from fastcifar.pipeline import Batch
 from fastcifar.system.measure import alternate
 from fastcifar.training.learner import Learner
 
-PEAK_SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product is timed
+PEAK_SIDE = {"cpu": 1024, "cuda": 8192}  # rows of the square matrices whose product is timed
 
 
 class Footprint(NamedTuple):
-    """Of one step."""
+    """The cost of a training step."""
 
     activation_bytes: int
-    """what is kept between forward and backward of one micro-batch, weights apart but not their copies in another
-    precision"""
+    """The bytes that autograd keeps between the forward and backward of a micro-batch. Copies of weights in another
+    precision count, the weights do not."""
     flops: int
-    """floating-point operations for an image, forward and backward: those of torch's FlopCounterMode, which counts
-    products (matrices, convolutions) and two for each multiply-add"""
+    """The floating-point operations for an image, forward and backward, by torch's FlopCounterMode. It counts products
+    of matrices and convolutions, with two operations for each multiply-add."""
 
 
 def footprint(learner: Learner, batch: Batch) -> Footprint:
-    """Measure a step on a batch; the learner is afterwards as before."""
+    """Measure a step on a batch. The learner's state is restored afterwards."""
     before = learner.snapshot()
-    while True:  # until no part of the batch was refused for want of memory
-        asked = learner.micro_batch
-        part = Batch(*(values[:asked].clone() for values in batch))
+    while True:  # until a step runs without a smaller micro-batch
+        size = learner.micro_batch
+        part = Batch(*(values[:size].clone() for values in batch))
         taken = _of_step(learner, part)
-        if learner.micro_batch == asked:
+        if learner.micro_batch == size:
             break
     learner.restore(*before)
     return taken
@@ -55,15 +55,17 @@ def _of_step(learner: Learner, batch: Batch) -> Footprint:
 
 
 def counter_of_flops() -> FlopCounterMode:
-    """torch's, but right about the gradients of grouped convolutions."""
+    """Return torch's FlopCounterMode with a correct count for the gradients of grouped convolutions."""
     return FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward})
 
 
 def _convolution_backward(
     gradient: tuple[int, ...], images: tuple[int, ...], weight: tuple[int, ...], *more: Any, out_shape: Any, **_: Any
 ) -> int:
-    """Operations of a convolution's gradients, by shapes and convolution_backward's further arguments: those of the
-    convolution for each that is wanted. torch's own count takes no notice of groups.
+    """Return the operations of a convolution's gradients: those of the convolution, for each gradient that is needed.
+
+    gradient, images, weight: shapes. more: the other arguments of aten::convolution_backward. torch's own formula
+    ignores groups.
     """
     transposed, wanted = more[4], more[7]
     places = images if transposed else gradient
@@ -71,7 +73,10 @@ def _convolution_backward(
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, repeats: int = 7) -> float:
-    """Floating-point operations a second of a large product of random matrices: the median of ``repeats``."""
+    """Return the floating-point operations per second in a large product of random matrices.
+
+    The result is the median of ``repeats`` products.
+    """
     side = PEAK_SIDE[device.type]
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn((side, side), generator=generator).to(device, dtype) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Training last layers on cached features: the heads of all seeds of a configuration at once, each as if alone."""
+"""Train last layers on cached features. The heads of all seeds of a configuration train at once, independently."""
 
 import contextlib
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from fastcifar.training.record import context
 
 
 def can_be_cached(spec: RunSpec) -> bool:
-    """Whether a run's backbone gives an image the same features in every epoch."""
+    """Return whether a run's backbone gives an image the same features in every epoch."""
     return spec.tune == "head" and not PROTOCOLS[spec.protocol].recipe(spec.recipe).random
 
 
@@ -41,11 +41,11 @@ def train_heads(
     watches: Watches = MappingProxyType({}),
     options: Options = Options(),
 ) -> list[dict[str, Any]]:
-    """Train runs that differ in their seed alone and return their summaries; finished runs are not trained again.
+    """Train runs that differ only in their seed, and return their summaries. Finished runs are not trained again.
 
-    The metrics are those of `loop.train`, to rounding. A run that was interrupted begins anew: it takes seconds, and
-    gives the same again. watches: called with each epoch of a run. Where ``options`` has no tensors, each seed has a
-    backbone of its own. Raises what `loop.train` raises.
+    The metrics equal those of `loop.train` to rounding. An interrupted run starts again from its first epoch, as it
+    takes seconds and gives the same result. watches: callbacks for the epochs of each run. Where ``options`` has no
+    tensors, each seed has its own backbone. Raises the errors of `loop.train`.
     """
     if processes() > 1:
         raise UsageError("last layers on cached features train on one device, in seconds; leave torchrun out")
@@ -73,7 +73,7 @@ def _train(
     features = features_of(learners[0], dataset)
     if features.seconds:
         options.say(
-            f"{specs[0].model}: features of {len(features.values):,} images computed in {features.seconds:,.0f} s, kept"
+            f"{specs[0].model}: computed features of {len(features.values):,} images in {features.seconds:,.0f} s"
         )
     about = context(dataset, device, "cached features")
     for spec, directory in runs:
@@ -102,9 +102,9 @@ def _train(
 
 
 class Heads:
-    """The last layers of several runs on one backbone, and their Adam, with a leading run dimension.
+    """The last layers of several runs on one backbone, and their Adam optimizer, with a leading run dimension.
 
-    Shape suffixes: R runs, B batch, F features, C classes. Nothing of a run depends on another.
+    Shape suffixes: R runs, B batch, F features, C classes. The runs do not influence one another.
     """
 
     def __init__(self, learners: Sequence[Learner], features: Features, dataset: Dataset) -> None:
@@ -128,13 +128,13 @@ class Heads:
         self._adam = torch.optim.Adam([self._weight_RCF, self._bias_RC], lr=spec.lr, weight_decay=spec.l2, fused=True)
 
     def of(self, n: int) -> tuple[Tensor, Tensor]:
-        """A copy of run n's weight (C, F) and bias (C,)."""
+        """Return copies of the weight (C, F) and bias (C,) of run n."""
         return self._weight_RCF[n].detach().clone(), self._bias_RC[n].detach().clone()
 
     def epoch(self, k: int, going: Sequence[int]) -> list[dict[str, Any]]:
-        """Train on the batches of epoch k and validate; a line of metrics for each of the runs that are ``going``.
+        """Train on the batches of epoch k, validate, and return a line of metrics for each run of ``going``.
 
-        The others are trained on as well, which costs little and changes nothing of what is kept of them.
+        Runs that have ended are trained, too, which costs little and does not change their kept weights.
         """
         started, size = perf_counter(), self._first.spec.batch_size
         orders = np.stack([request.order(k) for request in self._requests])
@@ -161,12 +161,12 @@ class Heads:
         ]
 
     def _step(self, rows_RB: Tensor) -> Tensor:
-        """A step of Adam for each run; its batches' mean losses (R,)."""
+        """Do a step of Adam for each run, and return the mean losses of their batches, (R,)."""
         with self._first.autocast():
             logits_RBC = torch.baddbmm(self._bias_RC[:, None], self._values[rows_RB], self._weight_RCF.mT)
         each = cross_entropy(logits_RBC.float().flatten(0, 1), self._labels[rows_RB].flatten(), reduction="none")
         losses_R = each.view(rows_RB.shape).mean(1)
-        losses_R.sum().backward()  # a run's gradients are of its own loss alone
+        losses_R.sum().backward()  # a run's parameters get gradients from its own loss only
         self._adam.step()
         self._adam.zero_grad()
         return losses_R.detach()

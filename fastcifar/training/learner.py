@@ -1,4 +1,4 @@
-"""What learns: a network, its optimizer and its epoch; one step of training, evaluation, and its state."""
+"""The learner: a network with its optimizer and epoch, its training step, evaluation, and state."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -24,7 +24,7 @@ from fastcifar.training.memory import within_memory
 
 @dataclass
 class Learner:
-    """A network and what trains it. ``epoch`` epochs are behind it."""
+    """A network with its optimizer, gradient scaler and number of trained epochs."""
 
     spec: RunSpec
     model: nn.Module
@@ -33,27 +33,28 @@ class Learner:
     device: torch.device
     epoch: int = 0
     network: Callable[..., Any] | None = None
-    """what a step runs in place of the model: the model compiled"""
+    """The compiled or distributed model, which a step runs in place of the model. None: a step runs the model."""
     micro_batch: int = MOST_IMAGES
-    """samples that go through the network at once; a step adds up the gradients of as many parts as its batch has"""
+    """The samples that go through the network at once. A step adds up the gradients of its batch's micro-batches."""
     say: Callable[[str], None] = lambda text: None
-    """told when the micro-batch had to shrink"""
+    """A callback for messages to people, for example that the micro-batch was made smaller."""
     _untried: bool = True
 
     @classmethod
     def new(
         cls, spec: RunSpec, classes: int, device: torch.device, tensors: Mapping[str, Tensor] | None = None
     ) -> "Learner":
-        """With the spec's initial weights, on ``device``, channels_last. tensors: those of a pretrained network.
+        """Make a learner with the spec's initial weights, on ``device``, in channels_last memory.
 
-        Raises UsageError where these do not fit.
+        classes: the number of classes. tensors: the weights of a pretrained network, by name. Raises UsageError where
+        they do not fit the network.
         """
         if device.type == "cpu":
             machine.keep_freed_memory()
         exact(device)
         model = build(spec.model, classes, spec.dropout, spec.seed)
         if tensors:
-            assert isinstance(model, Pretrained)  # others have no weights to be given: RunSpec
+            assert isinstance(model, Pretrained)  # RunSpec refuses weights for other models
             load(model, Weights(spec.weights, tensors))
         freeze(model, spec.tune)
         ready(model, spec.tune)
@@ -65,19 +66,19 @@ class Learner:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of a step's loss: one number."""
+        """The shape of a step's loss: one number."""
         return ()
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Automatic mixed precision as the spec has it."""
+        """Return the context of automatic mixed precision in the spec's precision."""
         dtype = PRECISIONS[self.spec.precision]
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
     def step(self, batch: Batch, clock: Tensor | None = None, weight: float = 1.0) -> Tensor:
-        """One step of Adam; the batch's mean loss, on the device.
+        """Do one step of Adam, and return the batch's mean loss, on the device.
 
-        clock: where seed and epoch are read when the step runs, for one that is recorded; else they are the learner's.
-        weight: of this batch's gradients among those of other processes.
+        clock: the device memory from which a captured step reads seed and epoch; by default the learner's seed and
+        epoch are used. weight: the weight of this batch's gradients in the mean over processes.
         """
         loss = (self._first_gradients if self._untried else self._gradients)(batch, clock, weight)
         self.scaler.step(self.optimizer)
@@ -86,19 +87,22 @@ class Learner:
         return loss
 
     def _first_gradients(self, batch: Batch, clock: Tensor | None, weight: float) -> Tensor:
-        """`_gradients` of a run's first step: batches are of one size, so what fits now fits from now on."""
+        """Compute the gradients of the first step, with a micro-batch that fits.
+
+        Later batches are not larger, so they fit, too.
+        """
         loss = within_memory(self, len(batch.ids), lambda: self._gradients(batch, clock, weight))
         self._untried = False
         return loss
 
     def _gradients(self, batch: Batch, clock: Tensor | None, weight: float) -> Tensor:
-        """Backward through the batch, part by part; its mean loss."""
+        """Compute the gradients of a batch, one micro-batch after another, and return the mean loss of the batch."""
         network, whole = self.model if self.network is None else self.network, len(batch.ids)
         losses = []
         parts = list(zip(*(values.split(self.micro_batch) for values in batch), strict=True))
         for n, (images, labels, ids) in enumerate(parts):
             noise = Noise.of(self.spec.seed, self.epoch + 1, ids) if clock is None else Noise(clock, ids)
-            # of several processes, gradients are averaged once they are all there
+            # several processes average their gradients once, after the last micro-batch
             alone = isinstance(network, DistributedDataParallel) and n + 1 < len(parts)
             with network.no_sync() if alone else nullcontext():  # type: ignore[attr-defined]
                 with self.autocast():
@@ -111,7 +115,7 @@ class Learner:
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that the next epoch depends on: tensors, and a note for JSON."""
+        """Return the state that the next epoch depends on: tensors by name, and a note that JSON can hold."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -119,12 +123,12 @@ class Learner:
         return tensors, {"epoch": self.epoch, "scaler": self.scaler.state_dict()}
 
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """A copy of `state`, which later steps leave as it is."""
+        """Return a copy of `state`, which later steps do not change."""
         tensors, note = self.state()
         return {name: value.detach().clone() for name, value in tensors.items()}, note
 
     def restore(self, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
-        """Take up what ``state`` gave, in the memory there is: a recorded step goes on with it."""
+        """Copy a `state` into the existing tensors, so that a captured step uses it."""
         self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -134,7 +138,7 @@ class Learner:
 
 
 def adam(model: nn.Module, spec: RunSpec) -> torch.optim.Adam:
-    """The optimizer of a run, with its state made: the zeros that Adam would make in its first step."""
+    """Return the optimizer of a run. Its state is initialised with zeros, as Adam would do in its first step."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     recordable = parameters[0].device.type == "cuda"
     optimizer = torch.optim.Adam(parameters, lr=spec.lr, weight_decay=spec.l2, fused=True, capturable=recordable)
@@ -151,7 +155,10 @@ def adam(model: nn.Module, spec: RunSpec) -> torch.optim.Adam:
 
 @torch.inference_mode()
 def evaluate(learner: Learner, batches: Iterator[Batch], batch_means: bool = False) -> tuple[float, float]:
-    """Mean loss and accuracy in [0, 1] over batches; batch_means: the loss as the mean of the batches' means."""
+    """Return the mean loss in nats and the accuracy in [0, 1] over all samples of the batches.
+
+    batch_means: return the unweighted mean of the batches' mean losses as the loss.
+    """
     losses: list[Tensor] = []
     sizes: list[int] = []
     right = torch.zeros((), dtype=torch.int64, device=learner.device)
@@ -167,7 +174,11 @@ def evaluate(learner: Learner, batches: Iterator[Batch], batch_means: bool = Fal
 
 
 def mean_loss(losses: Tensor, sizes: list[int], batch_means: bool) -> float:
-    """Of the samples' losses, from each batch's mean (n,) and size, in float64; batch_means: of the batches' means."""
+    """Return the mean loss of all samples, computed in float64.
+
+    losses: (n,) the mean of each batch. sizes: the samples of each batch. batch_means: return the unweighted mean of
+    the batches' means instead.
+    """
     values = losses.double().cpu()
     by = torch.ones(len(sizes)) if batch_means else torch.tensor(sizes)
     return float((values * by).sum() / by.sum())

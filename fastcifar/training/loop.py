@@ -1,4 +1,4 @@
-"""Training one run: epochs, validation, early stopping, kept weights, and going on after an interruption."""
+"""The training loop of one run: epochs, validation, early stopping, kept weights, and resuming."""
 
 from pathlib import Path
 from time import perf_counter
@@ -34,12 +34,16 @@ def train(
     watch: Watch = lambda line: None,
     options: Options = Options(),
 ) -> dict[str, Any]:
-    """Train a run, or go on with it, in ``RunDirectory.of(spec, out)``; returns its summary, at once if it is finished.
+    """Train or resume a run in ``RunDirectory.of(spec, out)``, and return its summary.
 
-    Raises UsageError when the spec is of another dataset, FastcifarError when the directory is in use or damaged.
+    A finished run is not trained again. watch: a callback for each epoch's line of metrics. Raises UsageError where the
+    spec names another dataset, FastcifarError where the directory is in use or damaged, or the device's memory is full.
     """
     if spec.dataset != dataset.sha256:
-        raise UsageError(f"the run is of dataset {spec.dataset[:12]}, but {dataset.path} is {dataset.sha256[:12]}")
+        raise UsageError(
+            f"the run is of dataset {spec.dataset[:12]}, but {dataset.path} is {dataset.sha256[:12]}; choose the run's "
+            "dataset, or make a spec for this one"
+        )
     team = Team.joined(device)
     directory = team.directory(spec, out)
     with directory.locked():
@@ -54,15 +58,15 @@ def train(
                     summary = _train(learner, training, validation, RunSoFar(directory, watch, options.mode, team))
                 except torch.OutOfMemoryError as error:
                     raise FastcifarError(
-                        f"{device} has no memory left for {spec.label}, though a step had fitted; where something else "
-                        "takes it, stop that, and the same command goes on from the last whole epoch"
+                        f"{device} has no memory left for {spec.label}, although an earlier step fitted; stop other "
+                        "programs on it, then run the same command again: it goes on from the last whole epoch"
                     ) from error
             directory.finish(summary)
         return summary
 
 
 class RunSoFar(NamedTuple):
-    """Where a run is kept, who watches it, how its steps are run, and the processes that train it."""
+    """The directory of a run, its callback, its mode of --compile, and the team of processes that train it."""
 
     directory: RunDirectory
     watch: Watch
@@ -95,15 +99,18 @@ def _train(learner: Learner, training: Pipeline, validation: Pipeline, run: RunS
 
 
 def _costs(learner: Learner, training: Pipeline) -> dict[str, Any]:
-    """Of a pretrained network: what its steps take, and what the device does; in bytes and operations."""
+    """Measure the cost of a pretrained network's steps and the peak of the device, in bytes and operations.
+
+    Returns an empty dict for other networks.
+    """
     if not isinstance(learner.model, Pretrained):
         return {}
     batch = next(iter(training.epoch(learner.epoch + 1)))
     taken, peak = footprint(learner, batch), peak_flops(learner.device, PRECISIONS[learner.spec.precision])
     learner.say(
         f"{learner.spec.label}: activations of {min(learner.micro_batch, len(batch.ids))} images take "
-        f"{taken.activation_bytes / 2**20:,.0f} MiB; an image takes {taken.flops / 1e9:.2f} GFLOP, of which "
-        f"{learner.device} does {peak / 1e9:,.0f} a second in a product of matrices"
+        f"{taken.activation_bytes / 2**20:,.0f} MiB; an image takes {taken.flops / 1e9:.2f} GFLOP, and "
+        f"{learner.device} computes {peak / 1e9:,.0f} GFLOP/s in a product of matrices"
     )
     return {"activation_bytes": taken.activation_bytes, "flops_per_image": taken.flops, "peak_flops": peak}
 
@@ -111,7 +118,7 @@ def _costs(learner: Learner, training: Pipeline) -> dict[str, Any]:
 def _epoch(
     learner: Learner, steps: Eager | Captured, validation: Pipeline, batch_means: bool, team: Team
 ) -> dict[str, Any]:
-    """Train an epoch and validate; its line of metrics.jsonl."""
+    """Train an epoch, validate, and return the line of metrics.jsonl."""
     epoch, started = learner.epoch + 1, perf_counter()
     trained = team.together(steps.epoch(epoch))
     train_loss = mean_loss(trained.losses, trained.sizes, batch_means)

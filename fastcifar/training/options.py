@@ -1,4 +1,4 @@
-"""How runs are trained, beside what they are."""
+"""Options of training that are not part of a run's specification."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,25 +9,27 @@ from torch import Tensor
 from fastcifar.runs.spec import RunSpec
 
 Watch = Callable[[Mapping[str, Any]], None]
-"""a callback for each epoch's line of metrics.jsonl, the lines of earlier sessions included"""
+"""A callback for each epoch's line of metrics.jsonl, including the lines of earlier sessions."""
 
 
 def silent(text: str) -> None:
-    """Say nothing."""
+    """Ignore a message."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of a training. A run's result depends on them by rounding at the most, and on ``tensors``, whose identity
-    is a field of the spec.
+    """Options of a training.
+
+    ``mode`` changes a run's result only by rounding. ``tensors`` are the run's initial weights, and their identity is a
+    field of the spec.
     """
 
     mode: str = "none"
-    """one of `compile.MODES`; for a session, also auto: the mode that a run was begun in, else the fastest one"""
+    """One of `compile.MODES`. A session also takes auto: the mode in which a run began, or else the fastest mode."""
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
-    """the weights that a pretrained network begins with, by name"""
+    """The initial weights of a pretrained network, by name."""
     say: Callable[[str], None] = silent
-    """a callback for what people should know: the mode that auto chose, memory that was short"""
+    """A callback for messages to people, for example the mode that auto chose, or a lack of memory."""
 
 
 Watches = Mapping[RunSpec, Watch]

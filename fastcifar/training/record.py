@@ -1,4 +1,4 @@
-"""A run on the disk while it trains: its beginning, each epoch, and taking it up again."""
+"""Write a run to the disk while it trains, and resume it from there."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from fastcifar.training.learner import Learner
 
 
 def context(dataset: Dataset, device: torch.device, mode: str) -> dict[str, Any]:
-    """What a run's run.json says beside its spec."""
+    """Return the entries of run.json besides the spec: dataset, environment, device and mode."""
     about = {"name": dataset.name, "sha256": dataset.sha256, "classes": list(dataset.classes)}
     return {"dataset": about, "environment": environment(), "device": str(device), "mode": mode}
 
 
 def resume(learner: Learner, directory: RunDirectory) -> Lines:
-    """Take up a run where its directory says it was: the lines of its whole epochs."""
+    """Restore a run from its checkpoint, and return the lines of its complete epochs. A new run has none."""
     checkpoint = directory.load_tensors("checkpoint", learner.device)
     if checkpoint:
         learner.restore(*checkpoint)
@@ -27,10 +27,10 @@ def resume(learner: Learner, directory: RunDirectory) -> Lines:
 
 
 def record(learner: Learner, directory: RunDirectory, lines: Lines, line: dict[str, Any]) -> None:
-    """Add an epoch to a run's lines and put it on the disk."""
+    """Add the line of an epoch to a run's lines, and write it and the checkpoint to the disk."""
     spec, epoch = learner.spec, {"epoch": learner.epoch, "model": learner.spec.model}
     lines.append(line)
-    # in this order, a kill between any two leaves what the next session puts right
+    # In this order, a kill between any two writes leaves files that the next session can repair.
     if not diverged(lines) and PROTOCOLS[spec.protocol].keeps(accuracies(lines)):
         directory.save_tensors("model", learner.model.state_dict(), epoch)
     directory.append_metrics(line)

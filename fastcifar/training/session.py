@@ -1,4 +1,4 @@
-"""A session: runs trained one after another, under a progress bar where a person is looking, and their results."""
+"""A session: runs that are trained one after another, with progress bars on a terminal, and their results."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -34,14 +34,14 @@ class Session:
     summaries: Sequence[Mapping[str, Any]]
 
     def by_configuration(self) -> dict[str, list[Mapping[str, Any]]]:
-        """The summaries of each configuration's seeds."""
+        """Return the summaries of the runs, one list for each configuration, by label."""
         grouped: dict[str, list[Mapping[str, Any]]] = {}
         for spec, summary in zip(self.specs, self.summaries, strict=True):
             grouped.setdefault(spec.label, []).append(summary)
         return grouped
 
     def draw_curves(self, path: Path) -> None:
-        """Write the picture of losses and accuracies."""
+        """Draw the losses and accuracies of the runs by epoch, and write the picture to ``path``."""
         grouped: dict[str, list[list[dict[str, Any]]]] = {}
         for spec, directory in zip(self.specs, self.directories, strict=True):
             grouped.setdefault(spec.label, []).append(directory.metrics())
@@ -56,9 +56,9 @@ def run(
     options: Options = Options("auto"),
     log: Log = log_of("none"),
 ) -> Session:
-    """Train the specs one after another; seeds of one configuration on cached features together.
+    """Train the runs of the specs one after another. Seeds of one configuration on cached features train together.
 
-    log: makes a further watcher of each run's epochs, in the process that writes.
+    log: makes another callback for each run's epochs; it is used only in the process that writes the runs' files.
     """
     modes = Modes(dataset, device, options)
     summaries: list[dict[str, Any]] = []
@@ -67,22 +67,22 @@ def run(
             with ExitStack() as logs:
                 watches = {spec: bars.watch(spec, logs) for spec in together}
                 if can_be_cached(together[0]):
-                    found = train_heads(together, dataset, out, device, watches, options)
+                    trained = train_heads(together, dataset, out, device, watches, options)
                 else:
                     (spec,) = together
                     how = replace(options, mode=modes.of(spec, RunDirectory.of(spec, out)))
-                    found = [train(spec, dataset, out, device, watches[spec], how)]
-                    if found[0].get("peak_device_bytes"):
-                        peak = f"{found[0]['peak_device_bytes'] / 2**20:,.0f} MiB"
+                    trained = [train(spec, dataset, out, device, watches[spec], how)]
+                    if trained[0].get("peak_device_bytes"):
+                        peak = f"{trained[0]['peak_device_bytes'] / 2**20:,.0f} MiB"
                         options.say(f"{spec.label}, seed {spec.seed}: took at most {peak} of {device}")
-            bars.end(together, found)
-            summaries += found
+            bars.end(together, trained)
+            summaries += trained
     Team.joined(device).leave()
     return Session(specs, [RunDirectory.of(spec, out) for spec in specs], summaries)
 
 
 class Bars:
-    """A progress bar for each run, where a person is looking, and the run's other watchers."""
+    """The progress bars of the runs, shown only on a terminal, and the runs' other callbacks."""
 
     def __init__(self, log: Log, out: Path) -> None:
         shown = sys.stderr.isatty() and leads()
@@ -101,7 +101,7 @@ class Bars:
         self._progress.stop()
 
     def watch(self, spec: RunSpec, logs: ExitStack) -> Watch:
-        """The callback for a run's epochs. What it opens is closed with ``logs``."""
+        """Return the callback for a run's epochs. Its log is closed with ``logs``."""
         task = self._progress.add_task(f"{spec.label}, seed {spec.seed}", total=spec.epochs, news="")
         events: Callable[[Mapping[str, Any]], None]
         events = logs.enter_context(closing(self._log(spec, RunDirectory.of(spec, self._out))))
@@ -114,13 +114,16 @@ class Bars:
         return watch
 
     def end(self, specs: Sequence[RunSpec], summaries: Sequence[Mapping[str, Any]]) -> None:
-        """Fill the bars of runs that have ended."""
+        """Set the progress bars of runs that have ended to their last epoch."""
         for spec, summary in zip(specs, summaries, strict=True):
             self._progress.update(self._tasks[spec], total=summary["epochs"], completed=summary["epochs"])
 
 
 def _together(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
-    """The specs in their order: neighbours that are one configuration of cached features together, others alone."""
+    """Group the specs, in their order.
+
+    Neighbours that share a configuration on cached features form a group. Every other spec is a group of its own.
+    """
     groups: list[list[RunSpec]] = []
     for spec in specs:
         if groups and can_be_cached(spec) and replace(groups[-1][0], seed=spec.seed) == spec:

@@ -1,4 +1,4 @@
-"""The steps of an epoch, one after another (`Eager`) or as replays of one CUDA graph (`Captured`): the same numbers."""
+"""The steps of an epoch: launched one by one (`Eager`), or replays of one CUDA graph (`Captured`). Results agree."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -15,20 +15,20 @@ from fastcifar.system.cuda import Record, recorded
 from fastcifar.system.devices import on
 from fastcifar.system.measure import Clock
 
-TIMED = 20  # replays and renderings, to know how much of a step its pixels are
+TIMED = 20  # renderings, and replays at most, that are timed to measure the share of a step that makes pixels
 
 
 class Trainee(Protocol):
-    """What learns in steps: a `learner.Learner`, or several as one, `packs.stacked.Stacked`."""
+    """The type of objects that train in steps: a `learner.Learner`, or several as one in `packs.stacked.Stacked`."""
 
     spec: RunSpec
     device: torch.device
     network: Any
-    """None where a step needs no clock"""
+    """The compiled network; None where a step runs the plain model and needs no clock."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of a step's losses: () or (R,)."""
+        """The shape of a step's losses: () for one run, (R,) for R runs."""
         ...
 
     def step(self, batch: Batch, clock: Tensor | None = None, weight: float = 1.0) -> Tensor: ...
@@ -39,27 +39,29 @@ class Trainee(Protocol):
 
 
 class Trained(NamedTuple):
-    """An epoch's steps, done: nothing is left to wait for."""
+    """The result of an epoch's steps, which the device has completed."""
 
     losses: Tensor
-    """(n,) float64 in host memory: each batch's mean; (n, R) of R runs together"""
+    """The mean loss of each batch, (n,) float64 in host memory; (n, R) for R runs together."""
     sizes: list[int]
-    """samples of each batch"""
+    """The samples of each batch."""
     seconds: float
+    """The duration of the steps."""
     waited: float
-    """seconds of these that the network waited for its batches; of a captured step, that its pixels' kernels took"""
+    """The part of ``seconds`` in which the network waited for batches. For captured steps: the seconds of the kernels
+    that make pixels."""
 
 
 class Eager:
-    """Each step is launched by the host, on the batches of any pipeline."""
+    """Steps that the host launches one by one, on the batches of any pipeline."""
 
     def __init__(self, learner: Trainee, pipeline: Pipeline) -> None:
         self._learner, self._pipeline = learner, pipeline
 
     def epoch(self, k: int, at_most: int | None = None) -> Trained:
-        """Train on the batches of epoch k, or the first ``at_most`` of them."""
+        """Train on the batches of epoch k, or on the first ``at_most`` batches."""
         started, waited = perf_counter(), Stopwatch()
-        # of a compiled network: numbers that it was compiled for would have it compiled again when they change
+        # A compiled network reads seed and epoch from the clock: as plain numbers, they would cause recompilations.
         clock = None if self._learner.network is None else self._pipeline.clock(k)
         losses: list[Tensor] = []
         sizes: list[int] = []
@@ -73,13 +75,14 @@ class Eager:
 
 
 class Captured:
-    """Pixels, network and Adam as one CUDA graph, replayed for each full batch; a short last one is launched.
+    """Steps as one CUDA graph of pixels, network and Adam, which is replayed for each full batch.
 
-    What changes is in device memory: order, epoch and batch number. Within an epoch the host waits for nothing.
+    The step of a short last batch is launched by the host. The values that change (order, epoch and batch number) are
+    in device memory. Within an epoch the host does not wait for the device.
     """
 
     def __init__(self, learner: Trainee, renderer: Renderer, record: Record = recorded) -> None:
-        """record: how a step is recorded. The learner is as before when this returns."""
+        """Capture the step. record: the function that captures it. The learner's state is restored afterwards."""
         self._learner, self._renderer = learner, renderer
         self._order = renderer.order(0).clone()
         self._size = learner.spec.batch_size
@@ -96,7 +99,10 @@ class Captured:
             learner.restore(*before)
 
     def epoch(self, k: int, at_most: int | None = None) -> Trained:
-        """Train on the batches of epoch k, or the first ``at_most`` full ones; where none is full, on the short one."""
+        """Train on the batches of epoch k, or on the first ``at_most`` full batches.
+
+        Where no batch is full, this trains on the short one.
+        """
         started, order = perf_counter(), self._renderer.order(k)
         start = self._renderer.clock(k)
         self._order.copy_(order)
@@ -133,8 +139,8 @@ class Captured:
             self._render()
 
     def _share_of_pixels(self, record: Record) -> float:
-        """Of a step's time, [0, 1]: that of its pixels when nothing else runs."""
-        self._clock[..., BATCH].zero_()  # a warm-up renders, too, and must not render a batch beyond the last
+        """Return the share of a step's time, in [0, 1], that its pixels take when only they are made."""
+        self._clock[..., BATCH].zero_()  # the warm-up renders, too, and must not go beyond the last batch
         pixels, steps = record(self._render, self._render_often), min(TIMED, self._full)
         device = str(self._learner.device)
         pixels()  # the first replay of a graph also sends it to the device
@@ -149,13 +155,13 @@ class Captured:
 
 
 class Stopwatch:
-    """Counts the seconds that a loop waits for its next item: the data stall."""
+    """A counter of the seconds that a loop waits for its next batch (the data stall)."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def over(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The same batches, timed."""
+        """Yield the batches, and add the time that each takes to ``seconds``."""
         started = perf_counter()
         for batch in batches:
             self.seconds += perf_counter() - started

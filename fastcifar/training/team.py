@@ -1,6 +1,6 @@
-"""Several devices training one network, a process each (torchrun): who they are, and what they tell each other.
+"""Training of one network on several devices, with one process for each device (torchrun).
 
-Every step's samples are those that one device would have; each process has its share of them (`Request.shard`).
+A step has the same samples as on one device. Each process has its share of them (`Request.shard`).
 """
 
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ from fastcifar.training.steps import Trained
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of a training. Alone, there is nobody to talk to, and nothing is said."""
+    """The processes that train together. A single process does not communicate."""
 
     rank: int = 0
     size: int = 1
 
     @classmethod
     def joined(cls, device: torch.device) -> "Team":
-        """The team that torchrun started this process for, which it joins once; alone without torchrun."""
+        """Return the team that torchrun started this process for, and join it once. Without torchrun its size is 1."""
         size = processes()
         if size == 1:
             return cls()
@@ -39,50 +39,50 @@ class Team:
 
     @property
     def shard(self) -> tuple[int, int]:
-        """Rank and number of the processes, as `Request.shard` has them."""
+        """The rank of this process and the number of processes, for `Request.shard`."""
         return self.rank, self.size
 
     def leave(self) -> None:
-        """End the talk; the processes wait for one another no more."""
+        """Leave the process group, so that the processes no longer wait for one another."""
         if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
     def gathered(self, mine: Any) -> list[Any]:
-        """What each process has to say, by rank."""
+        """Return the values of all processes, by rank. mine: the value of this process."""
         if self.size == 1:
             return [mine]
-        said: list[Any] = [None] * self.size
-        dist.all_gather_object(said, mine)
-        return said
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, mine)
+        return values
 
     def first(self, mine: Any) -> Any:
-        """What the process of rank 0 has to say."""
+        """Return the value of the process of rank 0. mine: the value of this process."""
         return self.gathered(mine)[0]
 
     def connect(self, learner: Learner) -> None:
-        """Have a learner's gradients averaged over the team, whose parts of a micro-batch are then equally large."""
+        """Average the learner's gradients over the team. All processes get the smallest micro-batch of the team."""
         if self.size > 1:
             learner.micro_batch = min(self.gathered(learner.micro_batch))
             devices = [learner.device] if learner.device.type == "cuda" else None
             learner.network = DistributedDataParallel(learner.model, device_ids=devices)
 
     def together(self, trained: Trained) -> Trained:
-        """An epoch's steps as one process would have had them: each batch's mean loss over all its samples."""
+        """Return the result of an epoch's steps for the whole team: the mean loss of each batch over all samples."""
         if self.size == 1:
             return trained
-        said = self.gathered((trained.losses, torch.tensor(trained.sizes, dtype=torch.float64)))
-        losses, sizes = (torch.stack(parts) for parts in zip(*said, strict=True))
+        results = self.gathered((trained.losses, torch.tensor(trained.sizes, dtype=torch.float64)))
+        losses, sizes = (torch.stack(parts) for parts in zip(*results, strict=True))
         whole = sizes.sum(0)
         return trained._replace(losses=(losses * sizes).sum(0) / whole, sizes=[int(size) for size in whole])
 
     def directory(self, spec: RunSpec, out: Any) -> RunDirectory:
-        """The run's directory, which only the process of rank 0 writes to."""
-        found = RunDirectory.of(spec, out)
-        return found if self.rank == 0 else Reading(found.path)
+        """Return the run's directory. Only the process of rank 0 writes to it."""
+        directory = RunDirectory.of(spec, out)
+        return directory if self.rank == 0 else Reading(directory.path)
 
 
 class Reading(RunDirectory):
-    """A run directory that somebody else writes to."""
+    """A run directory that is only read, because another process writes to it."""
 
     def locked(self) -> Any:
         return nullcontext()

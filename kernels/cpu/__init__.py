@@ -1,7 +1,7 @@
-"""The CPU kernel: numba, a slice of the batch a thread, without the GIL.
+"""The CPU kernel: numba without the GIL. Each thread makes a slice of the batch.
 
-Threads are Python's own rather than numba's: its threading layers may not be entered by two callers at once, and two
-pipelines are.
+The threads are Python's, not numba's: two callers must not enter numba's threading layers at once, and two pipelines
+would.
 """
 
 import os
@@ -26,7 +26,10 @@ _FEWEST_A_THREAD = 64  # below this many samples a second thread costs more than
 
 
 def draw(spec: Augment, seed: int, epoch: int, ids: NDArray[np.int64]) -> Draws:
-    """`augment.draw`, compiled: the same bits. ids: (N,) int64 in [0, 2**32)."""
+    """Draw as `augment.draw` does, in compiled code, with the same bits. ids: (N,) int64 in [0, 2**32).
+
+    Raises UsageError for a seed outside [0, 2**64).
+    """
     key_of(seed)
     draws = Draws.empty(len(ids))
     dice.fill(spec.bounds(), np.uint64(seed), epoch, ids, *(getattr(draws, name) for name in _NAMES))
@@ -34,11 +37,11 @@ def draw(spec: Augment, seed: int, epoch: int, ids: NDArray[np.int64]) -> Draws:
 
 
 def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dtype = torch.float32) -> Tensor:
-    """`reference.apply` for images in host memory, on ``torch.get_num_threads()`` threads.
+    """Augment as `reference.apply` does, for images in host memory, on ``torch.get_num_threads()`` threads.
 
-    The same operations in the same order, so the same bits but for the rare pixel of an image whose mean grey rounds
-    the other way: float32 within rounding, float16 and bfloat16 within one unit in the last place.
-    Same arguments and errors.
+    Arguments and errors are the same. The operations and their order are the same, so the bits are, too. The only
+    exceptions are rare images whose mean grey rounds the other way. There float32 pixels are equal to rounding, and
+    float16 and bfloat16 pixels differ by at most one unit in the last place.
     """
     check(images_BHWC, len(draws), out_dtype)
     return apply_rows(images_BHWC.contiguous(), np.arange(len(draws)), draws, spec, out_dtype)
@@ -53,19 +56,22 @@ def apply_rows(
     out: Tensor | None = None,
     threads: int | None = None,
 ) -> Tensor:
-    """`apply` to images_NHWC[rows], without a copy of them in between.
+    """Augment images_NHWC[rows] as `apply` does, without copying these images first.
 
-    images_NHWC: (N, 32, 32, 3) uint8, contiguous. rows: (B,) int64 in [0, N), raises UsageError when outside.
-    draws: of these B samples. out: (B, 3, S, S) out_dtype, channels_last, to be written and returned; else a new one.
+    images_NHWC: (N, 32, 32, 3) uint8, contiguous. rows: (B,) int64 in [0, N). draws: the draws of these B samples.
+    out: (B, 3, S, S) out_dtype, channels_last, which is written and returned; by default a new tensor. threads: by
+    default torch.get_num_threads(). Raises UsageError for a row outside the range or an ``out`` of other memory format.
     """
     if len(rows) and not 0 <= rows.min() <= rows.max() < len(images_NHWC):
-        raise UsageError(f"rows {rows.min()}..{rows.max()} are not all within the {len(images_NHWC)} images")
+        raise UsageError(
+            f"rows {rows.min()}..{rows.max()} are not all within the {len(images_NHWC)} images; choose rows of these"
+        )
     size = spec.out_size
     if out is None:
         out = torch.empty((len(rows), 3, size, size), dtype=out_dtype, memory_format=torch.channels_last)
     flat = out.permute(0, 2, 3, 1).reshape(len(rows), size * size * 3)
     if flat.data_ptr() != out.data_ptr():
-        raise UsageError("out must be channels_last")
+        raise UsageError("out is not channels_last; make it with memory_format=torch.channels_last")
     threads = threads or torch.get_num_threads()
     parts = max(1, min(threads, len(rows) // _FEWEST_A_THREAD))
     edges = [len(rows) * part // parts for part in range(parts + 1)]
@@ -96,7 +102,11 @@ def _render(source: NDArray[np.uint8], rows: NDArray[np.int64], draws: Draws, sp
 
 @lru_cache(maxsize=64)
 def _constants(spec: Augment) -> tuple[NDArray, NDArray, NDArray, NDArray, int]:
-    """Mean and 1 / std for each value of an image, the enlargement's taps, and its crop (0: none)."""
+    """Return the arrays of a spec for `pixels.render`.
+
+    They are mean and 1 / std of each value of an image, (3072,) float32, the taps of the enlargement, and its crop in
+    pixels, 0 without an enlargement.
+    """
     mean, scale = (np.tile(values, IMAGE_SIZE * IMAGE_SIZE) for values in normalisation(spec))
     if spec.size is None:
         return mean, scale, np.zeros(0, np.int64), np.zeros(0, np.float32), 0
@@ -105,5 +115,8 @@ def _constants(spec: Augment) -> tuple[NDArray, NDArray, NDArray, NDArray, int]:
 
 @cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """One pool a process (a forked child must not wait for its parent's threads) and number of threads."""
+    """Return the thread pool of a process and a number of threads.
+
+    The process is part of the cache's key because a forked child does not have its parent's threads.
+    """
     return ThreadPoolExecutor(threads, thread_name_prefix="fastcifar-cpu")

@@ -1,6 +1,7 @@
-"""`augment.draw` compiled: the same integers, one sample at a time. No fast-math here: every bit counts.
+"""`augment.draw` in compiled code: the same integers, one sample at a time. Fast-math is off, as every bit counts.
 
-Everything compiled that `fill` calls is in this file: numba's on-disk cache notices changes to this file alone.
+All compiled functions that `fill` calls are in this file, because numba's on-disk cache detects changes to this file
+only.
 """
 
 import numba
@@ -23,7 +24,7 @@ UNIFORM_UNIT = np.float32(2.0**-24)
 
 @numba.njit(**_COMPILE)
 def philox(sample, epoch, stream, block, seed):
-    """Four words, as int64 in [0, 2**32), of a counter of non-negative int64 and a uint64 seed."""
+    """Return the four words, int64 in [0, 2**32), of a counter of non-negative int64 under a uint64 seed."""
     c0, c1, c2, c3 = np.uint64(sample), np.uint64(epoch), np.uint64(stream), np.uint64(block)
     k0, k1 = seed & LOW, seed >> HALF
     for _ in range(ROUNDS):
@@ -77,7 +78,7 @@ def fill(
     bounds, seed, epoch, ids, flip, order, brightness, contrast, saturation, hue, angle, cos, sin,
     top, left, height, width,
 ):  # fmt: skip
-    """Fill the arrays of `Draws` for ids (N,) int64. bounds: `augment.Bounds`; seed: uint64; epoch: int64."""
+    """Fill the arrays of `Draws` for ids (N,) int64. bounds: an `augment.Bounds`; seed: uint64; epoch: int64."""
     for i in range(ids.shape[0]):
         flip_word, angle_word, order_word, erase_word = philox(ids[i], epoch, GATES, 0, seed)
         flip[i] = flip_word < bounds.flip
@@ -108,7 +109,7 @@ def fill(
 
 @numba.njit(**_COMPILE)
 def fill_words(stream, seed, epoch, first, second):
-    """The first two words of ids 0, 1, 2, ...: uint32 arrays of one length."""
+    """Write the first two words of ids 0, 1, 2, ... to ``first`` and ``second``, uint32 arrays of one length."""
     for i in range(first.shape[0]):
         words = philox(i, epoch, stream, 0, seed)
         first[i], second[i] = words[0], words[1]
@@ -116,7 +117,10 @@ def fill_words(stream, seed, epoch, first, second):
 
 @numba.njit(**_COMPILE)
 def fill_uniform(stream, seed, epoch, width, low, out):
-    """Uniform in [low, low + width) in 2**24 steps, by the first word of ids 0, 1, 2, ...; out, low, width: float32."""
+    """Fill ``out`` with uniform random numbers in [low, low + width), in 2**24 steps.
+
+    Number i comes from the first word of id i. out, low, width: float32.
+    """
     for i in range(out.shape[0]):
         word = philox(i, epoch, stream, 0, seed)[0]
         out[i] = np.float32(word >> 8) * UNIFORM_UNIT * width + low
@@ -124,7 +128,10 @@ def fill_uniform(stream, seed, epoch, width, low, out):
 
 @numba.njit(**_COMPILE)
 def fill_kept(threshold, factor, stream, seed, epoch, ids, kept):
-    """Dropout: kept (B, U) float32 becomes 0 where a unit's word is below threshold (of 2**32), factor elsewhere."""
+    """Write the dropout mask ``kept`` (B, U) float32: 0 where a unit's word is below threshold, factor elsewhere.
+
+    threshold: int64 in [0, 2**32). ids: (B,) int64.
+    """
     units = kept.shape[1]
     for i in range(ids.shape[0]):
         for block in range((units + 3) // 4):

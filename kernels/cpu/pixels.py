@@ -1,10 +1,12 @@
-"""The pixels of a slice of a batch, compiled: one image at a time, in scratch memory that fits the L1 cache.
+"""Compiled functions that make the pixels of a slice of a batch, one image at a time.
 
-An image is spread into three planes of 1,024 floats, so that every colour operation is a loop that LLVM turns into
-vector instructions. Turning and flipping are one table of source places; the result is normalised as it is gathered
-into (H, W, C) order, enlarged if asked (across first, for the 32 source rows only), and cast in one pass.
+The scratch memory fits the L1 cache. An image is split into three planes of 1,024 floats, so that every colour
+operation is a loop that LLVM turns into vector instructions. Rotation and flip are one table of source positions. The
+result is gathered into (H, W, C) order and normalised. Then it is enlarged where the spec has a size, first along the
+32 source rows, and cast in one pass.
 
-Everything compiled that `render` calls is in this file: numba's on-disk cache notices changes to this file alone.
+All compiled functions that `render` calls are in this file, because numba's on-disk cache detects changes to this file
+only.
 """
 
 import numba
@@ -12,12 +14,12 @@ import numpy as np
 
 SIZE = 32
 PIXELS = SIZE * SIZE
-OUTSIDE = PIXELS  # one more place in every plane, holding what rotation pulls in from outside the image: 0
+OUTSIDE = PIXELS  # every plane has one more value, 0, which rotation takes for positions outside the image
 
-# No fast-math: the operations of the reference, in its order, give its bits.
+# Fast-math is off: only the reference's operations in the reference's order give its bits.
 _COMPILE = {"cache": True, "nogil": True, "error_model": "numpy"}
 
-# numba would compute in float64 wherever a Python literal meets a float32
+# Named float32 constants, because numba computes in float64 where a Python literal meets a float32.
 F0, F1, F2, F3, F4, F5, F6 = (np.float32(v) for v in range(7))
 RED, GREEN, BLUE = np.float32(0.2989), np.float32(0.587), np.float32(0.114)
 PER_LEVEL = np.float32(1 / 255)
@@ -48,7 +50,10 @@ def _grey(r, g, b, grey):
 
 @numba.njit(fastmath={"reassoc"}, **_COMPILE)
 def _mean(grey):
-    """In float64, where the sum of 1,024 float32 values in [0, 1] is all but always exact, hence of any order."""
+    """Return the mean of 1,024 float32 values in [0, 1].
+
+    In float64 their sum is almost always exact, so the additions may be done in any order.
+    """
     total = 0.0
     for p in range(PIXELS):
         total += np.float64(grey[p])
@@ -77,7 +82,7 @@ def _saturation(r, g, b, grey, factor):
 
 @numba.njit(**_COMPILE)
 def _sector(value, chroma, k):
-    """One channel of HSV's inverse; k in [0, 12) sextants."""
+    """Return one channel of HSV's inverse. k: in [0, 12), in sixths of a turn."""
     k = k - F6 if k >= F6 else k
     rest = F4 - k
     return value - chroma * _clamp(k if k < rest else rest)
@@ -93,7 +98,7 @@ def _hue(r, g, b, turn):
         low = red if red < green else green
         low = low if low < blue else blue
         chroma = value - low
-        # choosing the numerator first leaves one division
+        # The numerator is chosen first, so that one division is enough.
         numerator = blue - red if green == value else red - green
         numerator = green - blue if red == value else numerator
         start = F2 if green == value else F4
@@ -122,7 +127,10 @@ def _jitter(r, g, b, grey, order, brightness, contrast, saturation, hue):
 
 @numba.njit(**_COMPILE)
 def _places(places, cos, sin, flip):
-    """For each output pixel the source pixel, or OUTSIDE. The flip comes first in time, so last on the way back."""
+    """Write the index of the source pixel of each output pixel, or OUTSIDE.
+
+    The image is flipped before it is rotated, so the way back from output to source rotates first and flips last.
+    """
     centre = np.int32(((SIZE - 1) << 24) + (1 << 24))
     last, mask = np.int32(SIZE - 1), np.int32(SIZE - 1 if flip else 0)
     for row in range(SIZE):
@@ -132,7 +140,7 @@ def _places(places, cos, sin, flip):
             x = np.int32(2 * column - (SIZE - 1))
             source_column = np.int32((start_column + cos * x) >> 25)
             source_row = np.int32((start_row + sin * x) >> 25)
-            # as unsigned numbers, negative places are beyond the last one too
+            # as unsigned numbers, negative positions are beyond the last one, too
             inside = (np.uint32(source_column) <= np.uint32(last)) & (np.uint32(source_row) <= np.uint32(last))
             place = source_row * np.int32(SIZE) + (source_column ^ mask)
             places[row * SIZE + column] = np.uint32(place) if inside else np.uint32(OUTSIDE)
@@ -140,7 +148,7 @@ def _places(places, cos, sin, flip):
 
 @numba.njit(**_COMPILE)
 def _stretch(source, across, first, weight, crop):
-    """The rows of (32, 32, 3) floats that the crop shows, enlarged along their length: (32, crop, 3)."""
+    """Enlarge along the rows, from (32, 32, 3) to (32, crop, 3) float32. Only rows that the crop needs are written."""
     for row in range(first[0], first[crop - 1] + 2):
         for column in range(crop):
             at, to, w = (row * SIZE + first[column]) * 3, (row * crop + column) * 3, weight[column]
@@ -156,20 +164,23 @@ def _normalise(source, mean, scale):
 
 @numba.njit(**_COMPILE)
 def _bits(x):
-    """A float32 as the uint32 that holds it."""
+    """Return the bits of a float32 as a uint32."""
     return np.float32(x).view(np.uint32)
 
 
 @numba.njit(**_COMPILE)
 def _bfloat16(x):
-    """The bits of a float32 rounded to nearest, ties to even."""
+    """Return the bits of the bfloat16 nearest to a float32, ties to even."""
     u = _bits(x)
     return np.uint16((u + np.uint32(0x7FFF) + ((u >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
 
 
 @numba.njit(**_COMPILE)
 def _float16(x):
-    """As _bfloat16. Below 2**-14, adding 0.5 leaves the multiple of 2**-24 that float16 holds."""
+    """Return the bits of the float16 nearest to a float32, ties to even.
+
+    Below 2**-14 (the subnormal numbers), adding 0.5 rounds to the multiple of 2**-24 that float16 holds.
+    """
     u = _bits(x) & np.uint32(0x7FFFFFFF)
     normal = (u - np.uint32(112 << 23) + np.uint32(0xFFF) + ((u >> np.uint32(13)) & np.uint32(1))) >> np.uint32(13)
     normal = normal if normal < np.uint32(0x7C00) else np.uint32(0x7C00)
@@ -180,7 +191,7 @@ def _float16(x):
 
 @numba.njit(**_COMPILE)
 def _store(values, out32, out16, dtype):
-    """values, cast: to out32 where dtype is FLOAT32, else to out16."""
+    """Cast the values and write them: to out32 where dtype is FLOAT32, else to out16."""
     if dtype == FLOAT32:
         for k in range(values.shape[0]):
             out32[k] = values[k]
@@ -194,7 +205,7 @@ def _store(values, out32, out16, dtype):
 
 @numba.njit(**_COMPILE)
 def _store_blend(upper, lower, w, out32, out16, dtype):
-    """As _store, of two rows blended."""
+    """Blend two rows, cast the result and write it like _store. w: the weight of the lower row."""
     rest = F1 - w
     if dtype == FLOAT32:
         for k in range(upper.shape[0]):
@@ -212,12 +223,12 @@ def render(
     images, rows, flip, order, brightness, contrast, saturation, hue, cos, sin, top, left, height, width,
     jitters, rotates, mean, scale, first, weight, crop, out32, out16, dtype,
 ):  # fmt: skip
-    """Write apply's result for samples 0..len(rows)-1.
+    """Write the result of `apply` for images[rows].
 
-    images: (N, 3072) uint8, of which rows (B,) int64 are taken; then the arrays of Draws; jitters, rotates: bool;
-    mean, scale: (3072,) float32, channels interleaved, of the mean and of 1 / std; first (crop,) int64, weight (crop,)
-    float32: enlargement taps, crop 0 for none. dtype: FLOAT32 writes out32, else out16 is written (the other may be
-    empty); both are flat.
+    images: (N, 3072) uint8. rows: (B,) int64. flip to width: the arrays of Draws. jitters, rotates: bool. mean, scale:
+    (3072,) float32, the mean and 1 / std of each value, channels interleaved. first (crop,) int64, weight (crop,)
+    float32: the taps of the enlargement. crop: 0 without an enlargement. dtype: FLOAT32 writes out32 float32, FLOAT16
+    and BFLOAT16 write their bits to out16 uint16. Both are flat, and the other one may be empty.
     """
     r, g, b = np.empty(PIXELS + 1, np.float32), np.empty(PIXELS + 1, np.float32), np.empty(PIXELS + 1, np.float32)
     r[OUTSIDE] = g[OUTSIDE] = b[OUTSIDE] = F0

@@ -1,7 +1,7 @@
-"""The GPU kernel: Triton, a program an image, from sample ids to finished batches in few launches.
+"""The GPU kernel: Triton, one program for each image. A few launches make a finished batch from sample ids.
 
-Order, seed and epoch are read from device memory, so a launch can be captured in a CUDA graph and replayed for other
-samples. Under TRITON_INTERPRET=1 everything here runs on the CPU, slowly, for tests.
+The kernels read order, seed and epoch from device memory, so a launch can be captured in a CUDA graph and replayed for
+other samples. With TRITON_INTERPRET=1 all of this runs on the CPU, slowly, for tests.
 """
 
 from dataclasses import fields
@@ -21,31 +21,32 @@ from fastcifar.rng.cursor import clock_of
 from fastcifar.system.devices import on
 
 INTERPRETED = not isinstance(pixels.augment, triton.JITFunction)
-"""whether the kernels run in Triton's interpreter, which takes tensors in host memory"""
-WIDE = 256  # values of an output row a program of one warp writes: 16 bytes of float16 a thread
+"""Whether the kernels run in Triton's interpreter, which takes tensors in host memory."""
+WIDE = 256  # values of an output row that a program of one warp writes: 16 bytes of float16 for each thread
 EXACT = {"enable_fp_fusion": False}
-"""no fused multiply-add: the operations of the reference give its bits"""
+"""The compile option that forbids fused multiply-adds, so that the bits are those of the reference."""
 
 
 class Launch(NamedTuple):
-    """How `pixels.augment` is launched; any of them gives the same bits."""
+    """A way to launch `pixels.augment`. All ways give the same bits."""
 
     warps: int
-    """that share an image"""
+    """The number of warps that share an image."""
     dice: str
-    """inside: each warp throws all dice of its image; before: a launch of its own writes the draws as a table"""
+    """Where random numbers are drawn. inside: each warp draws all numbers of its image. before: a separate launch
+    writes the draws as a table."""
 
 
 INSIDE, BEFORE = "inside", "before"
 CANDIDATES = tuple(Launch(warps, where) for where in (INSIDE, BEFORE) for warps in (2, 4, 8, 16))
-"""the launches that `make gpu-check` times on a GPU"""
+"""The ways to launch that `make gpu-check` times on a GPU."""
 CHOSEN = Launch(4, BEFORE)
-"""the fastest of them in bfloat16 on an H100, and within 11 % of the fastest in float32
-(bench/results/gpu-check-h100.jsonl)"""
+"""The fastest of CANDIDATES in bfloat16 on an H100. In float32 it is within 11 % of the fastest
+(bench/results/gpu-check-h100.jsonl)."""
 
 
 class Tables(NamedTuple):
-    """What the kernels read of a spec, on a device; see `pixels.augment` and `pixels.enlarge`."""
+    """The arrays that the kernels read for a spec, on a device. `pixels.augment` and `pixels.enlarge` describe them."""
 
     bounds: Tensor
     orders: Tensor
@@ -57,7 +58,10 @@ class Tables(NamedTuple):
 
 @cache
 def spec_tables(spec: Augment, device: torch.device) -> Tables:
-    """A spec's tables, a few thousand bytes, kept for as long as the process lives: recorded launches read them."""
+    """Return the tables of a spec on a device.
+
+    They take a few thousand bytes. They are kept as long as the process lives, because captured launches read them.
+    """
     first, weight = resize_taps(*spec.size) if spec.size else (np.zeros(1, np.int64), np.zeros(1, np.float32))
     arrays = (
         np.array(spec.bounds(), np.int64),
@@ -82,11 +86,11 @@ def render(
     given: Tensor | None = None,
     launch: Launch | None = None,
 ) -> None:
-    """Write the batch of samples order[clock[2] * B : (clock[2] + 1) * B], all on one device.
+    """Write the batch of samples order[clock[2] * B : (clock[2] + 1) * B]. All tensors are on one device.
 
-    images: (N, 32, 32, 3) uint8, contiguous; labels: (N,) int64; order: (M,) int64 ids in [0, N), M at least what is
-    read of it; clock: `clock_of`. out: (B, 3, S, S), channels_last, float32, float16 or bfloat16; out_labels, out_ids:
-    (B,) int64. given: (B, 16) int32, draws to use instead of one's own (`packed`). launch: by default CHOSEN.
+    images: (N, 32, 32, 3) uint8, contiguous. labels: (N,) int64. order: (M,) int64 ids in [0, N), where M covers the
+    batch. clock: a `clock_of`. out: (B, 3, S, S), channels_last, float32, float16 or bfloat16. out_labels, out_ids:
+    (B,) int64. given: (B, 16) int32, the `packed` draws to use; by default the kernels draw. launch: by default CHOSEN.
     """
     known, batch, device = spec_tables(spec, images.device), len(out), images.device
     if not batch:
@@ -114,7 +118,7 @@ def render(
 
 
 def _written(order: Tensor, clock: Tensor, spec: Augment, batch: int) -> Tensor:
-    """(batch, 16) int32: the draws of a batch as `render` reads them, by the kernels' own dice."""
+    """Draw the random numbers of a batch on the device. Returns (batch, 16) int32, the table that `render` reads."""
     known = spec_tables(spec, order.device)
     table = torch.empty((batch, int(pixels.COLUMNS)), dtype=torch.int32, device=order.device)
     with on(order.device):
@@ -125,9 +129,10 @@ def _written(order: Tensor, clock: Tensor, spec: Augment, batch: int) -> Tensor:
 
 
 def order_keys(ids: Tensor, clock: Tensor) -> Tensor:
-    """(N,) int64 keys of an epoch's order, in one launch: ids sorted by them, stably, are `philox.shuffled`'s.
+    """Return the (N,) int64 sort keys of an epoch's order, in one launch.
 
-    ids: (N,) int64 in [0, 2**32), contiguous; clock: `clock_of`, on the same device.
+    A stable sort of the ids by these keys gives the order of `philox.shuffled`. ids: (N,) int64 in [0, 2**32),
+    contiguous. clock: a `clock_of`, on the same device.
     """
     keys, count = torch.empty_like(ids), len(ids)
     if count:
@@ -139,7 +144,7 @@ def order_keys(ids: Tensor, clock: Tensor) -> Tensor:
 
 
 def draw(spec: Augment, seed: int, epoch: int, ids: NDArray[np.int64], device: torch.device) -> Draws:
-    """`augment.draw` by the kernels' own dice on ``device``: the same bits. ids: (N,) int64 in [0, 2**32)."""
+    """Draw as `augment.draw` does, on ``device``, with the same bits. ids: (N,) int64 in [0, 2**32)."""
     if not len(ids):
         return Draws.empty(0)
     rows = _written(torch.from_numpy(ids).to(device), clock_of(seed, epoch, device), spec, len(ids))
@@ -147,7 +152,7 @@ def draw(spec: Augment, seed: int, epoch: int, ids: NDArray[np.int64], device: t
 
 
 def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dtype = torch.float32) -> Tensor:
-    """`reference.apply` with given draws: the same arguments, errors and bits, on the images' device."""
+    """Augment as `reference.apply` does, on the images' device. Arguments, errors and bits are the same."""
     check(images_BHWC, len(draws), out_dtype)
     batch, device, size = len(draws), images_BHWC.device, spec.out_size
     out = torch.empty((batch, 3, size, size), dtype=out_dtype, device=device, memory_format=torch.channels_last)
@@ -160,7 +165,11 @@ def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dty
 
 
 def packed(draws: Draws) -> Tensor:
-    """(B, 16) int32: the fields of Draws in their order, ``order`` as four, floats as their bits."""
+    """Return the draws as a table (B, 16) int32.
+
+    Its columns are the fields of Draws in their order. ``order`` takes four columns, and floats are stored as their
+    bits.
+    """
     columns = []
     for field in fields(Draws):
         values = getattr(draws, field.name)
@@ -170,7 +179,7 @@ def packed(draws: Draws) -> Tensor:
 
 
 def _unpacked(rows: NDArray[np.int32]) -> Draws:
-    """What `packed` made of them."""
+    """Return the draws of a table (B, 16) int32 that `packed` made."""
     draws, at = Draws.empty(len(rows)), 0
     for field in fields(Draws):
         target = getattr(draws, field.name)

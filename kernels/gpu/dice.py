@@ -1,8 +1,8 @@
 """`augment.draw` inside a Triton kernel: the same integers.
 
-``sample``, int64 ids, is one number or a block of them, and what a function returns has its shape. What a spec says
-comes from device memory: ``bounds``, the int64 fields of `augment.Bounds` in their order, so that no spec is compiled
-for by itself.
+``sample`` is one int64 id or a block of them, and the results of a function have its shape. ``bounds`` are the int64
+fields of `augment.Bounds` in their order, in device memory. The kernels read the spec from there, so that they are not
+compiled again for each spec.
 """
 
 import triton
@@ -26,8 +26,8 @@ _FACTOR_UNIT, _RECTANGLE_UNIT = tl.constexpr(1 / fixedpoint.FACTOR_ONE), tl.cons
 
 @triton.jit
 def words(seed, sample, epoch, stream, block):
-    """Four uint32 words of the counter (sample, epoch, stream, block) under a 64-bit seed."""
-    zero = sample * 0  # Philox wants its counter of one shape
+    """Return the four uint32 words of the counter (sample, epoch, stream, block) under a 64-bit seed."""
+    zero = sample * 0  # tl.philox requires that all words of the counter have one shape
     return tl.philox(
         seed, sample.to(tl.uint32), (zero + epoch).to(tl.uint32), (zero + stream).to(tl.uint32),
         (zero + block).to(tl.uint32),
@@ -45,7 +45,7 @@ def _any(pending, MANY: tl.constexpr):
 
 @triton.jit
 def _between(word, bounds, at):
-    """The integer that a word draws from the (low, span) at ``at``, as `philox.scaled` does; int64."""
+    """Return the int64 that a word draws from the range (low, span) at bounds[at], as `philox.scaled` does."""
     return tl.load(bounds + at) + ((word.to(tl.int64) * tl.load(bounds + at + 1)) >> 32)
 
 
@@ -74,7 +74,7 @@ def _cosine(square):
 
 @triton.jit
 def _cos_sin(angle):
-    """`fixedpoint.cos_sin` of an int64 scalar; int64."""
+    """Return the int64 cosine and sine of int64 angles, as `fixedpoint.cos_sin` does."""
     quadrant = (angle + (1 << 28)) >> 29
     x = (angle - (quadrant << 29)) << 2
     square = (x * x) >> 30
@@ -89,7 +89,7 @@ def _cos_sin(angle):
 
 @triton.jit
 def _exp2(log):
-    """`fixedpoint.exp2` of an int64 scalar; int64."""
+    """Return the int64 power of two of int64 logarithms, as `fixedpoint.exp2` does."""
     whole, x = log >> 24, (log & ((1 << 24) - 1)) << 6
     value = ((x * _E10) >> 30) + _E9
     value = ((value * x) >> 30) + _E8
@@ -112,8 +112,10 @@ def _side(pixels, log_aspect):
 
 @triton.jit
 def rectangle(seed, sample, epoch, bounds, pending, MANY: tl.constexpr):
-    """Top, left, height, width (int32 pixels of the output) of what is erased; all 0 where nothing is, as where not
-    ``pending``, the last of `gates`. MANY: whether there is a block of samples.
+    """Return top, left, height and width of the erased rectangle, int32, in pixels of the output.
+
+    All four are 0 where nothing is erased. pending: whether to erase (bool), the last result of `gates`. MANY: whether
+    ``sample`` is a block of samples.
     """
     size = tl.load(bounds + _AT_SIZE)
     block, zero = tl.full((), 0, tl.int64), sample * 0
@@ -124,7 +126,9 @@ def rectangle(seed, sample, epoch, bounds, pending, MANY: tl.constexpr):
         aspect = _between(aspect_word, bounds, _AT_ASPECT)
         tall, wide = _side(pixels, aspect), _side(pixels, -aspect)
         fits = (tall < size) & (wide < size)
-        if MANY:  # some of them had found theirs before; one sample would not be here, and needs no registers for it
+        # In a block, some samples may have their rectangle from an earlier try and must keep it. A single sample
+        # would have left the loop, so it needs no registers for earlier results.
+        if MANY:
             fits = fits & pending
             top, left, height, width = (
                 tl.where(fits, (top_word.to(tl.int64) * (size - tall + 1)) >> 32, top),
@@ -144,7 +148,7 @@ def rectangle(seed, sample, epoch, bounds, pending, MANY: tl.constexpr):
 
 @triton.jit
 def gates(seed, sample, epoch, bounds):
-    """Flip (bool), the number of the jitter order in [0, 24), angle, cosine, sine (int64), whether to erase (bool)."""
+    """Return flip (bool), jitter order in [0, 24), angle, cosine and sine (int64), and whether to erase (bool)."""
     flip_word, angle_word, order_word, erase_word = words(seed, sample, epoch, _GATES, 0)
     flip = flip_word.to(tl.int64) < tl.load(bounds + _AT_FLIP)
     order = (order_word.to(tl.int64) * 24) >> 32
@@ -155,7 +159,7 @@ def gates(seed, sample, epoch, bounds):
 
 @triton.jit
 def factors(seed, sample, epoch, bounds):
-    """Brightness, contrast, saturation and hue, float32."""
+    """Return the factors of brightness, contrast and saturation, and the turn of hue, float32."""
     a, b, c, d = words(seed, sample, epoch, _JITTER, 0)
     return (
         _factor(a, bounds, _AT_FACTORS),

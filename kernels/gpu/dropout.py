@@ -1,4 +1,4 @@
-"""Which units dropout keeps, by Triton: the words of `models.noise.Noise`, four units a block."""
+"""Dropout masks by Triton, from the random words of `models.dropout.Noise`: four units for each Philox block."""
 
 import torch
 import triton
@@ -9,22 +9,22 @@ from torch import Tensor
 from fastcifar.system.devices import on
 
 HALF = tl.constexpr(1 << 31)
-BLOCKS = 32  # of four units a program
+BLOCKS = 32  # Philox blocks, of four units each, for one program
 COMPILE = {"num_warps": 1, "enable_fp_fusion": False}
 
 
-# Nothing is compiled by itself for a layer's numbers, nor for a row of a table that begins where it may.
+# Specialising is switched off, so that the kernel is not compiled again for each layer or each alignment of a row.
 @triton.jit(do_not_specialize=["threshold", "stream", "units"], do_not_specialize_on_alignment=["ids", "clock"])
 def _write_kept(ids, clock, kept, threshold, factor, stream, units, BLOCKS: tl.constexpr):
     """Program (n, part) writes units [4 * BLOCKS * part, 4 * BLOCKS * (part + 1)) of sample n.
 
-    ids: (B,) int64; clock: int64 seed and epoch; kept: (B, units) float32, 0 where a unit's word is below threshold, an
-    integer in [0, 2**32) that is given less 2**31, factor elsewhere.
+    ids: (B,) int64. clock: int64 seed and epoch. kept: (B, units) float32, 0 where a unit's word is below the
+    threshold, else factor. threshold: an integer in [0, 2**32), minus 2**31.
     """
     n, blocks = tl.program_id(0), tl.program_id(1) * BLOCKS + tl.arange(0, BLOCKS)
     sample = tl.zeros((BLOCKS,), tl.int64) + tl.load(ids + n)
     a, b, c, d = dice.words(tl.load(clock), sample, tl.load(clock + 1), stream, blocks)
-    # joined, the last index is the later operand: a, b, c, d in turn
+    # tl.join puts its operands along a new last axis; joined in this order, the words are a, b, c, d in turn
     words = tl.join(tl.join(a, c), tl.join(b, d)).reshape(4 * BLOCKS)
     unit = tl.program_id(1) * (4 * BLOCKS) + tl.arange(0, 4 * BLOCKS)
     value = tl.where(words.to(tl.int64) - HALF >= threshold, factor, 0.0)
@@ -32,16 +32,16 @@ def _write_kept(ids, clock, kept, threshold, factor, stream, units, BLOCKS: tl.c
 
 
 def kept(ids: Tensor, clock: Tensor, threshold: int, factor: float, stream: int, units: int) -> Tensor:
-    """(B, units) float32: 0 where a unit is dropped, else factor.
+    """Return the dropout mask, (B, units) float32: 0 where a unit is dropped, else factor.
 
-    ids: (B,) int64 sample ids; clock: `clock.clock_of`, on the same device; threshold: of 2**32, at and above which a
-    word keeps its unit; stream: the third word of the counter.
+    ids: (B,) int64 sample ids. clock: a `cursor.clock_of`, on the same device. threshold: in [0, 2**32); a unit is kept
+    where its word is at least this. stream: the third word of the counter.
     """
     out = torch.empty((len(ids), units), dtype=torch.float32, device=ids.device)
     if out.numel():
         grid = (len(ids), triton.cdiv(units, 4 * BLOCKS))
         with on(ids.device):
-            # as a number of 32 bits with a sign, whatever it is: Triton compiles for each type
+            # Triton compiles for each integer type, and the shifted threshold is always a signed 32-bit number.
             shifted = threshold - int(HALF)
             _write_kept[grid](ids, clock, out, shifted, factor, stream, units, BLOCKS=BLOCKS, **COMPILE)
     return out

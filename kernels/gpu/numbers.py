@@ -1,4 +1,4 @@
-"""Numbers of many samples, a thread a sample: the draws as a table, for `pixels.augment`, and the keys of an order."""
+"""Random numbers of many samples, one thread for each: the table of draws for `pixels.augment`, and sort keys."""
 
 import triton
 import triton.language as tl
@@ -6,8 +6,8 @@ from fastcifar.kernels.gpu import dice
 
 from fastcifar.rng.philox import Stream
 
-COLUMNS = tl.constexpr(16)  # of the table: the fields of Draws in their order, ``order`` as four, floats as their bits
-SAMPLES = 128  # of a program of four warps
+COLUMNS = tl.constexpr(16)  # the fields of Draws in their order: four columns for ``order``, floats as their bits
+SAMPLES = 128  # samples for each program of four warps
 COMPILE = {"num_warps": 4, "enable_fp_fusion": False}
 _ORDER = tl.constexpr(int(Stream.ORDER))
 
@@ -16,7 +16,7 @@ _ORDER = tl.constexpr(int(Stream.ORDER))
 def write_draws(order, clock, bounds, orders, table, batch, SAMPLES: tl.constexpr):
     """Program i writes the draws of samples [i * SAMPLES, (i + 1) * SAMPLES) of a batch.
 
-    order, clock, bounds, orders: as `pixels.augment`'s; table: (batch, COLUMNS) int32.
+    order, clock, bounds, orders: the arguments of `pixels.augment`. table: (batch, COLUMNS) int32.
     """
     n = tl.program_id(0) * SAMPLES + tl.arange(0, SAMPLES)
     here = n < batch
@@ -44,11 +44,11 @@ def write_draws(order, clock, bounds, orders, table, batch, SAMPLES: tl.constexp
 
 @triton.jit(do_not_specialize=["count"], do_not_specialize_on_alignment=["ids", "clock"])
 def write_keys(ids, clock, keys, count, SAMPLES: tl.constexpr):
-    """Program i writes the keys of ids [i * SAMPLES, (i + 1) * SAMPLES): sorted by them, stably, ids are in the order
-    of `philox.shuffled`.
+    """Program i writes the sort keys of ids [i * SAMPLES, (i + 1) * SAMPLES).
 
-    ids: (count,) int64; clock: int64 seed and epoch; keys: (count,) int64, 64-bit numbers less 2**63, which makes
-    signed numbers sort as unsigned ones would.
+    A stable sort of the ids by these keys gives the order of `philox.shuffled`. ids: (count,) int64. clock: int64 seed
+    and epoch. keys: (count,) int64, each a random 64-bit number minus 2**63, so that signed numbers sort like unsigned
+    ones.
     """
     n = tl.program_id(0) * SAMPLES + tl.arange(0, SAMPLES)
     here = n < count

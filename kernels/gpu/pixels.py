@@ -1,6 +1,7 @@
-"""The pixels of one image in a Triton program: three planes of 1,024 float32 in registers, and the enlargement.
+"""The Triton kernels that make pixels: augmentation and enlargement. The augmentation has one program for each image,
+which holds it in registers as three planes of 1,024 float32.
 
-The operations are those of ``kernels/reference``, in its order, compiled without fused multiply-adds: the same bits.
+The operations and their order are those of ``kernels/reference``. Without fused multiply-adds they give the same bits.
 """
 
 import triton
@@ -10,7 +11,7 @@ from fastcifar.kernels.gpu import dice, numbers
 PIXELS = tl.constexpr(1024)
 VALUES = tl.constexpr(3 * 1024)
 _SIZE = tl.constexpr(32)
-_SHARE = tl.constexpr(1 / 1024)  # of a pixel in the mean: a power of two, so the same as dividing
+_SHARE = tl.constexpr(1 / 1024)  # the weight of a pixel in the mean; a power of two, so the same as dividing
 _PER_LEVEL = tl.constexpr(1 / 255)
 _RED, _GREEN, _BLUE = tl.constexpr(0.2989), tl.constexpr(0.587), tl.constexpr(0.114)
 COLUMNS = numbers.COLUMNS
@@ -28,7 +29,7 @@ def _grey(r, g, b):
 
 @triton.jit
 def _sector(value, chroma, k):
-    """One channel of HSV's inverse; k in [0, 12) sextants."""
+    """Return one channel of HSV's inverse. k: in [0, 12), in sixths of a turn."""
     k = tl.where(k >= 6.0, k - 6.0, k)
     return value - chroma * _clamp(tl.minimum(k, 4.0 - k))
 
@@ -37,7 +38,7 @@ def _sector(value, chroma, k):
 def _hue(r, g, b, turn):
     value, low = tl.maximum(tl.maximum(r, g), b), tl.minimum(tl.minimum(r, g), b)
     chroma = value - low
-    # choosing the numerator first leaves one division
+    # The numerator is chosen first, so that one division is enough.
     numerator = tl.where(r == value, g - b, tl.where(g == value, b - r, r - g))
     start = tl.where(r == value, 0.0, tl.where(g == value, 2.0, 4.0))
     h = start + tl.math.div_rn(numerator, tl.where(chroma > 0.0, chroma, 1.0)) + 6.0 * turn
@@ -48,11 +49,11 @@ def _hue(r, g, b, turn):
 
 @triton.jit
 def _jitter(r, g, b, part, brightness, contrast, saturation, hue):
-    """One of the four parts, the same for the whole image: no thread waits for another's branch."""
+    """Apply one of the four parts of the jitter. All threads take the same branch, as the part is the image's."""
     if part == 0:
         r, g, b = _clamp(r * brightness), _clamp(g * brightness), _clamp(b * brightness)
     elif part == 1:
-        # float64 holds the sum exactly but for freak images, so its order does not matter
+        # In float64 the sum is exact for all but very rare images, so the order of the additions does not matter.
         mean = (tl.sum(_grey(r, g, b).to(tl.float64), 0) * _SHARE).to(tl.float32)
         rest = (1.0 - contrast) * mean
         r, g, b = _clamp(contrast * r + rest), _clamp(contrast * g + rest), _clamp(contrast * b + rest)
@@ -71,8 +72,10 @@ def _normalised(plane, normal):
 
 @triton.jit
 def _turned_back(y, x, cos, sin):
-    """Line and column that the rotation takes to (y, x): odd half-pixel offsets from the centre times cosine and sine,
-    places in 2**-25 pixel, below 2**31.
+    """Return the line and column of the source pixel that the rotation moves to (y, x).
+
+    Positions are offsets from the centre (odd multiples of half a pixel) times cosine and sine, in units of 2**-25
+    pixel. They are below 2**31.
     """
     dx, dy, centre = 2 * x - (_SIZE - 1), 2 * y - (_SIZE - 1), ((_SIZE - 1) << 24) + (1 << 24)
     return (sin * dx + cos * dy + centre) >> 25, (cos * dx - sin * dy + centre) >> 25
@@ -80,14 +83,17 @@ def _turned_back(y, x, cos, sin):
 
 @triton.jit
 def cast(x, DTYPE: tl.constexpr, BY_HAND: tl.constexpr):
-    """x, float32, rounded to nearest, ties to even. BY_HAND: by integers, as Triton's interpreter truncates."""
+    """Cast float32 to DTYPE, rounded to nearest, ties to even.
+
+    BY_HAND: round to bfloat16 with integer operations, because Triton's interpreter truncates.
+    """
     if BY_HAND and tl.bfloat16 == DTYPE:
         u = x.to(tl.uint32, bitcast=True)
         x = ((u + 0x7FFF + ((u >> 16) & 1)) >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
     return x.to(DTYPE)
 
 
-# The rest, which is read number by number, may begin anywhere: a batch in the midst of an order, a row of a table.
+# These arguments are read number by number and may have any alignment, for example a batch in the middle of an order.
 @triton.jit(
     do_not_specialize=["batch"],
     do_not_specialize_on_alignment=["labels", "order", "clock", "given", "out_labels", "out_ids"],
@@ -97,13 +103,13 @@ def augment(
     JITTERS: tl.constexpr, ROTATES: tl.constexpr, ERASES: tl.constexpr, ENLARGES: tl.constexpr,
     GIVEN: tl.constexpr, BY_HAND: tl.constexpr,
 ):  # fmt: skip
-    """Program n writes sample n of a batch: all but the enlargement.
+    """Program n writes sample n of a batch, without the enlargement.
 
-    images: (N, 3072) uint8; labels: (N,) int64; order: (M,) int64 sample ids; clock: int64 seed, epoch, and the batch's
-    number in the order; bounds: see `dice`; orders: (24, 4) int64, the jitter orders; given: `numbers.write_draws`'s
-    table, used where GIVEN; normal: (6,) float32, mean and 1 / std.
-    out: (batch, 3072), channels interleaved; out_labels, out_ids: (batch,) int64; rectangles: (batch, 4) int32, what
-    the enlargement erases, written where it ENLARGES and ERASES.
+    images: (N, 3072) uint8. labels: (N,) int64. order: (M,) int64 sample ids. clock: int64 seed, epoch, and number of
+    the batch in the order. bounds: see `dice`. orders: (24, 4) int64, the jitter orders. given: the table of
+    `numbers.write_draws`, read where GIVEN. normal: (6,) float32, mean and 1 / std.
+    out: (batch, 3072), channels interleaved. out_labels, out_ids: (batch,) int64. rectangles: (batch, 4) int32, the
+    rectangles that the enlargement erases, written where ENLARGES and ERASES.
     """
     n = tl.program_id(0)
     seed, epoch = tl.load(clock), tl.load(clock + 1)
@@ -116,7 +122,7 @@ def augment(
         cos, sin = tl.load(row + 10).to(tl.int64), tl.load(row + 11).to(tl.int64)
     else:
         flip, order_number, _, cos, sin, erases = dice.gates(seed, sample, epoch, bounds)
-    if ERASES:  # before there are pixels to keep in registers beside it
+    if ERASES:  # done first, while no pixels take registers
         if GIVEN:
             top, left, height, width = tl.load(row + 12), tl.load(row + 13), tl.load(row + 14), tl.load(row + 15)
         else:
@@ -134,14 +140,15 @@ def augment(
             hue = tl.load(row + 8).to(tl.float32, bitcast=True)
         else:
             brightness, contrast, saturation, hue = dice.factors(seed, sample, epoch, bounds)
-        for step in range(4):  # not unrolled: four times the code of four parts
+        for step in range(4):  # not unrolled, which would repeat the code of all four parts four times
             if GIVEN:
                 part = tl.load(row + 1 + step).to(tl.int64)
             else:
                 part = tl.load(orders + order_number * 4 + step)
             r, g, b = _jitter(r, g, b, part, brightness, contrast, saturation, hue)
     r, g, b = _normalised(r, normal), _normalised(g, normal + 1), _normalised(b, normal + 2)
-    # from planes to interleaved channels by one gather, the rotation's: four values a pixel, the last not used
+    # One gather interleaves the planes and rotates. Each pixel has four values, as sizes are powers of two; the last is
+    # not used.
     pixels = tl.join(tl.join(r, b), tl.join(g, b)).reshape(4 * PIXELS)
     k = tl.arange(0, 4 * PIXELS)
     used, channel = k < VALUES, k % 3
@@ -172,12 +179,12 @@ def enlarge(
     small, rectangles, first, weight, row_starts, out,
     CROP: tl.constexpr, WIDE: tl.constexpr, ERASES: tl.constexpr, BY_HAND: tl.constexpr,
 ):  # fmt: skip
-    """Program (b, pair, part) writes the rows of image b between two source rows, WIDE values of each.
+    """Program (b, pair, part) writes the output rows of image b between two source rows, WIDE values of each.
 
-    The two rows are enlarged along their length once, in registers; each output row blends them. small: (B, 3072)
-    float32, normalised, channels interleaved; rectangles: (B, 4) int32, top, left, height, width of what is erased;
-    first (CROP,) int32, weight (CROP,) float32: the taps of `reference.resize_taps`; row_starts: (32,) int32, the first
-    output row of each pair, and the end. out: (B, CROP, CROP, 3).
+    The two source rows are enlarged along their length once, in registers. Each output row blends them.
+    small: (B, 3072) float32, normalised, channels interleaved. rectangles: (B, 4) int32, top, left, height and width of
+    the erased rectangle. first (CROP,) int32, weight (CROP,) float32: the taps of `reference.resize_taps`.
+    row_starts: (32,) int32, the first output row of each pair, and the end. out: (B, CROP, CROP, 3).
     """
     b, pair, k = tl.program_id(0), tl.program_id(1), tl.program_id(2) * WIDE + tl.arange(0, WIDE)
     here = k < CROP * 3

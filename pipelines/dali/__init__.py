@@ -1,7 +1,7 @@
-"""NVIDIA DALI: its operators on the GPU or the CPU, told sample by sample what our draws say.
+"""NVIDIA DALI: its operators on the GPU or the CPU, with arguments from our draws for each sample.
 
-The plain form reads by DALI's reader from its TFRecord. The form ``memory`` is fed from memory. The form ``stock`` is
-the plain one with DALI's own colour operator.
+In the plain form DALI's reader reads a TFRecord file. The form ``memory`` reads from memory. The form ``stock`` is the
+plain form with DALI's own colour operator.
 """
 
 import time
@@ -23,33 +23,36 @@ from fastcifar.system.buffers import Buffers
 if TYPE_CHECKING:
     from fastcifar.pipelines.dali.reading import Read
 
-    Prepared = tuple[I64, Iterator[Read]]  # the ids of an epoch, and their samples
+    Prepared = tuple[I64, Iterator[Read]]  # the ids of an epoch and an iterator over its samples
 
 INSTALL = "pip install 'fastcifar[dali]'"
 CONVERT = "convert it again: fastcifar convert SRC DEST --formats dali --overwrite"
 
 
 class DaliPipeline(Pipeline):
-    """Equal to the reference to rounding, but for rotation: DALI computes in float32 which source pixel is nearest, and
-    may take the neighbour of one that lies midway, for fewer than one pixel in 10,000. Where DALI's own contrast,
-    saturation and hue are defined otherwise than torchvision's, they are made of its smaller operators.
+    """The pipeline ``dali``. It equals the reference to rounding, except for rotation.
 
-    The form ``stock`` leaves colours to DALI's ``color_twist`` instead, and is far off: hue turns about grey in YIQ,
-    contrast is about mid-grey, the order is fixed, and nothing is clamped to [0, 1].
+    For a rotation DALI computes the nearest source pixel in float32. It may take a neighbour for pixels that lie
+    midway, fewer than one in 10,000. DALI's contrast, saturation and hue are defined differently from torchvision's, so
+    they are built from DALI's smaller operators.
 
-    DALI's reader cannot be given another order once it is built. So it is a DALI pipeline of its own, built for each
-    epoch while the one before goes on; that of the operators lives as long as this object.
+    The form ``stock`` uses DALI's ``color_twist`` for colours and differs much from the reference: hue turns about grey
+    in YIQ, contrast is about mid-grey, the order is fixed, and values are not clamped to [0, 1].
 
-    One epoch at a time: beginning another ends the one before.
+    The order of DALI's reader is fixed once it is built. So the reader is a separate DALI pipeline. It is built for
+    each epoch during the epoch before. The DALI pipeline of the operators lives as long as this object.
+
+    Only one epoch at a time is possible: beginning an epoch ends the one before.
     """
 
     forms = ("", "memory", "stock")
     deviating = 0.0
 
     def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
-        """workers: DALI's threads, default torch.get_num_threads(); any number gives the same batches.
+        """Build the operators and the reader of epoch 0.
 
-        Raises UsageError for less than one, FastcifarError where DALI fails.
+        workers: DALI's threads, by default torch.get_num_threads(). Any number gives the same batches. Raises
+        UsageError for fewer than one worker, FastcifarError where DALI fails.
         """
         super().__init__(request, form)
         workers = torch.get_num_threads() if workers is None else workers
@@ -63,16 +66,19 @@ class DaliPipeline(Pipeline):
         self._samples: Any = Memory(request) if form == "memory" else Records(request, workers)
         self._operators = Operators(request, form == "stock", workers)
         self._buffers = Buffers()
-        self._turn: object = None  # whose epoch it is
+        self._turn: object = None  # marks the current epoch
         self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "fastcifar-dali")
         self._next: tuple[int, Future[Prepared]] | None = 0, self._pool.submit(self._prepare, 0)
         wait([self._next[1]])
         self.build_seconds = time.perf_counter() - start
-        """how long DALI took to load and build"""
+        """The seconds that loading DALI and building took."""
 
     @classmethod
     def missing(cls, form: str) -> str | None:
-        """Imports DALI, which takes half a second, as only that tells."""
+        """Return why DALI cannot be used here and the cure, or None.
+
+        This imports DALI, which takes half a second, because only the import shows whether DALI loads.
+        """
         try:
             import_module("nvidia.dali.fn")
         except ImportError as error:
@@ -101,7 +107,7 @@ class DaliPipeline(Pipeline):
             for left in range(len(self.request.ids), 0, -self.request.batch_size)[: len(self)]:
                 yield self._batch(left)
                 if self._turn is not turn:
-                    raise UsageError("this epoch is over, as another was begun or the pipeline closed")
+                    raise UsageError("this epoch is over, as another was begun or the pipeline closed; begin it again")
         finally:
             if self._turn is turn:
                 self._operators.rewind()
@@ -114,17 +120,23 @@ class DaliPipeline(Pipeline):
             self._operators.close()
 
     def _prepare(self, k: int) -> "Prepared":
-        """The ids of epoch ``k`` in whole batches, as DALI's reader has no others, and their samples to come."""
+        """Return the ids of epoch ``k``, filled up to whole batches, and an iterator over their samples.
+
+        DALI's reader gives whole batches only.
+        """
         order = np.resize(self.request.order(k), max(1, len(self)) * self.request.batch_size)
         return order, self._samples.read(order)
 
     def _batch(self, left: int) -> Batch:
-        """DALI's next batch, without what fills it up when fewer than its size are ``left``."""
+        """Return DALI's next batch. left: samples that the epoch still has; the batch has no more than these."""
         images, labels, ids = (values[:left] for values in self._operators.batch())
         return Batch(self._cast(images.permute(0, 3, 1, 2)), labels[:, 0], ids[:, 0])
 
     def _cast(self, images: Tensor) -> Tensor:
-        """What DALI did not cast, on the CPU into memory that is used again: fresh pages cost more than the cast."""
+        """Cast images that DALI did not cast to the request's dtype.
+
+        On the CPU the result is in memory that is used again, because new pages cost more time than the cast.
+        """
         dtype = self.request.dtype
         if images.dtype == dtype or images.device.type != "cpu":
             return images.to(dtype)
@@ -132,7 +144,7 @@ class DaliPipeline(Pipeline):
 
 
 def _differs(spec: Augment, form: str) -> tuple[str, float]:
-    """Where the pixels are not the reference's, and the share of those that differ by more than rounding."""
+    """Return how the pixels differ from the reference's, and the share in [0, 1] that differs by more than rounding."""
     if form == "stock" and spec.jitters:
         return "colours by DALI's color_twist: hue in YIQ, contrast about mid-grey, in a fixed order, not clamped", 1.0
     if spec.rotate:

@@ -1,6 +1,7 @@
-"""The recipe as a graph of DALI's operators, and the arguments that our draws give them.
+"""The recipe as a graph of DALI's operators, and the operators' arguments, which are made from our draws.
 
-A shape such as HWC is of one sample: DALI's batches are lists of samples. Operators run where their input lies.
+A shape such as HWC is the shape of one sample, because DALI's batches are lists of samples. Operators run on the device
+of their input.
 """
 
 from collections.abc import Callable
@@ -31,11 +32,13 @@ def build(
     half: bool = False,
     **options: Any,
 ) -> Pipeline:
-    """A DALI pipeline, built, that asks ``source`` for a batch of each of ``names`` until that raises StopIteration.
+    """Build a DALI pipeline for a recipe.
 
-    names: image, label, id and those of `arguments`. stock: colour by DALI's own operator. half: float16 pixels, else
-    float32. options: of DALI's Pipeline. Its outputs: images (S, S, 3); labels and ids, as they were given. All of them
-    are where the operators run.
+    source: returns a batch for each of the names, and raises StopIteration at the end of the epoch. names: image,
+    label, id, and the names of `arguments`. stock: use DALI's own colour operator. half: make float16 pixels instead of
+    float32. options: the options of DALI's Pipeline.
+
+    The outputs of the pipeline are images (S, S, 3), labels and ids, on the device where the operators run.
     """
 
     @pipeline_def(enable_conditionals=True, **options)
@@ -44,7 +47,7 @@ def build(
         fed = {name: nodes[n] for n, name in enumerate(names)}
         image, label, id_ = fn.reshape(fed["image"], layout="HWC"), fed["label"], fed["id"]
         if options["device_id"] is not None:
-            image, label, id_ = image.gpu(), label.gpu(), id_.gpu()  # DALI pins what it copies so
+            image, label, id_ = image.gpu(), label.gpu(), id_.gpu()  # for these copies DALI uses pinned memory
         image = augmented(image, fed, spec, stock)
         if half:
             image = fn.cast(image, dtype=types.FLOAT16)
@@ -56,36 +59,42 @@ def build(
 
 
 def arguments(spec: Augment, draws: Draws, stock: bool = False) -> dict[str, NDArray[Any]]:
-    """What the operators of `augmented` are told of each of B samples, by name: arrays (B, ...)."""
-    told: dict[str, NDArray[Any]] = {}
+    """Return the arguments of the operators of `augmented` for B samples: arrays (B, ...) by name.
+
+    stock: the arguments for DALI's own colour operator.
+    """
+    values: dict[str, NDArray[Any]] = {}
     if spec.flip:
-        told["flip"] = draws.flip.astype(np.int32)
+        values["flip"] = draws.flip.astype(np.int32)
     if spec.jitters:
-        told |= {"brightness": draws.brightness, "contrast": draws.contrast}
+        values |= {"brightness": draws.brightness, "contrast": draws.contrast}
     if spec.jitters and stock:
-        told |= {"saturation": draws.saturation, "hue": draws.hue * np.float32(360)}
+        values |= {"saturation": draws.saturation, "hue": draws.hue * np.float32(360)}
     elif spec.jitters:
-        told |= {"saturation": saturating(draws.saturation), "hue": draws.hue * np.float32(6)}
-        told |= dict(zip(JITTER_STEPS, draws.order.T.astype(np.int32), strict=True))
+        values |= {"saturation": saturating(draws.saturation), "hue": draws.hue * np.float32(6)}
+        values |= dict(zip(JITTER_STEPS, draws.order.T.astype(np.int32), strict=True))
     if spec.rotate:
-        told["matrix"] = turning(draws)
+        values["matrix"] = turning(draws)
     if spec.erase:
-        told["corner"] = np.stack([draws.erase_top, draws.erase_left], 1).astype(np.float32)
-        told["extent"] = np.stack([draws.erase_height, draws.erase_width], 1).astype(np.float32)
-    return {name: np.ascontiguousarray(values) for name, values in told.items()}
+        values["corner"] = np.stack([draws.erase_top, draws.erase_left], 1).astype(np.float32)
+        values["extent"] = np.stack([draws.erase_height, draws.erase_width], 1).astype(np.float32)
+    return {name: np.ascontiguousarray(array) for name, array in values.items()}
 
 
 def saturating(factors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(B, 3, 3): the matrices that blend a pixel's red, green and blue with its grey.
+    """Return the matrices (B, 3, 3) float32 that blend a pixel's red, green and blue with its grey. factors: (B,).
 
-    DALI's own saturation has other grey weights in the fourth decimal.
+    DALI's own saturation is not used, as its grey weights differ in the fourth decimal.
     """
     factors = factors[:, None, None]
     return factors * np.eye(3, dtype=np.float32) + (1 - factors) * GREY_WEIGHTS
 
 
 def turning(draws: Draws) -> NDArray[np.float32]:
-    """(B, 2, 3): from a place (x, y, 1) in the output to its place in the source; pixel centres are at halves."""
+    """Return the matrices (B, 2, 3) float32 that map an output position (x, y, 1) to its source position.
+
+    Positions are in pixels, with pixel centres at halves.
+    """
     cos, sin = (values / (1 << 24) for values in (draws.cos, draws.sin))
     centre = IMAGE_SIZE / 2
     x = np.stack([cos, -sin, centre * (1 - cos + sin)], 1)
@@ -94,7 +103,7 @@ def turning(draws: Draws) -> NDArray[np.float32]:
 
 
 def augmented(image: Node, fed: Fed, spec: Augment, stock: bool = False) -> Node:
-    """(S, S, 3) float32 from (32, 32, 3) uint8, told by ``fed`` (see `arguments`) what happens to each sample."""
+    """Augment (32, 32, 3) uint8 to (S, S, 3) float32. fed: the nodes of `arguments`, by name."""
     if spec.flip:
         image = fn.flip(image, horizontal=fed["flip"])
     if spec.jitters and stock:
@@ -115,7 +124,10 @@ def augmented(image: Node, fed: Fed, spec: Augment, stock: bool = False) -> Node
 
 
 def _jittered(image: Node, fed: Fed, spec: Augment) -> Node:
-    """The four parts in each sample's order: at each step DALI sorts the samples by the part that is their next."""
+    """Apply the four parts of the jitter in each sample's order.
+
+    At each step DALI groups the samples by the part that is their next one.
+    """
     for step in JITTER_STEPS:
         part = fed[step]
         if part == BRIGHTNESS:
@@ -130,36 +142,36 @@ def _jittered(image: Node, fed: Fed, spec: Augment) -> Node:
 
 
 def _clamped(values: Node) -> Node:
-    return math.min(math.max(values, 0.0), 1.0)  # in half the time of DALI's math.clamp
+    return math.min(math.max(values, 0.0), 1.0)  # takes half the time of DALI's math.clamp
 
 
 def _contrasted(image: Node, factor: Node) -> Node:
-    """Blended with the image's mean grey. DALI's own contrast blends with mid-grey."""
+    """Blend the image with its mean grey. DALI's own contrast blends with mid-grey."""
     mean = fn.reductions.sum(fn.reductions.mean(image, axes=(0, 1)) * GREY_WEIGHTS)
     return _clamped(image * factor + (1.0 - factor) * mean)
 
 
 def _hue_turned(image: Node, sixths: Node) -> Node:
-    """HSV's hue turned by ``sixths`` of sixths of a turn, at most three. DALI's own hue turns about grey, in YIQ.
+    """Turn the hue of HSV. sixths: in sixths of a turn, in [-3, 3]. DALI's own hue turns about grey, in YIQ.
 
-    With value and chroma kept, a channel is value - chroma * clamp(2 - d, 0, 1), where d is how far the hue is from
-    where that channel is greatest ... least: 0 ... 3 sixths round the circle.
+    Value and chroma stay the same, and a channel is value - chroma * clamp(2 - d, 0, 1). d is the distance of the hue,
+    in sixths of a turn, from the hue where that channel is greatest: 0 there, 3 where that channel is least.
     """
     red, green, blue = (image[:, :, channel : channel + 1] for channel in range(3))
     value = math.max(math.max(red, green), blue)
     chroma = value - math.min(math.min(red, green), blue)
-    # six times the hue, times the chroma: by which channel is the greatest, as a product with the truth of that
+    # Compute 6 * hue * chroma. Its formula depends on the greatest channel, and products with comparisons select it.
     hue = red - green + 4.0 * chroma
     hue = hue + (green == value) * (blue - red + 2.0 * chroma - hue)
     hue = hue + (red == value) * (green - blue - hue)
-    hue = hue / math.max(chroma, 1e-30) + sixths  # a grey's hue is 0, whatever it is divided by
-    # |distance| on a circle of six: folded twice, as turned hues lie within one and a half turns
+    hue = hue / math.max(chroma, 1e-30) + sixths  # the numerator of a grey is 0, so its divisor does not matter
+    # The distance on a circle of six sixths. Two folds are enough, as turned hues are within one and a half turns.
     apart = math.abs(3.0 - math.abs(3.0 - math.abs(hue + SEXTANTS)))
     return value - chroma * _clamped(2.0 - apart)
 
 
 def _normalised(image: Node, spec: Augment) -> Node:
-    """Before resizing, of which the weights add up to 1: so it is done on the fewer pixels."""
+    """Normalise the image. This comes before resizing, on fewer pixels, because the resize weights add up to 1."""
     mean, scale = normalisation(spec)
     if not mean.any() and (scale == 1).all():
         return image
@@ -167,7 +179,7 @@ def _normalised(image: Node, spec: Augment) -> Node:
 
 
 def _resized(image: Node, resize: int, crop: int) -> Node:
-    """What the centre crop leaves, straight from the part of the image that it shows."""
+    """Resize and crop in one step: enlarge only the part of the image that the centre crop keeps."""
     margin = (resize - crop) / 2 * IMAGE_SIZE / resize
     return fn.resize(
         image,

@@ -1,4 +1,4 @@
-"""Where the images come from, in the order of an epoch: DALI's reader of a TFRecord file, or memory."""
+"""The sources of images and labels, in the order of an epoch: DALI's reader of a TFRecord file, or memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +16,11 @@ from fastcifar.pipeline import Request
 from fastcifar.system.atomic import writing
 
 Read = dict[str, NDArray[Any]]
-"""a batch as it was read: image (B, 32, 32, 3) uint8, label and id (B, 1) int64"""
+"""A batch as it is stored: image (B, 32, 32, 3) uint8, label and id (B, 1) int64."""
 
 
 class Memory:
-    """The images and labels of the request's part."""
+    """The images and labels of the request's part, copied into memory."""
 
     def __init__(self, request: Request) -> None:
         samples = Samples(request.dataset, request.dataset.part(request.split))
@@ -28,16 +28,16 @@ class Memory:
         self._labels, self._size = samples.labels[:, None], request.batch_size
 
     def read(self, order: I64) -> Iterator[Read]:
-        """The samples of ``order`` (N,), ids, in batches."""
+        """Yield the samples in batches. order: (N,) their ids."""
         for start in range(0, len(order), self._size):
             ids = order[start : start + self._size]
             yield {"image": self._images[ids], "label": self._labels[ids], "id": ids[:, None]}
 
 
 class Records:
-    """The TFRecord file of the request's part, and the lines of its index: an "offset size" for each record.
+    """The TFRecord file of the request's part, and the lines of its index, "offset size" for each record.
 
-    Raises FastcifarError where the index cannot be read.
+    threads: the number of threads of DALI's reader. Raises FastcifarError where the index cannot be read.
     """
 
     def __init__(self, request: Request, threads: int) -> None:
@@ -47,12 +47,12 @@ class Records:
             lines = np.array(index.read_bytes().splitlines())
         except OSError as error:
             raise FastcifarError(f"cannot read {index}: {error}") from error
-        # spaces, which the reader skips, make them one length: quickly put into any order
+        # Spaces, which the reader skips, give all lines one length, so that one indexing operation orders them.
         self._lines = np.char.add(np.char.ljust(lines, lines.itemsize), b"\n")
         self._options = {"batch_size": request.batch_size, "num_threads": threads, "device_id": None}
 
     def read(self, order: I64) -> Iterator[Read]:
-        """As `Memory.read`. DALI's reader is built here, at once, and reads when it is asked to."""
+        """Yield the samples like `Memory.read`. DALI's reader is built at once, and reads a batch when it is needed."""
         with TemporaryDirectory(prefix="fastcifar-") as folder:
             index = Path(folder) / "epoch.idx"
             with writing(index):
@@ -61,7 +61,7 @@ class Records:
 
 
 class _Reader:
-    """An epoch from DALI's reader, which takes its order from an index file once, when it is built."""
+    """The batches of one epoch from DALI's reader, which reads its order from an index file when it is built."""
 
     def __init__(self, path: Path, index: Path, options: dict[str, Any]) -> None:
         number = tfrecord.FixedLenFeature([1], tfrecord.int64, -1)

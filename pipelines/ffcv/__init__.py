@@ -1,7 +1,7 @@
-"""FFCV: its reader on the dataset's ``.beton`` files, by our kernel or by its own operations.
+"""FFCV: its reader for the dataset's ``.beton`` files, with our kernel or with FFCV's own operations.
 
-The plain form hands what FFCV has read, in our order, to our kernel. The form ``stock`` augments by the operations that
-FFCV brings.
+In the plain form FFCV reads the images in our order, and our kernel augments them. In the form ``stock`` FFCV's
+operations augment them.
 """
 
 import time
@@ -20,21 +20,24 @@ INSTALL = "pip install 'fastcifar[ffcv]'"
 
 
 class FfcvPipeline(Pipeline):
-    """The plain form is exact, bit by bit, and ``stock`` to rounding as long as the recipe draws nothing.
+    """The pipeline ``ffcv``. The plain form gives the reference's bits.
 
-    Where it does, ``stock`` throws FFCV's dice, which no seed reaches: flips and strengths are others than ours, and
-    others in each run, while ids, order and labels are as in any pipeline. The colour parts come in a fixed order
-    (brightness, contrast, saturation), each rounded down to 8 bits.
+    The form ``stock`` equals the reference to rounding as long as the recipe draws no random numbers.
 
-    One epoch at a time: beginning another ends the one before.
+    Where the recipe draws, ``stock`` uses FFCV's random numbers, which no seed controls. Flips and strengths differ
+    from ours and from run to run, while ids, order and labels are those of every pipeline. The colour operations have a
+    fixed order (brightness, contrast, saturation), and each result is rounded down to 8 bits.
+
+    Only one epoch at a time is possible: beginning an epoch ends the one before.
     """
 
     forms = ("", "stock")
 
     def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
-        """workers: threads that make pixels, default torch.get_num_threads(). One more reads ahead.
+        """Open the file, and compile FFCV's operations.
 
-        In the plain form any number gives the same batches. Raises UsageError where FFCV does not load.
+        workers: threads that make pixels, by default torch.get_num_threads(). One more thread reads ahead. In the plain
+        form any number of workers gives the same batches. Raises UsageError where FFCV does not load.
         """
         super().__init__(request, form)
         try:
@@ -47,19 +50,22 @@ class FfcvPipeline(Pipeline):
         self._reader: Reader | None = Reader(request, form, workers or torch.get_num_threads())
         list(self._reader.read(request.ids[:1], 0))
         self.build_seconds = time.perf_counter() - start
-        """how long it took to open the file and compile FFCV's operations, which each process does once for itself"""
+        """The seconds that it took to open the file and to compile FFCV's operations, which each process does once."""
 
     @classmethod
     def missing(cls, form: str) -> str | None:
-        """Looks for FFCV and loads its library, which wants OpenCV's, but does not import it: that takes seconds."""
-        found = find_spec("ffcv")
-        if found is None or not found.submodule_search_locations:
+        """Return why FFCV cannot be used here and the cure, or None.
+
+        This loads FFCV's library, which needs OpenCV's, but does not import FFCV, as that takes seconds.
+        """
+        package = find_spec("ffcv")
+        if package is None or not package.submodule_search_locations:
             return f"FFCV is not installed: {INSTALL}"
         try:
-            for library in Path(found.submodule_search_locations[0]).glob("_libffcv*.so"):
+            for library in Path(package.submodule_search_locations[0]).glob("_libffcv*.so"):
                 CDLL(str(library))
         except OSError as error:
-            return f"FFCV does not load ({error}); install what it lacks, or build it anew: {INSTALL} --force-reinstall"
+            return f"FFCV does not load ({error}); install that library, or rebuild FFCV: {INSTALL} --force-reinstall"
         return None
 
     @classmethod
@@ -69,9 +75,9 @@ class FfcvPipeline(Pipeline):
         if name not in dataset.manifest["files"]:
             return f"{dataset.path} has no {name}: fastcifar convert SRC DEST --formats ffcv --overwrite"
         beyond = {"hue": spec.hue, "rotation": spec.rotate, "erasing after normalising": spec.erase, "size": spec.size}
-        asked = [part for part, value in beyond.items() if value]
-        if form == "stock" and asked:
-            return f"FFCV has no operation of its own for {', '.join(asked)}; the pipeline 'ffcv' does it by our kernel"
+        parts = [part for part, value in beyond.items() if value]
+        if form == "stock" and parts:
+            return f"FFCV has no operation of its own for {', '.join(parts)}; the pipeline 'ffcv' does it by our kernel"
         return None
 
     def epoch(self, k: int) -> Iterator[Batch]:
@@ -82,7 +88,7 @@ class FfcvPipeline(Pipeline):
             for batch in reading:
                 yield batch
                 if self._reader is None or self._reader.reading is not reading:
-                    raise UsageError("this epoch is over, as another was begun or the pipeline closed")
+                    raise UsageError("this epoch is over, as another was begun or the pipeline closed; begin it again")
         finally:
             reading.stop()
 

@@ -1,4 +1,4 @@
-"""FFCV at work. Importing this imports FFCV, which takes seconds."""
+"""Reading and augmenting by FFCV. Importing this module imports FFCV, which takes seconds."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +14,7 @@ from fastcifar.kernels import cpu
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastcifar.data.formats.ffcv import threads_kept  # before FFCV, which it keeps from changing numbers of threads
+from fastcifar.data.formats.ffcv import threads_kept  # before FFCV: it keeps FFCV from changing thread counts
 from fastcifar.pipeline import Batch, Request
 from fastcifar.system.buffers import Buffers
 from fastcifar.system.transfer import Sent, Transfer, pinned_images
@@ -34,18 +34,23 @@ from ffcv.transforms import (
     ToTorchImage,
 )
 
-AHEAD = 3  # batches FFCV reads before they are asked for
+AHEAD = 3  # batches that FFCV reads before the consumer asks for them
 
 _compiled: dict[Any, Any] = {}
-"""For the stock operations of a recipe, and for none: FFCV's graph and code. They depend on neither the file nor the
-batch, and compiling takes a second or more and megabytes that numba never gives back."""
+"""FFCV's compiled graph and code, by the stock operations of a recipe; None is the key of the plain form.
+
+They depend on neither the file nor the batch. Compiling takes a second or more, and megabytes that numba never frees.
+"""
 
 _parallel = Lock()
-"""Held where FFCV's operations run on several threads: not all of numba's threading layers let in two at once."""
+"""A lock held while FFCV's operations run on several threads.
+
+Not all of numba's threading layers may be entered by two callers at once.
+"""
 
 
 class Reader:
-    """An FFCV Loader over a request's split."""
+    """An FFCV Loader for the split of a request. workers: threads that make pixels. Close it after use."""
 
     def __init__(self, request: Request, form: str, workers: int) -> None:
         stock = form == "stock"
@@ -54,9 +59,9 @@ class Reader:
             self._loader = loader = Loader(
                 str(request.dataset.path / "ffcv" / f"{part}.beton"),
                 request.batch_size,
-                # threads in each of FFCV's operations; for reading alone one is quicker
+                # threads of each of FFCV's operations; without operations, reading is faster with one thread
                 num_workers=min(workers, numba.config.NUMBA_NUM_THREADS) if stock else 1,
-                order=OrderOption.SEQUENTIAL,  # no matter: each reading is given its order
+                order=OrderOption.SEQUENTIAL,  # not used: each ReadAhead has its own order
                 seed=0,
                 indices=request.ids,
                 batches_ahead=AHEAD,
@@ -73,17 +78,17 @@ class Reader:
         self._make = self._keep if stock else self._render
         self._pool = ThreadPoolExecutor(workers, "fastcifar-ffcv")
         self.reading: ReadAhead | None = None
-        """the last one begun"""
+        """The iterator of the latest epoch."""
 
     def read(self, order: NDArray[np.int64], epoch: int) -> "ReadAhead":
-        """Begin to read the ids of ``order`` with the draws of ``epoch``; what was being read is left."""
+        """Begin to read the ids of ``order`` (N,), with the draws of ``epoch``, and stop the epoch before."""
         if self.reading is not None:
             self.reading.stop()
         self.reading = ReadAhead(self._loader, order, lambda *made: self._pool.submit(self._finish, epoch, *made))
         return self.reading
 
     def close(self) -> None:
-        """End the threads and the copies."""
+        """End the threads and the transfers to the device."""
         if self.reading is not None:
             self.reading.stop()
             self.reading = None
@@ -91,9 +96,10 @@ class Reader:
         self._transfer.close()
 
     def _finish(self, epoch: int, images: Any, labels: NDArray[np.int64], ids: NDArray[np.int64]) -> Sent:
-        """In a thread of ours: a batch that FFCV has made ready, in memory that FFCV does not use, sent to the device.
+        """Copy a batch of FFCV out of FFCV's memory, and send it to the device.
 
-        So it is sent as long ahead as FFCV reads, as it would be by FFCV's own ToDevice in the thread that reads.
+        This runs in a thread of our pool. The batch is sent as early as FFCV's own ToDevice would send it in the thread
+        that reads.
         """
         pixels = self._make(epoch, images, ids)
         return self._transfer.send(Batch(pixels, torch.from_numpy(labels.copy()), torch.from_numpy(ids)))
@@ -106,29 +112,32 @@ class Reader:
 
     def _keep(self, _: int, images: Tensor, ids: NDArray[np.int64]) -> Tensor:
         if images.dtype == torch.bfloat16:
-            return images  # Convert made it anew
+            return images  # Convert has put it into new memory
         out = self._memory(len(ids), images.shape[-1], images.dtype)
-        np.copyto(out.numpy(), images.numpy())  # torch's own copy waits for threads that FFCV's keep from running
+        np.copyto(out.numpy(), images.numpy())  # torch's copy would wait for threads that FFCV's threads block
         return out
 
 
 class ReadAhead(EpochIterator):
-    """FFCV's thread that reads ahead, and the iterator over its batches, which are the caller's to keep.
+    """FFCV's thread that reads ahead, and the iterator over its batches. The caller may keep the batches.
 
-    The thread's loop is ours. In FFCV's, an error ends the thread while the caller waits for ever, and the numbers of
-    threads that torch and numba use are set for the whole process.
+    The loop of the thread is ours. In FFCV's loop an error ends the thread while the caller waits for ever, and the
+    thread counts of torch and numba are set for the whole process.
 
-    FFCV reads the next batch while our threads finish one. It writes into the same memory again AHEAD + 2 batches
-    later, and begins that batch only after the caller, who waits until this one is finished, has come for the next.
+    FFCV reads the next batch while our threads finish one. It writes to the same memory again AHEAD + 2 batches later.
+    It begins that batch only after the caller has received the finished batch and asked for the next one.
     """
 
     def __init__(self, loader: Any, order: NDArray[np.int64], finish: Callable[..., Future[Sent]]) -> None:
-        """finish: begins to make a batch of its images, as FFCV's last operation left them, its labels and its ids."""
+        """Begin to read the ids of ``order``.
+
+        finish: begins to make a Batch from the images that FFCV's last operation gives, their labels and their ids.
+        """
         self.finish = finish
         super().__init__(loader, order)
 
     def run(self) -> None:
-        numba.set_num_threads(self.loader.num_workers)  # of this thread alone
+        numba.set_num_threads(self.loader.num_workers)  # for this thread only
         slots = self.loader.batches_ahead + 2
         try:
             for number, ids in enumerate(self.iter_ixes):
@@ -155,12 +164,12 @@ class ReadAhead(EpochIterator):
         self.terminate_event.set()
         while self.is_alive():
             with suppress(Empty):
-                self.output_queue.get_nowait()  # it may be waiting for room
+                self.output_queue.get_nowait()  # the thread may be waiting for room in the queue
             self.join(0.001)
 
 
 def _stock(request: Request) -> list[Any]:
-    """FFCV's operations for what it can do of a recipe: ``FfcvPipeline.refuses`` has sent the rest away."""
+    """Return FFCV's operations for a recipe. `FfcvPipeline.refuses` has refused recipes that need other operations."""
     spec, half = request.augment, request.dtype == torch.float16
     operations: list[Any] = [RandomHorizontalFlip(spec.flip)] if spec.flip else []
     parts = ((RandomBrightness, spec.brightness), (RandomContrast, spec.contrast), (RandomSaturation, spec.saturation))

@@ -1,5 +1,5 @@
-"""The dataset in memory and batches made by the fused kernels: on the CPU ahead of the consumer, on CUDA where they are
-needed, from a dataset that lives on the device.
+"""The dataset in memory, and batches made by the fused kernels. On the CPU batches are made ahead of the consumer. On
+CUDA the dataset is on the device, and batches are made there when they are needed.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 
 class ResidentPipeline(Pipeline):
-    """Exact: on the CPU and on CUDA every pixel is the reference's, bit by bit."""
+    """The pipeline ``resident``. On the CPU and on CUDA all pixels have the reference's bits."""
 
     shares = True
 
     def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
-        """workers: threads that make batches on the CPU, default torch.get_num_threads(); any number gives the same
+        """Load the dataset, and compile the kernels.
+
+        workers: threads that make batches on the CPU, by default torch.get_num_threads(). Any number gives the same
         batches. Raises DoesNotFit where the dataset does not fit on the device.
         """
         super().__init__(request, form)

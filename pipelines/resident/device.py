@@ -1,4 +1,4 @@
-"""On CUDA: images, labels and the order of an epoch on the device, batches by the Triton kernel's launches."""
+"""The resident pipeline on CUDA: the dataset and an epoch's order are on the device, where Triton makes the batches."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,15 +11,18 @@ from fastcifar.errors import DoesNotFit
 from fastcifar.pipeline import Batch, Renderer, Request
 from fastcifar.rng.cursor import EPOCH, clock_of
 
-LAUNCH_BYTES = 64 << 20  # of images that one launch makes, cut into batches: so small ones do not wait for launches
-ORDER_WORDS = 10  # int64 a sample that orders hold at their peak: ids, keys, the sort's results and buffers, two orders
+LAUNCH_BYTES = 64 << 20  # bytes of images that one launch makes; small batches share a launch, which saves launch time
+ORDER_WORDS = 10  # peak int64 values per sample of an order: ids, keys, results and buffers of the sort, two orders
 
 
 class OnDevice(Renderer):
-    """Renders batches on the device of the request; any device that torch has, in Triton's interpreter."""
+    """The maker of batches on the request's device. In Triton's interpreter this may be any device of torch."""
 
     def __init__(self, request: Request) -> None:
-        """Raises DoesNotFit where the dataset does not fit in the device's free memory."""
+        """Copy the dataset to the device, and compile the kernels.
+
+        Raises DoesNotFit where the dataset does not fit into the device's free memory.
+        """
         self._request, device = request, request.device
         self._require_memory()
         self._store = Store.of(request.dataset, request.dataset.part(request.split), device)
@@ -27,10 +30,10 @@ class OnDevice(Renderer):
         self._places = None if request.places is None else torch.from_numpy(request.places).to(device)
         self._first_clock = clock_of(request.seed, 0, device)
         self._orders = Ahead(device)
-        self.render(self.order(0), self._first_clock, self.empty(1))  # compile before anybody's clock runs
+        self.render(self.order(0), self._first_clock, self.empty(1))  # compile now, not in the first timed epoch
 
     def epoch(self, k: int) -> Iterator[Batch]:
-        """The batches of epoch k, several of a launch as long as they are small."""
+        """Yield the batches of epoch k. One launch makes several batches while they are small."""
         request, size = self._request, self._request.share
         order, clock = self.order(k), self.clock(k)
         images = min(len(order), request.batches() * size)
@@ -43,30 +46,30 @@ class OnDevice(Renderer):
                 yield Batch(*(part[first : first + size] for part in made))
 
     def order(self, epoch: int) -> Tensor:
-        """`Request.order` on the device."""
+        """Return `Request.order` of an epoch, (N,) int64 on the device."""
         whole = self._orders.of(epoch, self._shuffled) if self._request.shuffles else self._ids
         return whole if self._places is None else whole[self._places]
 
     def _shuffled(self, epoch: int) -> Tensor:
-        """Three launches, a radix sort counted as one."""
+        """Return all ids in the order of an epoch, in three launches (with the radix sort as one)."""
         keys = gpu.order_keys(self._ids, self.clock(epoch))
         return self._ids[torch.sort(keys, stable=True).indices]
 
     def clock(self, epoch: int) -> Tensor:
-        """The request's clock when ``epoch`` begins; made on the device, so that nothing waits for the host."""
+        """Return the request's clock at the begin of ``epoch``, made on the device without waiting for the host."""
         clock = self._first_clock.clone()
         clock[EPOCH].fill_(epoch)
         return clock
 
     def empty(self, n: int) -> Batch:
-        """A batch of n samples, not initialised."""
+        """Return a batch of n samples, whose memory is not initialised."""
         size, device = self._request.augment.out_size, self._request.device
         images = torch.empty((n, size, size, 3), dtype=self._request.dtype, device=device).permute(0, 3, 1, 2)
         labels, ids = (torch.empty(n, dtype=torch.int64, device=device) for _ in range(2))
         return Batch(images, labels, ids)
 
     def render(self, order: Tensor, clock: Tensor, out: Batch) -> None:
-        """Write batch number clock[BATCH] of the order; nothing but launches."""
+        """Write batch number clock[BATCH] of the order to ``out``, by kernel launches alone."""
         held, spec = self._store, self._request.augment
         gpu.render(held.images, held.labels, order, clock, spec, out.images, out.labels, out.ids)
 
@@ -91,23 +94,26 @@ class OnDevice(Renderer):
 
 
 class Ahead:
-    """Orders of epochs, each made on a stream of its own while the device works on the epoch before."""
+    """The orders of epochs, each made on a side stream while the device works on the epoch before."""
 
     def __init__(self, device: torch.device) -> None:
-        """Without CUDA there are no streams, and nothing is made ahead."""
+        """Make the side stream. Without CUDA there are no streams, and no order is made ahead."""
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._next: tuple[int, Tensor] | None = None
 
     def of(self, epoch: int, make: Callable[[int], Tensor]) -> Tensor:
-        """The order of an epoch; that of the next epoch is begun. make: makes an epoch's order by launches alone."""
+        """Return the order of an epoch, (N,) int64, and begin to make the order of the next epoch.
+
+        make: makes the order of an epoch by kernel launches alone.
+        """
         if self._stream is None:
             return make(epoch)
         now = torch.cuda.current_stream(self._device)
         if self._next is not None and self._next[0] == epoch:
             order = self._next[1]
             now.wait_stream(self._stream)
-            order.record_stream(now)  # its memory is the other stream's, and may be given away when that is done
+            order.record_stream(now)  # the side stream allocated it, and must not reuse it too early
         else:
             order = make(epoch)
         self._stream.wait_stream(now)

@@ -1,4 +1,4 @@
-"""On the CPU: batches by the numba kernel, ahead of the consumer, in buffers that are used again."""
+"""The resident pipeline on the CPU: numba makes batches ahead of the consumer, in buffers that are used again."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -13,23 +13,23 @@ from numpy.typing import NDArray
 from fastcifar.pipeline import Batch, Request
 from fastcifar.system.buffers import Buffers
 
-AHEAD = 3  # batches made before they are asked for; more only costs cache
+AHEAD = 3  # batches made before the consumer asks for them; more would only take more cache
 
 
 class OnHost:
-    """Makes batches in threads."""
+    """The maker of batches in host memory, by threads."""
 
     def __init__(self, request: Request, workers: int | None = None) -> None:
-        """workers: threads, default torch.get_num_threads()."""
+        """Load the dataset, and compile the kernel. workers: threads, by default torch.get_num_threads()."""
         self._request = request
         self._store = Store.of(request.dataset, request.dataset.part(request.split), request.device)
         self._buffers = Buffers()
-        self._make(request.ids[:1], 0)  # compile, or load what was compiled, before anybody's clock runs
+        self._make(request.ids[:1], 0)  # compile, or load compiled code, now and not in the first timed epoch
         self._pool = ThreadPoolExecutor(workers or torch.get_num_threads(), "fastcifar-resident")
         self._next_order: tuple[int, Future[NDArray[np.int64]]] | None = None
 
     def epoch(self, k: int) -> Iterator[Batch]:
-        """The batches of epoch k; those under way are dropped when it is left early."""
+        """Yield the batches of epoch k. Batches in progress are dropped when the consumer stops early."""
         pool, request, size = self._pool, self._request, self._request.share
         ready = self._next_order
         order = ready[1].result() if ready and ready[0] == k else request.order(k)

@@ -1,4 +1,4 @@
-"""The images and labels of a dataset's part on a device: one copy in a process, for all that make batches of them."""
+"""The images and labels of a dataset's part on a device. All pipelines of a process share one copy."""
 
 from threading import Lock
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -16,29 +16,32 @@ _lock = Lock()
 
 
 class Store:
-    """images: (N, 32, 32, 3) uint8; labels: (N,) int64, -1 where there are none. Whoever uses one keeps it alive."""
+    """The images (N, 32, 32, 3) uint8 and labels (N,) int64 of a part, on a device. A missing label is -1.
+
+    A store is freed when its last user drops it.
+    """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
 
     @classmethod
     def of(cls, dataset: Dataset, part: str, device: torch.device) -> "Store":
-        """The store of a part, "train" or "test", of a Dataset object. Images are copied to the device unless somebody
-        uses them there already.
+        """Return the store of a part, "train" or "test", of a Dataset object.
 
-        The runs of a pack share their Dataset: 24 of them need its 154 MB once.
+        The images are copied to the device unless a store of the same object is there already. The runs of a pack share
+        their Dataset: 24 runs need its 154 MB once.
         """
         with _lock:
             here: WeakValueDictionary[Place, Store] = _kept.setdefault(dataset, WeakValueDictionary())
-            found = here.get((part, device))
-            if found is None:
+            store = here.get((part, device))
+            if store is None:
                 samples = Samples(dataset, part)
-                # a copy: torch takes no tensor from memory that must not be written to
+                # torch warns about read-only memory, so it gets a copy
                 images, labels = torch.from_numpy(samples.images.copy()), torch.from_numpy(samples.labels)
-                found = here[part, device] = cls(images.to(device), labels.to(device))
-            return found
+                store = here[part, device] = cls(images.to(device), labels.to(device))
+            return store
 
     @classmethod
     def is_kept(cls, dataset: Dataset, part: str, device: torch.device) -> bool:
-        """Whether `of` would copy nothing."""
+        """Return whether a store of this part is on the device, so that `of` would copy nothing."""
         return (part, device) in _kept.get(dataset, {})

@@ -323,7 +323,7 @@ def test_the_micro_batch_that_fits_is_said(noted, monkeypatch):
 @pytest.mark.whole
 def test_what_would_measure_nothing_is_refused():
     arguments = [sys.executable, str(ROOT / "bench" / "gpu" / "steps.py"), "cnn"]
-    for more, reason in ((["--device", "cpu"], "goes with --tiny"), ([], "torch sees no CUDA device")):
+    for more, reason in ((["--device", "cpu"], "measures nothing; add --tiny"), ([], "torch sees no CUDA device")):
         done = subprocess.run([*arguments, *more], capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert reason in done.stderr

@@ -20,7 +20,7 @@ def test_listings(tmp_path):
     text = text_of(*listing.tables(sections))
     for word in ("experiments", "mlp_s, mlp_l", "as-run", "erasing", "resident", "none yet"):
         assert word in text
-    with pytest.raises(UsageError, match="nothing is called 'models' here; there are experiments, recipes"):
+    with pytest.raises(UsageError, match="section 'models' does not exist; choose one of experiments, recipes"):
         listing.sections("models", tmp_path)
 
 

@@ -70,16 +70,16 @@ def test_predict_s_notes(command, synthetic, kaggles, tmp_path):
     assert answer.code == 0
     assert answer.err.splitlines() == [
         f"{run} is not finished; its weights are those of epoch 3",
-        f"{run} was trained on another dataset, {synthetic.name}; images of {kaggles.path} may be among those it was "
-        "trained on",
+        f"{run} was trained on another dataset, {synthetic.name}; images of {kaggles.path} may be among its training "
+        "images",
     ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{run}"], "has no labels of its 7 test images, so there is nothing to say of accuracy; give --out"),
-        (["{run}", "--out", "{tmp}/s.csv", "--picture", "{tmp}/s.png"], "nothing to say of accuracy; leave out --pict"),
+        (["{run}"], "has no labels of its 7 test images, so accuracy cannot be measured; give --out"),
+        (["{run}", "--out", "{tmp}/s.csv", "--picture", "{tmp}/s.png"], "accuracy cannot be measured; leave out --pic"),
         (["{run}", "--out", "{tmp}/s.txt"], "s.txt: a submission is a CSV file; call it s.txt.csv, for example"),
         (["{run}", "--out", "{tmp}/s"], "s: a submission is a CSV file; call it s.csv, for example"),
         (["{run}", "--out", "{tmp}/no/s.csv"], "s.csv: there is no folder {tmp}/no; make it first: mkdir -p {tmp}/no"),

@@ -7,7 +7,7 @@ from support.command import Answer
 def test_preview_draws_a_picture(command, synthetic, tmp_path):
     out = tmp_path / "pictures" / "erasing.png"
     answer = command("preview", "--data", synthetic.path, "--rows", 2, "--columns", 3, "--out", out)
-    assert answer == Answer(0, f"{out}: 2 images, each as it is and in 3 draws of erasing\n", "")
+    assert answer == Answer(0, f"{out}: 2 images, each unchanged and in 3 versions under erasing\n", "")
     with Image.open(out) as image:
         assert image.size == (4 * 98 + 2, 2 * 98 + 2)
     first = out.read_bytes()

@@ -195,7 +195,7 @@ def test_folders_that_hold_no_run(tmp_path):
     assert {path.name: why.partition(": ")[2] for path, why in found.foreign.items()} == {
         "notes": "it has no run.json",
         "empty": "it has no run.json",
-        "given-up": "it has no run.json, since it failed before (no memory)",
+        "given-up": "it has no run.json, as it failed at its start (no memory)",
     }
 
 
@@ -282,12 +282,12 @@ def test_a_table_of_250_runs_is_made_in_a_second_and_fits(tmp_path):
     assert len(found) == 250
     assert len(printed) == 250 + 3
     assert max(map(len, printed)) <= 140
-    assert "run_id: its last part, which is enough for --diff" in notes
+    assert "run_id: only its last part is shown, which is enough for --diff" in notes
     first = printed[3].split()[0]
     assert difference.named(first, tmp_path).path.name.endswith(f"-{first}")
     notes, printed = overview.overview(found, 100)
     assert notes[-1].startswith("no room for seconds, ")
-    assert notes[-1].endswith("; a wider terminal has it, or --csv -")
+    assert notes[-1].endswith("; use a wider terminal, or --csv -")
     assert len(printed) == 250 + 3
     assert max(map(len, printed)) <= 100
 
@@ -324,7 +324,7 @@ def test_two_runs_side_by_side(tmp_path):
     assert found.plain()["results"]["kept_epoch"] == {"a": 2, "b": 1, "difference": -1}
     assert found.plain()["metrics"]["identical"] is False
     assert found.sentences() == [
-        "their metrics first differ in epoch 2: train_loss 0.3500000000000001 and 0.6000000000000001; "
+        "the metrics first differ in epoch 2: train_loss 0.3500000000000001 and 0.6000000000000001; "
         "val_loss 0.25 and 0.5; val_accuracy 0.75 and 0.5"
     ]
 
@@ -335,14 +335,14 @@ def test_metrics_that_do_not_differ(tmp_path):
     (b.path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert difference.Difference.of(a, b).sentences() == [
         "configuration and environment are the same",
-        "their metrics are identical, timings apart, in all 2 epochs",
+        "the metrics are identical in all 2 epochs, except for timings",
     ]
     assert difference.Difference.of(a, b).plain()["metrics"] == {
         "epochs": (2, 2), "identical": True, "first_different_epoch": None, "differ": {},
     }  # fmt: skip
     b.append_metrics(epochs(0, 0, 0.8)[2])
     assert difference.Difference.of(a, b).sentences()[1] == (
-        "their metrics are identical, timings apart, in the 2 epochs that both have; B goes on to epoch 3"
+        "the metrics are identical in the 2 epochs that both runs have, except for timings; B goes on to epoch 3"
     )
     assert difference.Difference.of(b, a).plain()["metrics"]["identical"] is False
 
@@ -354,7 +354,7 @@ def test_what_a_run_may_be_called(four, tmp_path):
     assert difference.named("cnn-basic-b64", tmp_path).path == four[2].path
     assert difference.named("b64", tmp_path).path == four[2].path
     assert difference.named(name[-8:], tmp_path).path == four[0].path
-    with pytest.raises(UsageError, match=r"--diff cnn: 4 runs are called so: cnn-.*; say more of the id"):
+    with pytest.raises(UsageError, match=r"--diff cnn: 4 runs match: cnn-.*; give more of the id"):
         difference.named("cnn", tmp_path)
     with pytest.raises(UsageError, match=r"there is no such run below .*; did you mean cnn-basic-b64"):
         difference.named(four[2].path.name + "x", tmp_path)
@@ -429,7 +429,8 @@ def test_nothing_to_show(command, four, tmp_path):
     answer = command("runs", "--out", tmp_path, "--only", "status=done", "--only", "lr=1e-3")
     assert answer == Answer(
         0,
-        f"none of 4 runs below {tmp_path} fits; status has diverged, finished, unfinished; lr has 0.001, 0.01\n",
+        f"none of 4 runs below {tmp_path} matches --only; status has diverged, finished, unfinished; "
+        "lr has 0.001, 0.01\n",
         "",
     )
     (tmp_path / "empty").mkdir()
@@ -448,7 +449,7 @@ def test_diff_is_printed(command, four, tmp_path):
     assert ["val_accuracy", "0.7000", "0.8000", "+0.1000"] in table
     assert ["epochs", "3", "2", "-1"] in table
     assert ["status", "unfinished", "finished", ""] in table
-    assert lines[-1].startswith("their metrics first differ in epoch 1: train_loss ")
+    assert lines[-1].startswith("the metrics first differ in epoch 1: train_loss ")
     answer = command("runs", "--out", tmp_path, "--diff", "b64", four[3].path, "--json")
     assert json.loads(answer.out)["configuration"] == {"batch_size": [64, 128], "seed": [2, 3]}
 
@@ -458,14 +459,14 @@ def test_diff_is_printed(command, four, tmp_path):
     [
         (["--only", "sed=1"], "--only sed: no such field; did you mean seed"),
         (["--sort", "-accuracy"], "--sort accuracy: no such field; did you mean val_accuracy?"),
-        (["--csv", "-", "--json"], "--csv and --json are two forms of the same answer; leave out one of them"),
+        (["--csv", "-", "--json"], "--csv and --json are two forms of the same output; leave out one of them"),
         (["--csv", "{tmp}/runs.txt"], "runs.txt: the export is a CSV file; call it runs.txt.csv, for example"),
         (["--csv", "{tmp}/no/runs.csv"], "runs.csv: there is no folder {tmp}/no; make it first: mkdir -p {tmp}/no"),
         (["--diff", "b64", "b64"], "--diff b64 b64: both are the run cnn-basic-b64"),
         (["--diff", "b64", "none"], "--diff none: there is no such run below {tmp}; fastcifar runs --out {tmp} shows"),
-        (["--diff", "b64", "cnn"], "--diff cnn: 4 runs are called so: cnn-"),
-        (["--diff", "b64", "s0", "--sort", "lr"], "--diff compares two runs and nothing else; leave out --only, "),
-        (["--out", "{tmp}/no"], "there is no folder {tmp}/no; fastcifar train makes it, or say with --out where"),
+        (["--diff", "b64", "cnn"], "--diff cnn: 4 runs match: cnn-"),
+        (["--diff", "b64", "s0", "--sort", "lr"], "--diff only compares two runs; leave out --only, "),
+        (["--out", "{tmp}/no"], "there is no folder {tmp}/no; fastcifar train makes it, or give another folder"),
     ],
 )
 def test_misuse_names_the_thing_its_value_and_the_cure(command, four, tmp_path, arguments, message):

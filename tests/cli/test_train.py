@@ -16,6 +16,7 @@ from support.command import TINY, finished, started
 from fastcifar.runs.directory import TIMING, find_runs
 
 
+@pytest.mark.whole
 def test_train_trains_three_seeds_and_tabulates_them(command, synthetic, tmp_path):
     answer = command("train", "--exp", 2, "--data", synthetic.path, "--out", tmp_path, *TINY)
     assert answer.code == 0
@@ -63,7 +64,7 @@ def test_train_s_options_make_the_run(command, synthetic, tmp_path):
         (["--exp", 2, "--model", "vit"], "has no model 'vit'; there are cnn"),
         (["--exp", 2, "--model", "resnet18"], "has no model 'resnet18'; there are cnn"),
         (["--exp", 2, "--weights", "a.pth"], "--weights a.pth: experiment 2 trains from scratch; --exp 4 does not"),
-        (["--exp", 2, "--set", "tune=head"], "cnn is trained as a whole and from scratch"),
+        (["--exp", 2, "--set", "tune=head"], "cnn is not pretrained; leave tune at 'full'"),
         (["--exp", 4, "--weights", "missing.pth"], "weights missing.pth: No such file or directory"),
         (["--exp", 4, "--model", "cnn"], "model 'cnn' is neither one of torchvision's classification networks nor"),
         (["--exp", 4, "--weights", "none", "--set", "tune=some"], "tune 'some' is not one of full, head, as-run"),
@@ -126,7 +127,7 @@ def test_train_says_offline_what_it_lacks(command, synthetic, tmp_path, monkeypa
     answer = command("train", "--exp", 4, "--model", "resnet18", "--data", synthetic.path, "--out", tmp_path, *TINY)
     assert (answer.code, answer.out) == (1, "")
     assert answer.err.startswith("error: the weights resnet18-f37072fd.pth are not in ")
-    assert "put it there, or say --weights PATH (its SHA-256 begins with f37072fd)" in answer.err
+    assert "put it there, or pass --weights PATH (its SHA-256 begins with f37072fd)" in answer.err
     assert answer.err.count("\n") == 1
     assert not list(tmp_path.glob("exp4/*"))
 
@@ -165,7 +166,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(command, digits, tmp_path):
     process.send_signal(signal.SIGINT)
     answer = finished(process)
     assert answer.code == 130
-    assert answer.err.splitlines()[-1] == "stopped; the same command goes on from the last whole epoch"
+    assert answer.err.splitlines()[-1] == "stopped; the same command continues from the last whole epoch"
     assert "Traceback" not in answer.err
     (stopped,) = find_runs(tmp_path / "stopped")
     assert len(stopped.metrics()) < 20

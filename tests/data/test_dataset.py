@@ -218,6 +218,6 @@ def test_verify_names_every_fault_at_once(copy, made):
     for fault in (
         "notes.txt is not in the manifest",
         "split.npy is missing",
-        "manifest.json does not agree with itself",
+        "manifest.json has a sha256 that does not match its files and classes",
     ):
         assert fault in str(error.value)

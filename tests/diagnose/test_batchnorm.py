@@ -89,7 +89,7 @@ def test_a_batch_that_does_not_fit_is_told(small, monkeypatch):
     found = iter(replace(experiment(small, arms=[0.5]), say=told.append))
     next(found), next(found)
     found.close()
-    assert "a step takes them 4 at a time and adds up the gradients, and BatchNorm sees those" in told[0]
+    assert "a step takes them 4 at a time and adds up the gradients, and BatchNorm normalises each part" in told[0]
 
 
 def test_restored_statistics_are_the_initial_ones_for_a_while_and_nothing_else_changes(small):
@@ -152,7 +152,7 @@ def test_too_few_evaluations_are_refused(small, epochs, last, fits):
     if fits:
         assert experiment(small, epochs=epochs, last=last)
     else:
-        with pytest.raises(UsageError, match="at least 2 epochs are needed, since the first is left out, and 3 eval"):
+        with pytest.raises(UsageError, match="at least 2 epochs and 3 evaluations are needed, as the first epoch is"):
             experiment(small, epochs=epochs, last=last)
 
 
@@ -166,5 +166,5 @@ def test_arms():
     ]  # fmt: skip
     assert [Arm(0.1).tune, Arm().tune] == ["as-run", "head"]
     for momenta in ([], [0.1, 0.1], [0.0], [1.5], [nan]):
-        with pytest.raises(UsageError, match=r"different numbers in \(0, 1\] are needed"):
+        with pytest.raises(UsageError, match=r"give different numbers in \(0, 1\] with --momenta"):
             arms_of(momenta)

@@ -90,7 +90,7 @@ def test_the_sentence_is_cautious_about_few_small_and_lost_numbers():
         "0.001: the drift of the statistics is the cause, but so small a jump is hardly an instability."
     )
     assert said(nan, 0.1, 0.1) == (
-        "Nothing can be said, as validation losses were not finite (training mode, momentum 0.1)."
+        "No conclusion is possible, as validation losses were not finite (training mode, momentum 0.1)."
     )
 
 

@@ -52,7 +52,7 @@ def test_a_worker_that_is_killed_is_replaced(digits, tmp_path, whole):
     os.kill(int(worker), signal.SIGKILL)
     code, _, err = answer(process)
     assert code == 0, err
-    assert "killed by SIGKILL; what it was training is tried again" in err
+    assert "killed by SIGKILL; its runs are tried again" in err
     assert results(out) == whole[1]
 
 

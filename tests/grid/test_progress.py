@@ -114,4 +114,4 @@ def test_where_nobody_looks_it_says_what_went_wrong_and_nothing_else(capsys):
     assert f"{B.run_id} diverged after 3 epochs" in said
     assert f"{C.run_id} failed: the disk is full" in said
     assert "half as many fit" in said
-    assert "the process was killed; what it was training is tried again" in said
+    assert "the process was killed; its runs are tried again" in said

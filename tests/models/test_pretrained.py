@@ -104,13 +104,11 @@ def test_auxiliary_classifiers_are_left_out(name):
 
 
 def test_what_cannot_be_built_is_refused():
-    with pytest.raises(
-        UsageError, match="SqueezeNet does not end in one linear layer, which is what would be replaced"
-    ):
+    with pytest.raises(UsageError, match="SqueezeNet does not end in one linear layer, so fastcifar cannot replace it"):
         build("squeezenet1_0", 10, 0.0, 0)
     with pytest.raises(UsageError, match=r"model 'resnet17' does not exist; there are mlp_s.*resnet18, and timm:NAME"):
         build("resnet17", 10, 0.0, 0)
-    with pytest.raises(UsageError, match="stochastic depth of mode 'batch' at 0 cannot be drawn by sample"):
+    with pytest.raises(UsageError, match="stochastic depth of mode 'batch' at 0 cannot be drawn per sample"):
         Pretrained(nn.Sequential(StochasticDepth(0.5, "batch"), nn.Linear(2, 2)), 2)
 
 
@@ -163,6 +161,7 @@ def test_noise_is_a_function_of_seed_epoch_and_ids_alone(name):
         assert not torch.equal(logits(model, x, **other), first)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", DROPPING)
 def test_in_evaluation_nothing_is_dropped(name):
     model = deepcopy(built(name)).eval()
@@ -174,10 +173,10 @@ def test_every_dropout_is_ours_with_torchvision_s_rate_and_a_number_of_its_own(n
     def dropouts(network, kinds):
         return [module for module in network.modules() if isinstance(module, kinds)]
 
-    ours = dropouts(built(name), pretrained._Told)
+    ours = dropouts(built(name), pretrained._NoisyDropout)
     theirs = dropouts(torchvision.models.get_model(name), (nn.Dropout, StochasticDepth))
-    assert [(told.p, told._whole) for told in ours] == [(one.p, isinstance(one, StochasticDepth)) for one in theirs]
-    assert [told._drop.layer for told in ours] == list(range(len(theirs)))
+    assert [(layer.p, layer._whole) for layer in ours] == [(one.p, isinstance(one, StochasticDepth)) for one in theirs]
+    assert [layer._drop.layer for layer in ours] == list(range(len(theirs)))
     assert not dropouts(built(name), (nn.modules.dropout._DropoutNd, StochasticDepth))
     assert len(theirs) == {"mobilenet_v3_small": 1, "efficientnet_v2_s": 41, "resnet18": 0}[name]
 

@@ -334,7 +334,7 @@ def test_timm_s_weights_that_cannot_be_had_are_said(timm, monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", fail)
     with pytest.raises(
-        FastcifarError, match=r"weights of timm:tiny are .* \(no way to huggingface.co\); say --weights"
+        FastcifarError, match=r"weights of timm:tiny are .* \(no way to huggingface.co\); pass --weights"
     ):
         weights_of("timm:tiny", None)
     with pytest.raises(UsageError, match=r"model 'timm:no' does not exist in timm 1.2.3"):

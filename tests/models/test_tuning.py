@@ -177,7 +177,7 @@ def test_parts_of_a_batch_add_up_to_the_step_of_the_whole(synthetic, most, sizes
     assert seen == sizes + [size for size in sizes if size <= parts]  # what did not fit is not tried again
     expected = (
         f"cnn: 20 images at once do not fit on cpu; a step takes them {parts} at a time and adds up the gradients, "
-        "which is the same to rounding"
+        "which gives the same result to rounding"
     )
     assert said == ([] if parts == 20 else [expected])
 
@@ -193,7 +193,7 @@ def test_an_attempt_that_failed_leaves_no_trace(synthetic, tensors, monkeypatch)
     assert not changed(told.model.state_dict(), found.model.state_dict())
     assert said == [
         f"{MODEL}: 16 images at once do not fit on cpu; a step takes them 4 at a time and adds up the gradients, and "
-        "BatchNorm sees those"
+        "BatchNorm normalises each part by itself"
     ]
 
 
@@ -202,7 +202,7 @@ def test_a_frozen_backbone_s_norms_see_no_batch(synthetic, tensors, monkeypatch)
     learner.say = said.append
     short_of_memory(learner.model, 8, monkeypatch)
     learner.step(batch_of(synthetic))
-    assert said[0].endswith("8 at a time and adds up the gradients, which is the same to rounding")
+    assert said[0].endswith("8 at a time and adds up the gradients, which gives the same result to rounding")
 
 
 def test_memory_of_an_attempt_that_failed_is_free_before_the_next(synthetic, monkeypatch):
@@ -226,7 +226,7 @@ def test_where_no_image_fits_the_cure_is_said(synthetic, monkeypatch):
     learner = Learner.new(spec_of(synthetic), 10, CPU)
     sizes = short_of_memory(learner.model, 0, monkeypatch)
     with pytest.raises(
-        FastcifarError, match=r"cnn does not fit on cpu, not with a single image .* tune=head"
+        FastcifarError, match=r"cnn does not fit on cpu, even with a single image .* tune=head"
     ) as failed:
         learner.step(batch_of(synthetic, 20))
     assert failed.value.exit_code == 1

@@ -142,7 +142,7 @@ def test_out_of_memory_halves_the_pack(synthetic, tmp_path, monkeypatch):
         PackOptions(say=said.append, way="grouped"),
         Callbacks(lambda *_: None, outcomes.__setitem__),
     )
-    assert "4 runs of cnn do not fit on cpu together: now 2 at a time" in said[0]
+    assert "4 runs of cnn do not fit on cpu together; now 2 train at a time" in said[0]
     for spec in specs:
         assert outcomes[spec]["status"] == "finished"
         assert close(left_by(spec, tmp_path)[0], whole[spec][1])
@@ -177,7 +177,7 @@ def test_a_pack_whose_images_do_not_fit_is_halved_too(synthetic, tmp_path, monke
         PackOptions(say=said.append, way="grouped"),
         Callbacks(lambda *_: None, outcomes.__setitem__),
     )
-    assert said == ["3 runs of cnn do not fit on cpu together: now 2 at a time"]
+    assert said == ["3 runs of cnn do not fit on cpu together; now 2 train at a time"]
     assert {outcome["status"] for outcome in outcomes.values()} == {"finished"}
 
 

@@ -229,6 +229,7 @@ def test_batches_go_to_a_device_that_comes_after_without_anybody_waiting(form, d
     assert pixels_pinned_late == (form == "stock" and dtype == torch.bfloat16)
 
 
+@pytest.mark.whole
 @needs_ffcv
 @pytest.mark.parametrize("form", FfcvPipeline.forms)
 def test_an_epoch_for_a_device_that_is_left_early_leaves_nothing(form, synthetic, monkeypatch):

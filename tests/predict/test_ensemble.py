@@ -97,7 +97,7 @@ def test_precision_is_the_run_s_or_another(synthetic, tmp_path, precision):
 
 def test_probabilities_that_are_no_numbers_are_an_error(synthetic, tmp_path):
     runs = opened(kept(synthetic, tmp_path, saying([0.1] * 10) | {"head.bias": torch.full((10,), float("nan"))}))
-    with pytest.raises(FastcifarError, match="gives probabilities that are no numbers, in float32; try --amp off"):
+    with pytest.raises(FastcifarError, match="gives probabilities that are not finite, in float32; try --amp off"):
         ensemble(runs, synthetic, "test")
 
 
@@ -121,9 +121,9 @@ def test_splits_that_differ_by_run_take_no_ensemble(synthetic, tmp_path):
     assert rows_of([second], synthetic, "validation").tolist() == synthetic.ids("validation", 2).tolist()
     assert rows_of([sound], synthetic, "validation").tolist() == synthetic.ids("validation").tolist()
     for split in ("validation", "training"):
-        with pytest.raises(UsageError, match=rf"has the {split} images of the split of seed 1, .* those of the"):
+        with pytest.raises(UsageError, match=rf"has the {split} images of the split of seed 1, .* has those of the"):
             rows_of([first, second], synthetic, split)
-        with pytest.raises(UsageError, match=r"of the dataset's own split, .* takes runs of one split"):
+        with pytest.raises(UsageError, match=r"of the dataset's own split, .* choose runs of one split"):
             rows_of([sound, second], synthetic, split)
     for split in ("test", "labelled"):
         assert len(rows_of([sound, first, second], synthetic, split)) == {"test": 20, "labelled": 100}[split]

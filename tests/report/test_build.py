@@ -6,11 +6,13 @@ import re
 import numpy as np
 import pytest
 import torch
+from support import ROOT
 from support.runs import CPU, spec_of
 from support.written_runs import rising, write_run
 from support.written_runs import spec_of as written_spec
 
 from fastcifar.cli.app import main
+from fastcifar.report.build import build
 from fastcifar.report.collection import collect
 from fastcifar.report.predictions import Predictions, predict
 from fastcifar.report.preview import sheet
@@ -196,3 +198,12 @@ def test_misuse_of_rows(tmp_path, monkeypatch, capsys, arguments, message):
 def test_a_dataset_that_is_none(trained, tmp_path, monkeypatch):
     assert called("--runs", trained, "--data", tmp_path, "--out", tmp_path / "out", monkeypatch=monkeypatch) == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_the_gallery_is_what_its_runs_say(tmp_path):
+    """Apart from the last line, which names the commit that made it."""
+    made = build(ROOT / "docs" / "gallery" / "runs", tmp_path)
+    written = (ROOT / "docs" / "gallery" / "report.md").read_text(encoding="utf-8")
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert written.splitlines()[:-1] == text.splitlines()[:-1], "run: make gallery-report"
+    assert all((ROOT / "docs" / "gallery" / name).exists() for name in made.files if name != "index.html")

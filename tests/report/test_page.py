@@ -90,6 +90,7 @@ def button(browser, section, name):
     return found
 
 
+@pytest.mark.whole
 def test_nothing_is_fetched_and_nothing_goes_wrong(opened, page):
     browser = opened()
     requests = [
@@ -102,6 +103,7 @@ def test_nothing_is_fetched_and_nothing_goes_wrong(opened, page):
     assert browser.title
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_it_fits_the_screen(opened, size, tmp_path):
     browser = opened(size)
@@ -115,6 +117,7 @@ def test_it_fits_the_screen(opened, size, tmp_path):
         assert len(image.convert("RGB").getcolors(1 << 24)) > 50, "it is not blank"
 
 
+@pytest.mark.whole
 def test_tables_sort_by_number_and_by_word(opened):
     browser = opened()
     rates = button(browser, "configurations", "accuracy")
@@ -131,6 +134,7 @@ def test_tables_sort_by_number_and_by_word(opened):
     assert header.get_attribute("aria-sort") == "none"
 
 
+@pytest.mark.whole
 def test_tables_filter_by_all_words(opened):
     browser = opened()
     box = browser.find_element("css selector", "input[data-for=configurations]")
@@ -147,6 +151,7 @@ def test_tables_filter_by_all_words(opened):
     assert column(browser, "configurations", 2) == []
 
 
+@pytest.mark.whole
 def test_a_protocols_figures_are_shown_at_a_time(opened):
     browser = opened()
 
@@ -159,6 +164,7 @@ def test_a_protocols_figures_are_shown_at_a_time(opened):
     assert shown() == {"as-run"}
 
 
+@pytest.mark.whole
 def test_curves_of_any_runs_are_laid_over_each_other(opened):
     browser = opened()
 
@@ -203,6 +209,7 @@ def test_confusion_is_the_chosen_runs(opened):
     assert counts() != before
 
 
+@pytest.mark.whole
 def test_light_and_dark(opened):
     browser = opened()
 
@@ -217,6 +224,7 @@ def test_light_and_dark(opened):
     assert paper() == before
 
 
+@pytest.mark.whole
 def test_the_keyboard_is_enough(opened):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
@@ -234,6 +242,7 @@ def test_the_keyboard_is_enough(opened):
     assert box.is_selected()
 
 
+@pytest.mark.whole
 def test_every_number_leads_to_its_runs(opened):
     browser = opened()
     links = browser.execute_script("return [...document.querySelectorAll('details a')].map((a) => a.hash.slice(1))")
@@ -242,6 +251,7 @@ def test_every_number_leads_to_its_runs(opened):
     assert "<holiday>" in browser.find_element("id", "missing").text
 
 
+@pytest.mark.whole
 def test_the_same_report_for_a_repository(page):
     text = page.with_name("report.md").read_text()
     for name in re.findall(r"!\[[^]]*\]\((.*?)\)", text):

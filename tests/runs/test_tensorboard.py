@@ -177,7 +177,7 @@ def test_a_session_that_goes_on_tells_every_epoch_once(synthetic, tmp_path, writ
 def test_a_disk_that_takes_nothing_is_named(directory, tensorboard):
     (directory.path / "tensorboard").write_text("in the way")
     events = Events(SPEC, directory)
-    with pytest.raises(FastcifarError, match=r"cannot write .*/tensorboard \(.*without --log, the same command"):
+    with pytest.raises(FastcifarError, match=r"cannot write .*/tensorboard \(.*without --log, run the same command"):
         events(epoch(1))
     events.close()
 

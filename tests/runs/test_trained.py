@@ -102,7 +102,7 @@ def test_of_an_older_run_the_number_of_classes_is_compared(synthetic, digits, tm
     older = TrainedRun.open(kept(digits, tmp_path, classes=False))
     older.require_fit(synthetic)
     (note,) = older.notes(synthetic)
-    assert "whose 10 classes may be others" in note
+    assert "whose 10 classes may differ" in note
     few = TrainedRun.open(kept(digits, tmp_path, saying([0.5, 0.5]), classes=False, seed=1))
     with pytest.raises(UsageError, match=r"tells 2 classes apart, but .* has 10 \("):
         few.require_fit(synthetic)
@@ -127,8 +127,8 @@ def test_another_dataset_of_the_same_classes_is_noted(synthetic, tmp_path):
     run = TrainedRun.open(path)
     run.require_fit(synthetic)
     assert run.notes(synthetic) == [
-        f"{path} was trained on another dataset, the other one; images of {synthetic.path} may be among those it was "
-        "trained on"
+        f"{path} was trained on another dataset, the other one; images of {synthetic.path} may be among its "
+        "training images"
     ]
 
 

@@ -1,4 +1,4 @@
-"""What tests share. No test imports from a test."""
+"""Helpers that tests share. No test imports from another test."""
 
 from pathlib import Path
 

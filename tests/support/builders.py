@@ -1,4 +1,4 @@
-"""Tiny archives of every kind for the tests of sources and conversion."""
+"""Tiny archives of every kind, for the tests of sources and conversion."""
 
 import io
 import pickle
@@ -20,12 +20,12 @@ Tree = dict[str, bytes]  # file name: content
 
 
 def pixels(number: int) -> np.ndarray:
-    """(32, 32, 3) uint8: an image of its own for each number."""
+    """Return an image, (32, 32, 3) uint8, that differs for each number."""
     return np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)
 
 
 def encoded(image: np.ndarray | Image.Image, kind: str = "png") -> bytes:
-    """The bytes of an image file."""
+    """Return an image as the bytes of an image file."""
     file = io.BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind)
     return file.getvalue()
@@ -36,7 +36,7 @@ def png(number: int) -> bytes:
 
 
 def packed(tree: Tree, kind: str, path: Path) -> Path:
-    """Write the tree as a folder or an archive of one of KINDS at ``path``, in the tree's order."""
+    """Write the tree at ``path``, as a folder or an archive of one of KINDS, in the tree's order."""
     if kind == "folder":
         for name, content in tree.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def seven_zip(tree: Tree, password: str | None = None) -> bytes:
 
 
 def class_folders(classes: tuple[str, ...] = ("cat", "ant"), train: int = 4, test: int = 0, root: str = "") -> Tree:
-    """train/<class>/<number>.png and, if asked for, test/..., that many images a class; each image its own."""
+    """Return train/<class>/<number>.png with ``train`` images a class, and test/... with ``test``, all different."""
     tree = {}
     for part, count in (("train", train), ("test", test)):
         for name in classes:
@@ -77,7 +77,7 @@ def class_folders(classes: tuple[str, ...] = ("cat", "ant"), train: int = 4, tes
 
 
 def kaggle(train: int = 12, test: int = 7, unpacked: bool = True) -> Tree:
-    """Kaggle's files, in an order of their own: the image with id i is png(i) in train, png(1000 + i) in test."""
+    """Return Kaggle's files, in a random order. The image with id i is png(i) in train and png(1000 + i) in test."""
     order = np.random.default_rng(0).permutation
     images = {
         "train": {f"train/{i + 1}.png": png(i + 1) for i in order(train)},
@@ -96,12 +96,12 @@ def csv_of(lines: list[tuple[int, str]]) -> bytes:
 
 
 def planes(first: int, count: int) -> np.ndarray:
-    """(count, 3072) uint8, channel by channel as the original archives have it, of pixels(first), ..."""
+    """Return pixels(first), ... as (count, 3072) uint8, channel by channel as in the original archives."""
     return np.stack([pixels(first + i).transpose(2, 0, 1).ravel() for i in range(count)])
 
 
 def original_binary(count: int) -> Tree:
-    """The binary archive's files with ``count`` images each; image i of batch b is ``pixels(b * count + i)``."""
+    """Return the binary archive's files with ``count`` images each. Image i of batch b is ``pixels(b * count + i)``."""
     names = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
     tree = {"cifar-10-batches-bin/batches.meta.txt": "\n".join([*CIFAR10, "", ""]).encode()}
     for batch, name in enumerate(names):
@@ -111,7 +111,7 @@ def original_binary(count: int) -> Tree:
 
 
 def original_python(count: int, modern: bool = False) -> Tree:
-    """The python archive's files, pickled as Python 2 did it (the real ones) or as this Python does in protocol 2."""
+    """Return the python archive's files, pickled as by Python 2, like the real files, or in protocol 2 (modern)."""
     names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
     meta = {"label_names": list(CIFAR10), "num_cases_per_batch": count, "num_vis": 3072}
     tree = {"cifar-10-batches-py/batches.meta": pickle.dumps(meta, 2), "cifar-10-batches-py/readme.html": b"<html>"}
@@ -123,7 +123,7 @@ def original_python(count: int, modern: bool = False) -> Tree:
 
 
 def python2_pickle(data: np.ndarray, labels: list[int]) -> bytes:
-    """A batch in the opcodes that Python 2's cPickle wrote the real ones in."""
+    """Return a batch in the pickle opcodes with which Python 2's cPickle wrote the real files."""
 
     def text(content: bytes) -> bytes:
         return b"U" + bytes([len(content)]) + content

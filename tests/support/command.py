@@ -1,4 +1,4 @@
-"""The command in this process, and as a process of its own."""
+"""Run the command in this process, or in a process of its own."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ class Answer:
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """Run ``fastcifar`` with arguments in this process: its exit code and what it printed."""
+    """Run ``fastcifar`` with arguments in this process, and return its exit code and its output."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["fastcifar", *map(str, arguments)])
@@ -32,7 +32,7 @@ def command(monkeypatch, capsys):
 
 
 def started(*arguments, **options):
-    """``python -m fastcifar`` as a process of its own, on one thread as the tests are."""
+    """Start ``python -m fastcifar`` in a process of its own, on one thread like the tests."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "fastcifar", *map(str, arguments)],

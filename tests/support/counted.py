@@ -1,4 +1,4 @@
-"""Operations that torch dispatches, counted: on CUDA each is a launch or more, unless it is a view."""
+"""Count the operations that torch dispatches. On CUDA, each is one launch or more, unless it is a view."""
 
 from collections import Counter
 
@@ -6,11 +6,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
-"""operations that take no launch, apart from views"""
+"""Operations that need no launch, besides views."""
 
 
 class Dispatched(TorchDispatchMode):
-    """Counts, by name, the operations within it that compute or copy something. launches: their number."""
+    """A dispatch mode that counts, by name, the operations within it that compute or copy. launches: their number."""
 
     def __init__(self):
         super().__init__()
@@ -29,6 +29,6 @@ class Dispatched(TorchDispatchMode):
 
 
 def is_view(function: torch._ops.OpOverload) -> bool:
-    """Whether an operation's result shares memory with an argument that it does not write to."""
+    """Return whether an operation's result shares memory with an argument that the operation does not write."""
     returns = function._schema.returns
     return bool(returns) and all(each.alias_info and not each.alias_info.is_write for each in returns)

@@ -1,4 +1,4 @@
-"""A small experiment on BatchNorm, and its evaluations by arm."""
+"""A small BatchNorm experiment, and its evaluations by arm."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Which forms can be written here, and TFRecords read by hand."""
+"""Marks for tests of optional dataset formats, and a parser of TFRecords."""
 
 import importlib
 import importlib.util
@@ -17,7 +17,7 @@ needs_dali = pytest.mark.skipif(
 
 
 def parsed(message: bytes) -> list[tuple[int, bytes | int]]:
-    """The (field number, content) pairs of a Protocol Buffers message."""
+    """Return the (field number, content) pairs of a Protocol Buffers message."""
 
     def varint(position: int) -> tuple[int, int]:
         value, shift = 0, 0
@@ -39,7 +39,7 @@ def parsed(message: bytes) -> list[tuple[int, bytes | int]]:
 
 
 def unpacked(content: bytes) -> dict[str, bytes | int]:
-    """The features of a record, its sums checked."""
+    """Return the features of a TFRecord, and check its checksums."""
     (length,) = struct.unpack_from("<Q", content)
     assert struct.unpack_from("<I", content, 8) == (masked_crc32c(content[:8]),)
     assert struct.unpack_from("<I", content, 12 + length) == (masked_crc32c(content[12 : 12 + length]),)

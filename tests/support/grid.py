@@ -1,4 +1,4 @@
-"""Grids started as processes, as a person starts them."""
+"""Grids that are started as processes, like a user starts them."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ def grid(*arguments):
 
 
 def results(out):
-    """By run: lines and summary without what is measured, and the kept weights."""
+    """Return by run: metrics and summary without timings, and the bytes of the kept weights."""
     found = {}
     for directory in find_runs(out):
         lines = [{k: v for k, v in line.items() if k not in TIMING} for line in directory.metrics()]
@@ -62,7 +62,7 @@ def wait_for(condition, seconds=120):
 
 @pytest.fixture(scope="module")
 def whole(digits, tmp_path_factory):
-    """(calibration file, results) of a grid that nothing interrupted."""
+    """Return (calibration file, results) of a grid that ran without interruption."""
     out = tmp_path_factory.mktemp("whole")
     code, told, err = grid(digits, out)
     assert code == 0, err
@@ -73,7 +73,7 @@ def whole(digits, tmp_path_factory):
 
 
 def prepared(out, whole):
-    """An output folder that is calibrated already: nothing depends on it but the time a test takes."""
+    """Return an output folder that has a calibration file, which only saves the test time."""
     out.mkdir()
     shutil.copy(whole[0], out)
     return out

@@ -10,7 +10,7 @@ shares = st.floats(0, 1)
 
 
 def images(n: int, seed: int = 0) -> torch.Tensor:
-    """Half noise, half smooth and saturated images with runs of equal, grey, black and white pixels."""
+    """Return n images: half are noise, half smooth and saturated with areas of equal, grey, black and white pixels."""
     rng = np.random.default_rng(seed)
     noise = rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
     coarse = rng.choice(np.array([0, 255, 17, 128, 129], np.uint8), (n, 4, 4, 3)).repeat(8, 1).repeat(8, 2)

@@ -1,4 +1,4 @@
-"""Run directories as training leaves them."""
+"""Run directories like those that training writes."""
 
 from dataclasses import replace
 from math import log
@@ -11,7 +11,7 @@ from support.specs import SPEC
 
 
 def kept(dataset, out, tensors=None, *, classes=True, summary=None, **fields):
-    """A run directory as training leaves it; the weights are its initial ones unless others are given."""
+    """Write a run directory like training. tensors: the kept weights; default: the initial weights."""
     spec = replace(SPEC, **{"dataset": dataset.sha256, "precision": "float32"} | fields)
     directory = RunDirectory.of(spec, out)
     source = {"name": dataset.name, "sha256": dataset.sha256}
@@ -28,7 +28,7 @@ def kept(dataset, out, tensors=None, *, classes=True, summary=None, **fields):
 
 
 def saying(probabilities):
-    """Weights of the CNN that give every image these probabilities."""
+    """Return weights of the CNN that predict these probabilities for every image."""
     tensors = build("cnn", len(probabilities), 0.0, 0).state_dict()
     return {name: torch.zeros_like(value) for name, value in tensors.items()} | {
         "head.bias": torch.tensor([log(p) for p in probabilities])

@@ -1,4 +1,4 @@
-"""Networks to look at, images for them, and torch's own layers with a network's weights."""
+"""Networks for inspection, images for them, and torch's own layers with a network's weights."""
 
 from functools import cache
 
@@ -14,7 +14,7 @@ def images(n=4, seed=0):
 
 
 def with_weights_of(model, other):
-    """``other`` with the parameters of ``model``, which must come in the same order and shapes."""
+    """Return ``other`` with the parameters of ``model``, whose parameters must have the same order and shapes."""
     with torch.no_grad():
         for mine, its in zip(model.parameters(), other.parameters(), strict=True):
             assert mine.shape == its.shape

@@ -1,4 +1,4 @@
-"""Runs for packs, and how near to solo runs their losses must be."""
+"""Specs for packs, and the tolerance between a pack's losses and those of runs alone."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ FIRST, TWENTY = 1e-5, 1e-2  # how far float32 losses may be from a solo run's, r
 
 
 def some_specs(dataset, model, number, count=4):
-    """Runs that differ in everything that runs of a pack may differ in, drawn by ``number``."""
+    """Return specs that differ in every field in which runs of a pack may differ. number: seed of the random choice."""
     dice = np.random.default_rng(number)
     protocol = str(dice.choice(["sound", "as-run"]))
     return [

@@ -1,4 +1,4 @@
-"""Finished runs to predict with, opened, and a network that looks at one side of an image."""
+"""Finished runs to predict with, and a network that looks at the halves of an image."""
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ def opened(*paths):
 
 
 class Sides(nn.Module):
-    """Logits: the red of the left half, of the right half, nothing."""
+    """A network whose logits are the mean red of the left half, that of the right half, and zeros."""
 
     def __init__(self):
         super().__init__()

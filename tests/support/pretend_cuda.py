@@ -1,4 +1,4 @@
-"""A CUDA device for machines without one. It does everything as late as its rules allow, and says who waited."""
+"""A simulated CUDA device for machines without one. It works as late as CUDA permits, and records every wait."""
 
 import ctypes
 import itertools
@@ -16,23 +16,24 @@ SPOILT = 0xFF  # of every byte: -1 as an integer, not a number as a float
 
 
 class PretendDevice:
-    """What torch.cuda and the tensors' methods do while one is ``installed``; its "device memory" is the CPU's.
+    """A replacement for torch.cuda and the tensors' methods while it is ``installed``. Its device memory is the CPU's.
 
-    A stream is a queue, and nothing in it is done until somebody waits for it. So a copy that nobody waits for is too
-    late, and one whose source was given up in the meantime finds it spoilt, as pinned memory is used again.
+    A stream is a queue, and its work is done only when the host waits for it. A copy for which nobody waits is
+    therefore late. If its source was freed in the meantime, it copies spoilt bytes, as with pinned memory that is
+    reused.
     """
 
     def __init__(self) -> None:
         self.waits: list[str] = []
-        """what the host waited for"""
+        """The objects that the host waited for."""
         self.pinned_late: list[torch.Size] = []
-        """the shapes of what was copied to pinned memory, as it had been made elsewhere"""
+        """The shapes of tensors that were copied into pinned memory after they were made."""
         self.copied_on: list[Stream] = []
-        """the stream of each copy to the device"""
+        """The stream of each copy to the device."""
         self.recorded: set[tuple[int, Stream]] = set()
-        """(address, stream) of the device's memory that must outlive what the stream still has to do"""
+        """(address, stream) of each record_stream call: memory that must outlive the stream's queued work."""
         self.main = Stream(self)
-        """what every thread works on unless it says otherwise"""
+        """The stream of every thread that chooses no other."""
         self.device = torch.device("cuda:0")
         self.lock = threading.RLock()
         self._current = threading.local()
@@ -51,24 +52,24 @@ class PretendDevice:
             self._current.stream = before
 
     def launch(self, work: Callable[[], object]) -> None:
-        """A kernel on the current stream."""
+        """Queue a kernel on the current stream."""
         with self.lock:
             self.current().queue.append(work)
 
     def read(self, batch: Iterable[torch.Tensor], seen: list[list[torch.Tensor]]) -> None:
-        """Have the current stream add what a batch holds, when it comes to it, to those that were ``seen``."""
+        """Queue work on the current stream that appends a copy of the batch to ``seen``."""
         self.launch(lambda: seen.append([part.clone() for part in batch]))
 
     @property
     def pinned_arrays(self) -> int:
-        """How much pinned memory somebody refers to."""
+        """The number of pinned arrays that are still referred to."""
         return len(self._pinned) - len(self._dropped)
 
     def is_pinned(self, tensor: torch.Tensor) -> bool:
         return tensor.untyped_storage().data_ptr() in self._pinned
 
     def register(self, tensor: torch.Tensor) -> None:
-        """Pin memory that somebody else keeps, as cudaHostRegister does: no reference to it is held here."""
+        """Pin memory that the caller keeps, as cudaHostRegister does, without holding a reference to it."""
         storage = tensor.untyped_storage()
         there = (ctypes.c_uint8 * storage.nbytes()).from_address(storage.data_ptr())
         self._pinned[storage.data_ptr()] = torch.from_numpy(np.frombuffer(there, np.uint8))
@@ -94,7 +95,7 @@ class PretendDevice:
         return pinned.as_strided(tensor.shape, tensor.stride()).copy_(tensor)
 
     def copy(self, tensor: torch.Tensor, non_blocking: bool) -> torch.Tensor:
-        """To the device, on the current stream."""
+        """Copy a tensor to the device on the current stream."""
         there = torch.empty_like(tensor).fill_(torch.nan if tensor.is_floating_point() else -1)
         with self.lock:
             stream = self.current()
@@ -162,14 +163,14 @@ class Stream:
         self.run()
 
     def run(self) -> None:
-        """Do all that is in the queue."""
+        """Do all work in the queue."""
         with self._device.lock:
             while self.queue:
                 self.queue.popleft()()
 
 
 class Event:
-    """What has happened once a stream comes to it."""
+    """An event, which has happened when its stream has reached it."""
 
     def __init__(self, device: PretendDevice) -> None:
         self._device, self._stream, self._happened = device, None, False
@@ -193,7 +194,7 @@ class Event:
 
 
 def same(batches: Iterable[Iterable[torch.Tensor]], expected: Iterable[Iterable[torch.Tensor]]) -> bool:
-    """Whether all parts of all batches are equal, on whatever devices."""
+    """Return whether all parts of all batches are equal, on any devices."""
     return all(
         torch.equal(part.cpu(), wanted.cpu())
         for ours, theirs in zip(batches, expected, strict=True)

@@ -1,4 +1,4 @@
-"""Small runs, and what a run left behind without its times."""
+"""Small runs, and the files of a run without timings."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 
 def spec_of(dataset, **fields):
-    """A small run of the convolutional network."""
+    """Return the spec of a small run of the CNN."""
     small = {
         "experiment": 2, "protocol": "sound", "model": "cnn", "batch_size": 16, "lr": 1e-2, "l2": 0.0, "dropout": 0.5,
         "recipe": "none", "seed": 0, "dataset": dataset.sha256, "epochs": 4, "precision": "float32",
@@ -20,7 +20,7 @@ def spec_of(dataset, **fields):
 
 
 def run(spec, dataset, out, **more):
-    """(summary, lines of metrics without what is measured, bytes of the kept weights)."""
+    """Train a run; return its summary, its metrics without timings, and the bytes of its kept weights."""
     return loop.train(spec, dataset, out, CPU, **more), *left_by(spec, out)
 
 

@@ -1,4 +1,4 @@
-"""Scripts of the checkout that are no part of the package, as modules."""
+"""Load scripts of the checkout that are not part of the package as modules."""
 
 import importlib.util
 import sys
@@ -9,7 +9,7 @@ from support import ROOT
 
 
 def script(path: str) -> ModuleType:
-    """The module that a file of the checkout is, run once."""
+    """Return a file of the checkout as a module, which is run only once."""
     name = Path(path).stem
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, ROOT / path)

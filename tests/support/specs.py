@@ -1,4 +1,4 @@
-"""A spec of each kind."""
+"""A spec of a CNN, and one of a pretrained network."""
 
 from dataclasses import replace
 

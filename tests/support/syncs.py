@@ -1,4 +1,4 @@
-"""torch's mode that reports (warn) or refuses (error) what makes the host wait for a CUDA device."""
+"""torch's mode that reports (warn) or forbids (error) operations which make the host wait for a CUDA device."""
 
 import warnings
 from collections.abc import Iterator
@@ -9,10 +9,11 @@ import torch
 
 @contextmanager
 def watched_syncs(mode: str) -> Iterator[list[str]]:
-    """Within it, waits are errors, or, with the mode "warn", added to the list that it gives. The mode is always reset.
+    """Set torch's synchronisation debug mode within this context, and always reset it. Yields the list of waits.
 
-    Once a process, torch warns that the mode is a prototype. That is no wait, and must neither be counted nor, where
-    warnings are errors, keep the mode from being reset.
+    With the mode "error", a wait raises; with "warn", its message is appended to the list. Once a process, torch warns
+    that the mode is a prototype. This warning is not a wait: it must not be counted, and where warnings are errors it
+    must not keep the mode from being reset.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

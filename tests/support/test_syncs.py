@@ -1,4 +1,4 @@
-"""The mode in which waits for a device are found: it is reset whatever happens, and torch's own warning is no wait."""
+"""The mode that finds waits for a device is always reset, and torch's warning about the mode is not a wait."""
 
 import warnings
 
@@ -12,7 +12,7 @@ ONCE = "Synchronization debug mode is a prototype feature and does not yet detec
 
 @pytest.fixture
 def modes(monkeypatch):
-    """The modes that were set. As torch, the first time, and only then, warn."""
+    """Return the modes that were set. The first call warns, like torch."""
     told = []
 
     def set_mode(mode):

@@ -1,4 +1,4 @@
-"""What a terminal shows of tables."""
+"""The text that a terminal shows for a table."""
 
 from io import StringIO
 

@@ -1,4 +1,4 @@
-"""Contestants, short heats and rows as the throughput benchmark writes them."""
+"""Contestants, short heats, and rows like those of the throughput benchmark."""
 
 import time
 from contextlib import suppress
@@ -27,14 +27,14 @@ def contestant(dataset: Dataset, pipeline: str, **other: Any) -> Contestant:
 
 
 def held(dataset: Dataset, *pipelines: str, repeats: int = 1, **other: Any) -> dict[str, dict[str, Any]]:
-    """The rows of a short heat by pipeline."""
+    """Return the rows of a short heat by pipeline."""
     limits = {"seconds": 0.05, "timeout": 60.0, "write_bandwidth": {"cpu": 1e10}, "unverified": False}
     rules = Rules(repeats=repeats, **{key: other.pop(key, value) for key, value in limits.items()})
     return {row["pipeline"]: row for row in heat.hold([contestant(dataset, p, **other) for p in pipelines], rules)}
 
 
 def gone(session: int) -> bool:
-    """Whether every process of the session has ended within 5 s; those killed by force take a moment."""
+    """Return whether every process of the session ends within 5 s. Killed processes need a moment."""
     until = time.monotonic() + 5
     while running(session) and time.monotonic() < until:
         time.sleep(0.05)
@@ -42,7 +42,7 @@ def gone(session: int) -> bool:
 
 
 def running(session: int) -> list[str]:
-    """Its processes, without the dead ones that wait for whoever adopted them to take notice."""
+    """Return the ids of the session's processes, without zombies that their parent has not yet waited for."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it ended meanwhile
@@ -52,7 +52,7 @@ def running(session: int) -> list[str]:
 
 
 def made(pipeline: str, speeds: list[float], **other: Any) -> dict[str, Any]:
-    """A row as the benchmark writes it."""
+    """Return a row like those of the benchmark."""
     around = {"cpu": "c", "cores": 2, "python": "3", "commit": "abc", "dirty": False, "versions": dict.fromkeys(
         ("torch", "torchvision", "numba", "ffcv", "dali"), "1")}  # fmt: skip
     return {

@@ -1,4 +1,4 @@
-"""A pretrained network that is small, and a device that is short of memory."""
+"""A small pretrained network, and a device with too little memory."""
 
 import torch
 
@@ -23,7 +23,7 @@ def changed(before, after):
 
 
 def short_of_memory(model, most, monkeypatch):
-    """Have a model fail as on a device without room for more than ``most`` images; returns the sizes it is given."""
+    """Make a model fail for batches of more than ``most`` images, as on a full device. Returns its batch sizes."""
     forward, sizes = model.forward, []
 
     def limited(images, noise=None):

@@ -1,4 +1,4 @@
-"""Run directories with chosen results, written as training writes them, for tests of what is made from them."""
+"""Run directories with chosen results, in the format of training, for tests of reports and tables."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def spec_of(number=2, protocol="sound", seed=0, epochs=100, **chosen):
 
 
 def lines_of(accuracies, train=None, val=None):
-    """Lines of metrics.jsonl; the losses fall with accuracy unless they are given."""
+    """Return lines of metrics.jsonl. Unless losses are given, they fall as accuracy rises."""
     falling = [None if a is None else 2.5 * (1 - a) for a in accuracies]
     return [
         {
@@ -40,7 +40,9 @@ def lines_of(accuracies, train=None, val=None):
 
 
 def write_run(out: Path, spec, accuracies, *, train=None, val=None, status="finished", right=None, augmented=None):
-    """right, augmented: (N,) bool, which of N validation images its predictions get right."""
+    """Write a run directory. right, augmented: (N,) bool, whether each validation image is predicted correctly, clean
+    and augmented.
+    """
     directory = RunDirectory.of(spec, out)
     with directory.locked():
         directory.start(spec, CONTEXT)
@@ -76,5 +78,5 @@ def write_predictions(directory, right, augmented, first=0):
 
 
 def rising(best, epochs=5, start=0.2):
-    """Accuracies that rise to ``best``."""
+    """Return ``epochs`` accuracies that rise to ``best``."""
     return [float(a) for a in np.linspace(start, best, epochs)]

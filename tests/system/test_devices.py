@@ -109,7 +109,7 @@ def kernels(machine, monkeypatch):
                           (dropout, ("_write_kept",))):  # fmt: skip
         for name in names:
             monkeypatch.setattr(module, name, Kernel(machine.launched))
-    monkeypatch.setattr(gpu, "tables", lambda spec, device: nothing)
+    monkeypatch.setattr(gpu, "spec_tables", lambda spec, device: nothing)
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *shape, device, **more: empty(*shape, **more))
     monkeypatch.setattr(torch, "empty_like", lambda like: empty(len(like)))

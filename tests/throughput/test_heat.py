@@ -15,7 +15,7 @@ from fastcifar.throughput.table import results
 @pytest.mark.slow
 def test_only_what_is_verified_gets_a_speed(synthetic, started):
     wrong = {
-        "fake:pixels": r"pixel values are not the reference's, by up to 0.0001, though",
+        "fake:pixels": r"pixel values are not the reference's, by up to 0.0001, though the pipeline",
         "fake:labels": "of the labels are wrong",
         "fake:stock": "are over a grey level off: dice of its own",
         "fake:raises": "ValueError: the third image is missing",

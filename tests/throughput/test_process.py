@@ -20,5 +20,5 @@ def test_a_process_that_hangs_with_a_worker_leaves_neither(monkeypatch, started,
 
 def test_a_process_that_dies_at_once_says_how(monkeypatch, synthetic):
     monkeypatch.setattr(process, "COMMAND", (sys.executable, "-c", "import sys; sys.exit('no room left')"))
-    with pytest.raises(process.ContestantFailed, match="ended with exit status 1; last it wrote: no room left"):
+    with pytest.raises(process.ContestantFailed, match="ended with exit status 1; its last output was: no room left"):
         process.Process(contestant(synthetic, "resident"), timeout=20.0)

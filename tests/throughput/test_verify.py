@@ -37,7 +37,7 @@ def test_an_epoch_must_be_whole(synthetic):
     twice = batches[0]._replace(ids=batches[0].ids.index_fill(0, torch.tensor([0]), int(batches[0].ids[1])))
     assert "a sample twice" in (verify.check_samples([twice], request, whole=False).fault or "")
     halves = [Batch(*(part[:4] for part in batch)) for batch in batches]
-    assert "batches of [4] images" in (verify.check_samples(halves, request, whole=True).fault or "")
+    assert "batches have [4] images instead of 16" in (verify.check_samples(halves, request, whole=True).fault or "")
     assert "left out 16 of 80" in (verify.check_samples(batches[:-1], request, whole=True).fault or "")
     assert "no batch" in (verify.check_samples([], request, whole=True).fault or "")
     foreign = batches[0]._replace(ids=torch.from_numpy(synthetic.ids("validation")[:16]))

@@ -103,13 +103,13 @@ def test_a_run_that_another_process_trains_and_records_is_done(gallery, digits, 
 def test_other_images_are_refused(gallery, digits, tmp_path):
     known = {"name": "other images", "sha256": "ab" * 32, "split_seed": 0}
     (tmp_path / "dataset.json").write_text(json.dumps(known))
-    with pytest.raises(UsageError, match="gallery's runs are of abababababab: other images, split with seed 0"):
+    with pytest.raises(UsageError, match="gallery's dataset has abababababab: other images, split with seed 0"):
         gallery.require_same_images(digits, tmp_path)
     (tmp_path / "dataset.json").write_text(json.dumps(known | {"sha256": digits.sha256}))
     gallery.require_same_images(digits, tmp_path)
     for damaged in ("", "[]", "{}", "null"):
         (tmp_path / "dataset.json").write_text(damaged)
-        with pytest.raises(FastcifarError, match=r"dataset.json does not say which images"):
+        with pytest.raises(FastcifarError, match=r"dataset.json does not name the gallery's images"):
             gallery.require_same_images(digits, tmp_path)
 
 

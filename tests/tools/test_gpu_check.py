@@ -155,8 +155,8 @@ def test_the_budget_is_kept_whatever_the_steps_do(tmp_path, monkeypatch, capsys)
     assert {name: each["outcome"] for name, each in found.items()} == {
         "quick": "passed", "hangs": "timed out", "late": "not begun"
     }  # fmt: skip
-    assert found["late"]["why"] == "0 s left, and it needs 0.5 to show anything"
-    assert "late: not begun (0 s left, and it needs 0.5 to show anything)" in capsys.readouterr().out
+    assert found["late"]["why"] == "0 s left, but it needs at least 0.5 s"
+    assert "late: not begun (0 s left, but it needs at least 0.5 s)" in capsys.readouterr().out
 
 
 def test_a_limit_is_a_share_of_the_budget(tmp_path):
@@ -278,7 +278,7 @@ def test_an_attempt_that_leaves_nothing_does_not_take_what_an_earlier_one_left(t
     assert (found["step"]["status"], found["step"]["rows"]) == (2, 1)
     assert said(tmp_path) == ["a", "b"]
     passed, found = check([step("step", "pass", least=1e9)], tmp_path, resume=True)
-    assert found["step"]["why"] == "297 s left, and it needs 1e+09 to show anything; before: failed"
+    assert found["step"]["why"] == "297 s left, but it needs at least 1e+09 s; before: failed"
     assert (found["step"]["rows"], said(tmp_path)) == (1, ["a", "b"])
 
 
@@ -295,7 +295,7 @@ def test_only_some_steps(tmp_path):
     passed, found = check(planned, tmp_path, only=["two"])
     assert passed
     assert [(each["outcome"], each["why"]) for each in found.values()] == [
-        ("skipped", "not asked for"), ("passed", "")
+        ("skipped", "not in --only"), ("passed", "")
     ]  # fmt: skip
     check(planned, tmp_path, only=["one"], resume=True)
     assert said(tmp_path) == ["two", "one"]

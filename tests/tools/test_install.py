@@ -36,7 +36,7 @@ def test_on_a_bare_machine_all_is_missing(install: ModuleType, monkeypatch: pyte
     python_dev = f"python{sys.version_info[0]}.{sys.version_info[1]}-dev"
     assert install.missing_packages() == ["pkg-config", "g++", "libopencv-dev", "libturbojpeg0-dev", python_dev]
     assert "there is no apt-get" in install.install_system_libraries()
-    assert "what Debian calls chromium chromium-driver" in install.install_browser()
+    assert "these Debian packages or their equivalents: chromium chromium-driver" in install.install_browser()
 
 
 def test_without_rights_the_user_is_told_what_to_type(install: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

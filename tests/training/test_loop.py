@@ -41,6 +41,7 @@ def learnt(digits, tmp_path_factory):
 # learning and what is written of it
 
 
+@pytest.mark.whole
 def test_training_learns_digits(learnt):
     _, _, summary, lines, _ = learnt
     losses = [line["train_loss"] for line in lines]
@@ -49,6 +50,7 @@ def test_training_learns_digits(learnt):
     assert summary["val_accuracy"] > 0.7  # chance is 0.1
 
 
+@pytest.mark.whole
 def test_the_summary_is_of_the_kept_epoch(learnt):
     spec, _, summary, lines, _ = learnt
     accuracies = [line["val_accuracy"] for line in lines]
@@ -67,6 +69,7 @@ def test_the_summary_is_of_the_kept_epoch(learnt):
     )
 
 
+@pytest.mark.whole
 def test_what_is_measured_is_plausible(learnt):
     spec, out, summary, _, _ = learnt
     lines = RunDirectory.of(spec, out).metrics()
@@ -77,6 +80,7 @@ def test_what_is_measured_is_plausible(learnt):
     assert min(line["images_per_s"] for line in lines) <= summary["images_per_s"]
 
 
+@pytest.mark.whole
 def test_the_run_directory_holds_what_it_should(learnt, digits):
     spec, out, summary, _, _ = learnt
     directory = RunDirectory.of(spec, out)
@@ -98,6 +102,7 @@ def kept_model(spec, out):
     return model, note
 
 
+@pytest.mark.whole
 def test_the_kept_weights_give_the_recorded_accuracy(learnt, digits):
     spec, out, summary, _, _ = learnt
     model, note = kept_model(spec, out)
@@ -131,6 +136,7 @@ def test_the_number_of_epochs_asked_for_does_not_change_them(synthetic, tmp_path
     assert run(short, synthetic, tmp_path)[1] == run(long, synthetic, tmp_path)[1][:2]
 
 
+@pytest.mark.whole
 def test_a_finished_run_is_not_trained_again(learnt, digits, monkeypatch):
     spec, out, summary, lines, weights = learnt
     monkeypatch.setattr(Learner, "step", None)
@@ -233,6 +239,7 @@ def killed_spec(synthetic, protocol):
     return spec_of(synthetic, protocol=protocol, recipe="erasing")
 
 
+@pytest.mark.whole
 def test_the_run_that_is_killed_tells_epochs_apart(uninterrupted):
     for _, lines, _ in uninterrupted.values():
         assert len({line["train_loss"] for line in lines}) == len({line["val_loss"] for line in lines}) == 4
@@ -393,6 +400,7 @@ def mean_of_means(losses, size):
     return torch.stack([part.mean() for part in losses.split(size)]).mean()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_losses_are_means_of_samples_or_of_batches(protocol, learnt, digits, tmp_path, monkeypatch):
     """A run that starts from what another learnt and stands still, against its losses sample by sample."""

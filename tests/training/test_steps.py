@@ -127,6 +127,7 @@ def test_a_part_of_an_epoch(on, synthetic):
     assert got.losses.tolist() == wanted.losses.tolist()
 
 
+@pytest.mark.whole
 @somewhere
 def test_fewer_samples_than_a_batch_are_one_short_batch(on, synthetic):
     (one, eager), (other, renderer) = both(synthetic, on, batch_size=100, recipe="none")

@@ -1,4 +1,4 @@
-"""Other forms of a dataset's arrays, for pipelines that read files of their own; each is read back and compared."""
+"""Other file formats of a dataset's arrays, for pipelines that need them; each file is read back and compared."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -6,11 +6,14 @@ from types import ModuleType
 
 from fastcifar.errors import UsageError
 
-FORMATS = ("raw", "ffcv", "dali")  # each but raw is the module of that name here, with write(dataset) and tool()
+FORMATS = ("raw", "ffcv", "dali")  # each but raw is a module of this package, with write(dataset) and version()
 
 
 def extra_formats(formats: Sequence[str]) -> dict[str, ModuleType]:
-    """The modules of the formats besides raw, each once. Raises UsageError for an unknown name or a missing library."""
+    """Return the modules of the formats other than raw, each once.
+
+    Raises UsageError for an unknown name or a missing library.
+    """
     for name in formats:
         if name not in FORMATS:
             raise UsageError(f"unknown format {name!r}; there are {', '.join(FORMATS)}")

@@ -1,8 +1,8 @@
-"""DALI's form: ``dali/train.tfrecord``, ``dali/test.tfrecord``, and text indexes of them with an "offset size" a line.
+"""DALI's format: ``dali/train.tfrecord``, ``dali/test.tfrecord``, and text indexes with "offset size" in each line.
 
 The features of a record are image (the 3,072 bytes of (32, 32, 3) uint8), label and id (int64). The id is the image's
-row in its part; the label is -1 where the part has none. ``train.idx`` and ``test.idx`` list every record;
-``training.idx`` and ``validation.idx`` pick the dataset's own splits out of train.tfrecord.
+row in its part; the label is -1 if the part has no labels. ``train.idx`` and ``test.idx`` list every record;
+``training.idx`` and ``validation.idx`` list the records of the dataset's own splits in train.tfrecord.
 """
 
 from collections.abc import Iterator
@@ -25,12 +25,12 @@ SPLITS = ("training", "validation")
 
 
 def version() -> str:
-    """The version of DALI that the files were read back with."""
+    """Return the version of DALI, which reads the files back."""
     return str(nvidia.dali.__version__)
 
 
 def write(dataset: Dataset) -> None:
-    """Write the records and indexes, read them back, compare. Raises FastcifarError where they differ."""
+    """Write the records and indexes, read them back and compare. Raises FastcifarError if they differ."""
     folder = dataset.path / "dali"
     folder.mkdir()
     for part in dataset.manifest["counts"]:
@@ -48,7 +48,7 @@ def write(dataset: Dataset) -> None:
 
 
 def _write_records(path: Path, samples: Samples) -> list[str]:
-    """Write every sample's record; return the index's line for each."""
+    """Write the record of every sample; return its line of the index."""
     lines, offset = [], 0
     with writing(path), open(path, "wb") as file:
         for row in track(range(len(samples)), f"writing {path.name}"):
@@ -61,7 +61,10 @@ def _write_records(path: Path, samples: Samples) -> list[str]:
 
 
 def _read(records: Path, index: Path, count: int) -> Iterator[tuple[U8, I64, I64]]:
-    """Batches of images, labels and ids through DALI's reader, on the CPU."""
+    """Yield batches (images, labels, ids) from DALI's reader on the CPU.
+
+    images: (n, 32, 32, 3) uint8. labels, ids: (n,) int64.
+    """
     pipeline = nvidia.dali.Pipeline(batch_size=BATCH, num_threads=1, device_id=None)
     with pipeline:
         features = {
@@ -74,5 +77,5 @@ def _read(records: Path, index: Path, count: int) -> Iterator[tuple[U8, I64, I64
     pipeline.build()
     for start in range(0, count, BATCH):
         images, labels, ids = (np.stack([np.asarray(item) for item in output]) for output in pipeline.run())
-        left = min(BATCH, count - start)  # DALI fills the last batch up from the beginning
+        left = min(BATCH, count - start)  # DALI fills the last batch with records from the start
         yield images[:left].reshape(-1, *IMAGE_SHAPE), labels[:left, 0], ids[:left, 0]

@@ -1,6 +1,7 @@
-"""FFCV's form: ``ffcv/train.beton`` and ``ffcv/test.beton`` with the fields image (raw RGB), label and id (int64).
+"""FFCV's format: ``ffcv/train.beton`` and ``ffcv/test.beton`` with the fields image (raw RGB), label and id (int64).
 
-The id is the image's row in its part; the label is -1 where the part has none. FFCV's writer and Loader do the work.
+The id is the image's row in its part; the label is -1 if the part has no labels. FFCV's own writer and Loader
+are used.
 """
 
 import errno
@@ -28,7 +29,7 @@ BATCH = 1024  # images read back at a time
 
 @contextmanager
 def threads_kept() -> Iterator[None]:
-    """Undo FFCV's setting, on import and by every Loader, of the number of threads torch and numba use."""
+    """Restore the thread counts of torch and numba, which FFCV changes at import and in every Loader."""
     threads = torch.get_num_threads(), numba.get_num_threads()
     try:
         yield
@@ -46,12 +47,12 @@ with threads_kept():
 
 
 def version() -> str:
-    """The version of FFCV that writes."""
+    """Return the version of FFCV, which writes the files."""
     return metadata.version("ffcv")
 
 
 def write(dataset: Dataset) -> None:
-    """Write ``ffcv/<part>.beton`` for each part, read it back, compare. Raises FastcifarError where they differ."""
+    """Write ``ffcv/<part>.beton`` for each part, read it back and compare. Raises FastcifarError if they differ."""
     (dataset.path / "ffcv").mkdir()
     for part in dataset.manifest["counts"]:
         path = dataset.path / "ffcv" / f"{part}.beton"
@@ -64,10 +65,10 @@ def write(dataset: Dataset) -> None:
 
 
 class _Writer(DatasetWriter):
-    """FFCV's writer with its worker run in this process.
+    """FFCV's writer, with its worker in this process.
 
-    FFCV starts worker processes and waits for them for ever, even when one has died of a full disk; here its errors
-    arrive. FFCV does not notice either when its unbuffered writes stop short, so the size is checked.
+    FFCV waits forever for its worker processes, even if one has ended because the disk is full. In this process, the
+    worker's errors are raised. FFCV also ignores incomplete unbuffered writes, so the size of the file is checked.
     """
 
     metadata_sm: Any
@@ -75,7 +76,7 @@ class _Writer(DatasetWriter):
     def _write_common(self, num_samples: int, queue_content: Iterable[Any], work: Any, work_args: tuple[Any]) -> None:
         self.num_samples = num_samples
         self.prepare()
-        self.metadata_sm.close()  # shared memory, for which this process has no use
+        self.metadata_sm.close()  # shared memory, which a single process does not need
         self.metadata_sm.unlink()
         self.metadata_sm = SimpleNamespace(buf=bytearray(num_samples * self.metadata_type.itemsize))
         allocator = MemoryAllocator(self.fname, self.data_region_start, self.page_size)
@@ -89,7 +90,10 @@ class _Writer(DatasetWriter):
 
 
 def _read(path: Path) -> Iterator[tuple[U8, I64, I64]]:
-    """Batches of images, labels and ids through FFCV's Loader."""
+    """Yield batches (images, labels, ids) from FFCV's Loader.
+
+    images: (n, 32, 32, 3) uint8. labels, ids: (n,) int64.
+    """
     pipelines = {"image": [SimpleRGBImageDecoder()], "label": [IntDecoder()], "id": [IntDecoder()]}
     loader = Loader(
         str(path), BATCH, num_workers=1, order=OrderOption.SEQUENTIAL, drop_last=False, seed=0, pipelines=pipelines

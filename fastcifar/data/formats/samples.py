@@ -1,4 +1,4 @@
-"""What each format stores of a part, and the comparison of what was read back with it."""
+"""The samples of a part that each format stores, and their comparison with the samples read back."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +15,10 @@ U8 = NDArray[np.uint8]
 
 
 class Samples:
-    """The images of a part with their labels (-1 where there are none) and ids (their rows), for FFCV's writer too."""
+    """The samples of a part, as a sequence for the writers: image, label and id.
+
+    A label is -1 if the part has no labels. The id is the row in the part.
+    """
 
     def __init__(self, dataset: Dataset, part: str) -> None:
         self.images = dataset.images(part)
@@ -29,9 +32,9 @@ class Samples:
         return self.images[row], int(self.labels[row]), int(row)
 
     def compare(self, path: Path, rows: I64, batches: Iterable[tuple[U8, I64, I64]]) -> None:
-        """Check (images, labels, ids) read back in batches from ``path`` against ``rows``, in that order.
+        """Compare batches of (images, labels, ids), read back from ``path``, with the samples of ``rows`` in order.
 
-        images: (n, 32, 32, 3) uint8; labels, ids: (n,) int64. Raises FastcifarError naming the first that differs.
+        images: (n, 32, 32, 3) uint8. labels, ids: (n,) int64. Raises FastcifarError with the first image that differs.
         """
         done = 0
         for images, labels, ids in track(batches, f"reading back {path.name}"):

@@ -1,8 +1,8 @@
 """TFRecord files of tf.train.Example messages, written without TensorFlow.
 
-A record is its length (uint64), a masked CRC-32C of that (uint32), the message, and a masked CRC-32C of the message,
-little-endian: https://www.tensorflow.org/tutorials/load_data/tfrecord. The message is
-Example { Features features = 1 }, Features { map<string, Feature> feature = 1 }, and Feature is one of
+A record consists of the length of the message (uint64), a masked CRC-32C of the length (uint32), the message, and a
+masked CRC-32C of the message (uint32), all little-endian (https://www.tensorflow.org/tutorials/load_data/tfrecord). The
+message is Example { Features features = 1 }, Features { map<string, Feature> feature = 1 }, and Feature is one of
 BytesList = 1 and Int64List = 3, each { repeated value = 1 }, in Protocol Buffers' encoding
 (https://protobuf.dev/programming-guides/encoding).
 """
@@ -14,10 +14,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-POLYNOMIAL = 0x82F63B78  # Castagnoli's, bits reversed: CRC-32C of RFC 3720
-MASK = 0xA282EAD8  # TFRecord's, so that the sum of data that holds its own sum is not special
+POLYNOMIAL = 0x82F63B78  # Castagnoli's polynomial with its bits reversed, for the CRC-32C of RFC 3720
+MASK = 0xA282EAD8  # TFRecord's constant: a plain CRC of data that contains its own CRC is degenerate
 LENGTH_DELIMITED = 2  # Protocol Buffers' wire type of bytes, strings and messages
-OVERHEAD = 16  # bytes a record has besides its message
+OVERHEAD = 16  # bytes of a record besides its message
 
 
 def _crc_table() -> NDArray[np.uint32]:
@@ -39,25 +39,25 @@ def _crc32c(data: NDArray[np.uint8], table: NDArray[np.uint32]) -> np.uint32:
 
 
 def crc32c(data: bytes) -> int:
-    """The CRC-32C (Castagnoli) of ``data``."""
+    """Return the CRC-32C (Castagnoli) of ``data``."""
     return int(_crc32c(np.frombuffer(data, np.uint8), TABLE))
 
 
 def masked_crc32c(data: bytes) -> int:
-    """CRC-32C rotated right by 15 bits, plus a constant, modulo 2**32."""
+    """Return the CRC-32C, rotated right by 15 bits, plus MASK, modulo 2**32."""
     crc = crc32c(data)
     return (((crc >> 15) | (crc << 17)) + MASK) & 0xFFFFFFFF
 
 
 def record(message: bytes) -> bytes:
-    """The TFRecord of a message: OVERHEAD bytes longer."""
+    """Return the TFRecord of a message; it is OVERHEAD bytes longer than the message."""
     length = struct.pack("<Q", len(message))
     sums = struct.pack("<I", masked_crc32c(length)), struct.pack("<I", masked_crc32c(message))
     return length + sums[0] + message + sums[1]
 
 
 def example(features: Mapping[str, bytes | int]) -> bytes:
-    """A tf.train.Example of one bytes or int64 value for each name."""
+    """Return an encoded tf.train.Example with one bytes or int64 value for each name."""
     entries = (_field(1, _field(1, name.encode()) + _field(2, _feature(value))) for name, value in features.items())
     return _field(1, b"".join(entries))
 
@@ -73,7 +73,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, lowest first; the eighth says that more follow."""
+    """Encode a value with seven bits per byte, lowest first; the eighth bit marks that more bytes follow."""
     groups = bytearray()
     while value > 0x7F:
         groups.append(value & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""CIFAR from wherever people have it: ``open_source`` finds out what was given and returns a Source."""
+"""The sources of CIFAR images: ``open_source`` recognises the kind of a source and returns a Source."""
 
 import re
 from pathlib import Path
@@ -19,10 +19,10 @@ a folder or archive of class folders of images, or one of cifar10 (downloaded), 
 
 
 def open_source(spec: str) -> Source:
-    """The source that ``spec`` names: ``digits``, ``synthetic:N``, ``cifar10``, or the path of a folder or archive.
+    """Open the source that ``spec`` names: ``digits``, ``synthetic:N``, ``cifar10``, or a path to a folder or archive.
 
-    A folder called ``digits`` is given as ``./digits``. Raises UsageError for what is none of these, FastcifarError
-    for one that is incomplete or damaged.
+    The path of a folder called ``digits`` is ``./digits``. Raises UsageError for any other text, FastcifarError for a
+    source that is incomplete or damaged.
     """
     if spec == "digits":
         return Digits()
@@ -39,7 +39,7 @@ def open_source(spec: str) -> Source:
 
 
 def open_path(path: Path) -> Source:
-    """The source in a folder or archive, told by the names it holds."""
+    """Open the source in a folder or archive; its file names decide the kind."""
     files = open_files(path)
     try:
         if looks_like_kaggle(files.names):
@@ -53,7 +53,7 @@ def open_path(path: Path) -> Source:
 
 
 class Downloaded(Original):
-    """The original python archive, fetched into a temporary folder that goes when the source is closed."""
+    """The original python archive, downloaded into a temporary folder; ``close`` removes the folder."""
 
     def __init__(self) -> None:
         self._folder = TemporaryDirectory(prefix="fastcifar-")

@@ -1,4 +1,4 @@
-"""Zip, tar and 7z archives as ``Files``: members are streamed, their checksums tested, nothing is extracted to disk."""
+"""Zip, tar and 7z archives as ``Files``: members are streamed and their checksums tested, without files on disk."""
 
 import stat
 import tarfile
@@ -11,7 +11,7 @@ from fastcifar.data.sources.files import BLOCK, Files, Folder, Listing, file_sha
 from fastcifar.errors import UsageError
 
 TAR_BLOCK = 512  # bytes; two blocks of zeros end a tar file (POSIX.1-1988 ustar)
-COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")  # the first bytes of gzip, bzip2 and xz
+COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")  # the first bytes of gzip, bzip2 and xz files
 
 
 class Zip(Files):
@@ -24,7 +24,7 @@ class Zip(Files):
         listing, self._infos = Listing(self.name), {}
         for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset):
             if not info.is_dir():
-                kind = stat.S_IFMT(info.external_attr >> 16)  # 0 when the archive was not made on Unix
+                kind = stat.S_IFMT(info.external_attr >> 16)  # 0 if the archive was not made on Unix
                 listing.add(info.filename, kind in (0, stat.S_IFREG))
                 self._infos[info.filename] = info
         self.names = tuple(listing.names)
@@ -36,7 +36,7 @@ class Zip(Files):
                 info = self._infos[self._stored[name]]
                 self._check_size(name, info.file_size, limit)
                 with reading(f"{name!r} in {self.name}"), self._zip.open(info) as file:
-                    content = file.read(limit + 1)  # a bound, so that a bomb behind a small declared size stays small
+                    content = file.read(limit + 1)  # this bounds a zip bomb with a false declared size
                     if len(content) != info.file_size:
                         raise EOFError(f"{len(content):,} of {info.file_size:,} bytes")
                 yield name, content
@@ -53,7 +53,7 @@ class Zip(Files):
 
 
 class Tar(Files):
-    """A tar archive, compressed or not: read from the start each time, so memory holds one member."""
+    """A tar archive, compressed or not. Each pass reads it from the start, so memory holds only one member."""
 
     def __init__(self, path: Path) -> None:
         self.name, self.path = str(path), path
@@ -72,9 +72,9 @@ class Tar(Files):
                 if member is None:
                     break
                 yield archive, member
-                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep all it has seen
-            # tarfile takes a cut at a member's edge, or a damaged header, for the end; the real one is marked by zeros.
-            # Reading on to the end of the file lets gzip, bzip2 and xz check their sums.
+                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every member
+            # For tarfile, a file cut between members or a damaged header is the end; only zeros mark the real end.
+            # gzip, bzip2 and xz check their checksums only if the file is read to its end.
             stream = archive.fileobj
             assert stream is not None
             stream.seek(archive.offset)
@@ -103,7 +103,7 @@ class Tar(Files):
 
 
 def open_files(path: Path) -> Files:
-    """The folder or archive at ``path``, its kind told by content. Raises UsageError for anything else."""
+    """Open the folder or archive at ``path``; its first bytes decide the kind. Raises UsageError for another file."""
     if path.is_dir():
         return Folder(path)
     with reading(str(path)), open(path, "rb") as file:
@@ -118,7 +118,7 @@ def open_files(path: Path) -> Files:
 
 
 def open_7z(name: str, file: IO[bytes], path: Path | None = None) -> Files:
-    """A 7z archive in an open, seekable file; it closes the file. Raises UsageError where py7zr is not installed."""
+    """Open a 7z archive in a seekable file; the archive closes the file. Raises UsageError without py7zr."""
     try:
         from fastcifar.data.sources.sevenzip import SevenZip
     except ImportError as error:

@@ -9,18 +9,18 @@ from fastcifar.data.sources.source import CIFAR10, I64, IMAGE_SHAPE, U8, Chunk, 
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.rng.philox import Stream, key_of, permutation, philox4x32, scaled, words
 
-DIGITS_TEST = 297  # of the 1,797 digits, which leaves 1,500 to train on
-DIGITS_MAX = 16  # the darkest value of a digit's pixel
-SYNTHETIC_LIMIT = 10_000_000  # images; 30 GB
-CHUNK = 1024  # images
-BLOCKS = 192  # of 4 words of 4 bytes: the 3,072 bytes of an image
+DIGITS_TEST = 297  # of the 1,797 digits; 1,500 remain for training
+DIGITS_MAX = 16  # the largest pixel value of a digit
+SYNTHETIC_LIMIT = 10_000_000  # images, which take 30 GB
+CHUNK = 1024  # images in a chunk
+BLOCKS = 192  # Philox blocks of 4 words of 4 bytes: together the 3,072 bytes of an image
 
 
 class Digits(Source):
-    """scikit-learn's 1,797 handwritten digits (8×8, 0 to 16): 1,500 to train on, 297 to test on.
+    """scikit-learn's 1,797 handwritten digits (8×8 pixels, values 0 to 16): 1,500 train and 297 test images.
 
     Each pixel becomes a 4×4 block of round(value × 255 / 16) in all three channels. The test images are the first 297
-    of a permutation that is always the same; both parts keep scikit-learn's order.
+    of a fixed permutation. Both parts keep scikit-learn's order.
     """
 
     def __init__(self) -> None:
@@ -45,9 +45,10 @@ class Digits(Source):
 
 
 class Synthetic(Source):
-    """N train images of uniform noise with uniformly random labels, and N // 5 to test on: nothing to learn in them.
+    """N train images of uniform noise with uniform random labels, and N // 5 such test images.
 
-    Byte b of image i is a byte of Philox's words for (stream IMAGES, id i, block b // 16); the label's block follows.
+    There is nothing to learn in them. Byte b of image i is a byte of the Philox words of (stream IMAGES, id i,
+    block b // 16); the label uses the next block, BLOCKS.
     The epoch word of the counter is 0 for train and 1 for test.
     """
 
@@ -65,7 +66,7 @@ class Synthetic(Source):
 
 
 def noise(ids: I64, epoch: int) -> tuple[U8, U8]:
-    """(n, 32, 32, 3) uint8 images and (n,) uint8 labels in [0, 10) of the given synthetic ids."""
+    """Return images (n, 32, 32, 3) uint8 and labels (n,) uint8 in [0, 10). ids: (n,) int64. epoch: 0 train, 1 test."""
     counters = philox4x32((ids[:, None], epoch, int(Stream.IMAGES), np.arange(BLOCKS)), key_of(0))
     images = np.stack(counters, axis=-1).astype("<u4").view(np.uint8).reshape(-1, *IMAGE_SHAPE)
     labels = scaled(words(0, Stream.IMAGES, ids, epoch, BLOCKS)[0], len(CIFAR10))
@@ -73,7 +74,10 @@ def noise(ids: I64, epoch: int) -> tuple[U8, U8]:
 
 
 def download(folder: Path) -> Path:
-    """Fetch the original python archive through torchvision (170 MB, its MD5 checked) into ``folder``."""
+    """Download the original python archive (170 MB) into ``folder`` with torchvision, and return its path.
+
+    torchvision checks the MD5. Raises UsageError without torchvision, FastcifarError if the download fails.
+    """
     try:
         from torchvision import datasets
         from torchvision.datasets.utils import download_url
@@ -82,7 +86,7 @@ def download(folder: Path) -> Path:
     dataset = datasets.CIFAR10
     try:
         download_url(dataset.url, str(folder), dataset.filename, dataset.tgz_md5)
-    except (OSError, RuntimeError) as error:  # no network; a wrong checksum
+    except (OSError, RuntimeError) as error:  # no network, or a wrong checksum
         raise FastcifarError(
             f"cannot download {dataset.url}: {error}; where there is no network, give the path of a copy of the archive"
         ) from error

@@ -1,7 +1,7 @@
-"""The files of a folder, listed and read; and what archives, which look the same, share with it.
+"""The files of a folder, and the interface and checks that folders share with archives.
 
-Nothing is ever extracted to disk, so no archive can write outside its target. Names that try are refused all the same,
-and so are links, devices and duplicates: an archive that holds one is not what it claims to be.
+No file is extracted to disk, so no archive can write outside its target. Names that lead outside are refused anyway, as
+are links, devices and duplicates: an archive with such a name cannot be trusted.
 """
 
 import hashlib
@@ -17,21 +17,21 @@ from fastcifar.errors import FastcifarError
 from fastcifar.show.progress import track
 
 BLOCK = 1 << 20  # bytes read at a time
-JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}  # left by desktops in folders and archives; skipped like hidden files
+JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}  # made by desktop programs; skipped like hidden files
 
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Turn whatever a library raises over damaged bytes into a FastcifarError naming ``what``."""
+    """Turn any error that a library raises for damaged bytes into a FastcifarError. what: the name of the file."""
     try:
         yield
     except FastcifarError:
         raise
-    except Exception as error:  # hostile bytes can raise anything: zlib.error, struct.error, EOFError, IndexError...
+    except Exception as error:  # damaged bytes can raise anything: zlib.error, struct.error, EOFError, IndexError...
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
             raise FastcifarError(
                 f"cannot read {what}: {str(error) or 'out of memory'}"
-            ) from error  # no fault of its content
+            ) from error  # its content is not the cause
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FastcifarError(
             f"cannot read {what}: {detail}; it is damaged or incomplete: fetch or copy it again"
@@ -39,7 +39,7 @@ def reading(what: str) -> Iterator[None]:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with reading(str(path)), open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         digest = hashlib.sha256()
@@ -49,10 +49,10 @@ def file_sha256(path: Path) -> str:
 
 
 class Files(ABC):
-    """The regular files of a folder or archive, hidden ones left out.
+    """The regular files of a folder or archive, without hidden files.
 
-    name: the folder's or archive's, for messages. names: safe relative names with "/" between parts, each once, in the
-    order ``stream`` gives them.
+    name: the name of the folder or archive, for messages. names: safe, unique relative names with "/" between parts, in
+    the order of ``stream``.
     """
 
     name: str
@@ -60,26 +60,29 @@ class Files(ABC):
 
     @abstractmethod
     def stream(self, wanted: Collection[str], limit: int) -> Iterator[tuple[str, bytes]]:
-        """(name, content) of each wanted file, in the archive's own order. More than ``limit`` bytes are an error."""
+        """Yield (name, content) of each wanted file, in the archive's order.
+
+        Raises FastcifarError for a file of more than ``limit`` bytes, or one that cannot be read.
+        """
 
     @abstractmethod
     def open(self, name: str) -> IO[bytes]:
-        """A seekable view of one file, for an archive in the archive."""
+        """Return one file as a seekable stream, for an archive inside the archive."""
 
     @abstractmethod
     def sha256(self) -> str:
-        """The hash of the archive file; of a folder, that of its sorted names, sizes and contents."""
+        """Return the SHA-256 of the archive file; for a folder, of its sorted names with their sizes and contents."""
 
     def close(self) -> None:  # noqa: B027 - most sources hold nothing
-        """Let go of the file."""
+        """Close the file."""
 
     @property
     def title(self) -> str:
-        """The last part of the name: what the manifest says of where the images are from."""
+        """The last part of the name; the manifest uses it in the name of the source."""
         return Path(self.name).resolve().name
 
     def read(self, name: str, limit: int) -> bytes:
-        """The content of one file."""
+        """Return the content of one file. Raises FastcifarError for more than ``limit`` bytes."""
         ((_, content),) = self.stream({name}, limit)
         return content
 
@@ -89,19 +92,21 @@ class Files(ABC):
 
 
 class Listing:
-    """Collects the names of one folder or archive, refusing what has no business in it."""
+    """The names of one folder or archive; a name that does not belong there is refused."""
 
     def __init__(self, archive: str) -> None:
         self.archive = archive
-        self.names: dict[str, str] = {}  # safe name: the name as stored
+        self.names: dict[str, str] = {}  # {safe name: stored name}
 
     def add(self, stored: str, regular: bool = True) -> None:
-        """Take a file's name as stored; skip a hidden one. Raises FastcifarError for links, escapes, duplicates."""
+        """Add the stored name of a file, or skip a hidden file.
+
+        regular: whether it is a regular file. Raises FastcifarError for a link or device, a path that leads outside,
+        or a duplicate.
+        """
         parts = [part for part in stored.split("/") if part not in ("", ".")]
         if ".." in parts or stored.startswith("/") or re.match(r"[A-Za-z]:|.*[\\\0]", stored, re.DOTALL):
-            raise FastcifarError(
-                f"{self.archive} holds {stored!r}, a path that leads outside it; it is not to be trusted"
-            )
+            raise FastcifarError(f"{self.archive} holds {stored!r}, a path that leads outside it; do not trust it")
         if any(part.startswith(".") or part in JUNK for part in parts):
             return
         if not regular:
@@ -110,12 +115,12 @@ class Listing:
             )
         name = "/".join(parts)
         if name in self.names:
-            raise FastcifarError(f"{self.archive} holds {name!r} twice; which of the two is meant cannot be told")
+            raise FastcifarError(f"{self.archive} holds {name!r} twice; keep only one of the two")
         self.names[name] = stored
 
 
 class Folder(Files):
-    """A directory tree. Links are followed: it is the user's own, and data sets are often linked into place."""
+    """A directory tree. Links are followed, because users often link datasets into their folders."""
 
     def __init__(self, path: Path) -> None:
         self.name, self.path = str(path), path

@@ -1,4 +1,4 @@
-"""A folder or archive of class folders: ``train/<class>/*.png``, perhaps ``test/<class>/*``, or just ``<class>/*``."""
+"""Class folders: ``train/<class>/*.png`` with or without ``test/<class>/*``, or just ``<class>/*``."""
 
 import re
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ LAYOUT = "train/<class>/<image>, with or without test/<class>/<image>, or <class
 
 
 class ClassFolders(Source):
-    """Class folders, in canonical CIFAR order where they are CIFAR's ten, otherwise sorted by name.
+    """A source of class folders. CIFAR's ten classes keep CIFAR's order; other classes are sorted by name.
 
-    Rows go by class, then by file name in natural order (2.png before 10.png), whatever order the archive has.
+    Rows are sorted by class, then by file name in natural order (2.png before 10.png), whatever the archive's order.
     """
 
     def __init__(self, files: Files) -> None:
@@ -28,7 +28,7 @@ class ClassFolders(Source):
         images = _sorted_into_parts(files)
         self.classes = _classes(files, images)
         label = {name: index for index, name in enumerate(self.classes)}
-        # member name: (row, label), for each part
+        # {part: {member name: (row, label)}}
         self._places: dict[str, dict[str, tuple[int, int]]] = {}
         for part, members in images.items():
             order = sorted(members, key=lambda member: (label[members[member]], natural(member)))
@@ -51,19 +51,19 @@ class ClassFolders(Source):
 
 
 def natural(name: str) -> tuple[list[tuple[str, int]], str]:
-    """A sort key that takes runs of digits as numbers; the name itself decides between "1" and "01"."""
+    """Return a sort key that compares runs of digits as numbers; the name itself decides between "1" and "01"."""
     return [(text, int(digits or 0)) for text, digits in re.findall(r"([^0-9]*)([0-9]*)", name)], name
 
 
 def _sorted_into_parts(files: Files) -> dict[str, dict[str, str]]:
-    """{part: {member name: class name}}, of which "train" is always there."""
+    """Return {part: {member name: class name}}, always with "train". Raises FastcifarError for another layout."""
     split = {name: name.split("/") for name in files.names}
     if not split:
         raise FastcifarError(f"{files.name} holds no files; {LAYOUT} is needed")
     tops = {parts[0] for parts in split.values()}
     depth = max(map(len, split.values()))
     wrapped = len(tops) == 1 and tops.isdisjoint(PARTS) and depth > 2
-    if wrapped:  # one folder around everything, as archivers make it
+    if wrapped:  # one outer folder, as archive programs often add
         split = {name: parts[1:] for name, parts in split.items()}
         tops = {parts[0] for parts in split.values()}
     with_parts = not tops.isdisjoint(PARTS)
@@ -79,6 +79,7 @@ def _sorted_into_parts(files: Files) -> dict[str, dict[str, str]]:
 
 
 def _classes(files: Files, images: dict[str, dict[str, str]]) -> tuple[str, ...]:
+    """Return the class names in label order. Raises FastcifarError if a part lacks a class."""
     names = set(images["train"].values())
     if not 2 <= len(names) <= MAX_CLASSES:
         raise FastcifarError(f"{files.name} has {len(names)} class folders; 2 to {MAX_CLASSES} are needed")

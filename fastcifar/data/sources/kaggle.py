@@ -1,4 +1,4 @@
-"""Kaggle's CIFAR-10: trainLabels.csv and ``<id>.png`` in train and test folders or 7z archives, in a zip or not."""
+"""Kaggle's CIFAR-10: trainLabels.csv, and ``<id>.png`` in train and test folders or 7z archives, zipped or not."""
 
 import csv
 import io
@@ -19,15 +19,16 @@ CURE = "download the competition's files again"
 
 
 def looks_like_kaggle(names: Sequence[str]) -> bool:
-    """Whether these file names are of a Kaggle download, complete or not."""
+    """Return whether file names belong to a Kaggle download, complete or not."""
     return any(re.fullmatch(rf"([^/]+/)?({LABELS}|{SUBMISSION}|train\.7z|test\.7z)", name) for name in names)
 
 
 class Kaggle(Source):
-    """Row i of train is Kaggle's id i + 1; the rows of test are in the order of Kaggle's ids, which are ``test_ids``.
+    """A Kaggle download. Row i of train has Kaggle's id i + 1; the test rows are sorted by Kaggle's id (``test_ids``).
 
-    trainLabels.csv says which train images there must be, sampleSubmission.csv which test images; without the latter
-    there may be no test images, or their ids are 1, 2, 3, ... An unpacked folder is preferred to its 7z archive.
+    trainLabels.csv lists the required train images, and sampleSubmission.csv the required test images. Without
+    sampleSubmission.csv, there are no test images or their ids are 1, 2, 3, ... An unpacked folder has priority over
+    its 7z archive.
     """
 
     def __init__(self, files: Files) -> None:
@@ -81,7 +82,7 @@ class Kaggle(Source):
         return any(name == f"{start}.7z" or name.startswith(f"{start}/") for name in self._outer.names)
 
     def _find(self, part: str) -> tuple[Files, dict[str, int]]:
-        """Where the part's images are, and {member name: Kaggle id}."""
+        """Return the folder or archive with the images of a part, and {member name: Kaggle id}."""
         folder, archive = f"{self._base}{part}/", f"{self._base}{part}.7z"
         files, names = self._outer, [name for name in self._outer.names if name.startswith(folder)]
         if not names:
@@ -104,22 +105,23 @@ class Kaggle(Source):
         return files, members
 
     def _check_ids(self, part: str, whose: str) -> None:
+        """Raise FastcifarError for a missing, duplicate or additional image. whose: the list of ids, for messages."""
         files, members = self._members[part]
-        found = np.sort(np.fromiter(members.values(), np.int64, len(members)))
-        if len(twice := found[1:][found[1:] == found[:-1]]):
+        present = np.sort(np.fromiter(members.values(), np.int64, len(members)))
+        if len(twice := present[1:][present[1:] == present[:-1]]):
             raise FastcifarError(f"{files.name} holds {part} image {twice[0]}.png twice")
         expected = self._ids[part]
-        if len(missing := np.setdiff1d(expected, found)):
+        if len(missing := np.setdiff1d(expected, present)):
             raise FastcifarError(
                 f"{files.name}: {len(missing):,} {part} images {whose} are missing, the first {missing[0]}.png: {CURE}"
             )
-        if len(extra := np.setdiff1d(found, expected)):
+        if len(extra := np.setdiff1d(present, expected)):
             raise FastcifarError(
                 f"{files.name}: {len(extra):,} {part} images are not {whose}, the first {extra[0]}.png"
             )
 
     def _read_csv(self, name: str) -> Iterator[tuple[int, str]]:
-        """(id, label) of each line of a CSV file with a header."""
+        """Yield (id, label) of each line of a CSV file below its header."""
         where = f"{self._base}{name} in {self._outer.name}"
         try:
             text = self._outer.read(self._base + name, CSV_LIMIT).decode("utf-8-sig")
@@ -134,7 +136,7 @@ class Kaggle(Source):
             yield int(line[0]), line[1]
 
     def _read_labels(self) -> U8:
-        """(n,) uint8 labels of ids 1 to n."""
+        """Return the labels of the ids 1 to n, (n,) uint8."""
         labels: dict[int, int] = {}
         where = f"{self._base}{LABELS} in {self._outer.name}"
         for number, label in self._read_csv(LABELS):
@@ -155,7 +157,7 @@ class Kaggle(Source):
         return np.array([labels[number] for number in range(1, len(labels) + 1)], np.uint8)
 
     def _expected_test_ids(self) -> I64:
-        """The ids of sampleSubmission.csv, ascending; 1 to the highest there is where that file is absent."""
+        """Return the ids of sampleSubmission.csv, ascending int64; without the file, 1 to the highest image id."""
         if self._base + SUBMISSION not in self._outer.names:
             return np.arange(1, max(self._members["test"][1].values(), default=0) + 1)
         ids = np.sort(np.array([number for number, _ in self._read_csv(SUBMISSION)], np.int64))

@@ -1,6 +1,6 @@
-"""The original CIFAR-10 archives, python and binary: five train batches and a test batch of 10,000 images each.
+"""The original CIFAR-10 archives, python and binary: five train batches and one test batch, each of 10,000 images.
 
-Their layout is that of https://www.cs.toronto.edu/~kriz/cifar.html: an image is 3,072 bytes, channel by channel.
+https://www.cs.toronto.edu/~kriz/cifar.html defines their layout: an image is 3,072 bytes, channel by channel.
 """
 
 import re
@@ -22,12 +22,15 @@ NAME = re.compile(r"(.*/)?(?:data_batch_[0-9]+|test_batch)(\.bin)?")
 
 
 def looks_original(names: Sequence[str]) -> bool:
-    """Whether these file names are of an original archive, complete or not."""
+    """Return whether file names belong to an original archive, complete or not."""
     return any(NAME.fullmatch(name) for name in names)
 
 
 class Original(Source):
-    """Rows are in the order of the batches. ``batch_images`` is 10,000 in every archive but a test's."""
+    """An original archive; its rows are in the order of the batches.
+
+    batch_images: the images of a batch, 10,000 in every real archive; tests use fewer.
+    """
 
     def __init__(self, files: Files, batch_images: int = BATCH_IMAGES) -> None:
         self._files, self._size = files, batch_images
@@ -62,7 +65,7 @@ class Original(Source):
         self._files.close()
 
     def _read_binary(self, content: bytes, where: str) -> tuple[U8, U8]:
-        """(n, 3072) uint8 planes and (n,) uint8 labels."""
+        """Return the planes (n, 3072) uint8 and labels (n,) uint8 of a binary batch. where: its name for messages."""
         if len(content) != self._size * (1 + IMAGE_BYTES):
             raise FastcifarError(
                 f"{where} has {len(content):,} bytes; {self._size:,} images of {1 + IMAGE_BYTES:,} bytes, which is "
@@ -72,34 +75,37 @@ class Original(Source):
         return records[:, 1:], records[:, 0]
 
     def _read_python(self, content: bytes, where: str) -> tuple[U8, U8]:
-        """(n, 3072) uint8 planes and (n,) uint8 labels."""
+        """Return the planes (n, 3072) uint8 and labels (n,) uint8 of a python batch. where: its name for messages."""
         batch = _by_text(unpickle(content, where), where)
         planes, labels = batch.get("data"), batch.get("labels")
         if not isinstance(planes, np.ndarray) or planes.shape != (self._size, IMAGE_BYTES):
-            found = f"shape {planes.shape}" if isinstance(planes, np.ndarray) else type(planes).__name__
-            raise FastcifarError(f"{where}: data has {found}; ({self._size}, {IMAGE_BYTES}) is needed")
+            kind = f"shape {planes.shape}" if isinstance(planes, np.ndarray) else type(planes).__name__
+            raise FastcifarError(f"{where}: data has {kind}; ({self._size}, {IMAGE_BYTES}) is needed")
         if not isinstance(labels, list) or len(labels) != self._size:
-            found = f"{len(labels):,} items" if isinstance(labels, list) else type(labels).__name__
-            raise FastcifarError(f"{where}: labels has {found}; a list of {self._size:,} is needed")
+            kind = f"{len(labels):,} items" if isinstance(labels, list) else type(labels).__name__
+            raise FastcifarError(f"{where}: labels has {kind}; a list of {self._size:,} is needed")
         for index, label in enumerate(labels):
             if type(label) is not int or not 0 <= label < len(CIFAR10):
                 raise FastcifarError(f"{where}: image {index} has the label {label!r}; 0 to 9 are labels")
         return planes, np.array(labels, np.uint8)
 
     def _check_classes(self) -> None:
-        """Refuse an archive whose own list of classes is not CIFAR-10's (CIFAR-100's batches are called otherwise)."""
+        """Raise FastcifarError if the archive lists other classes than CIFAR-10's.
+
+        CIFAR-100's archive never gets here, because its batches have other names.
+        """
         name = self._base + ("batches.meta.txt" if self._suffix else "batches.meta")
         if name not in self._files.names:
             return
         where = f"{name!r} in {self._files.name}"
         content = self._files.read(name, BATCH_LIMIT)
         if self._suffix:
-            found: Any = content.decode("utf-8", "replace").split()
+            named: Any = content.decode("utf-8", "replace").split()
         else:
-            found = _by_text(unpickle(content, where), where).get("label_names")
-            found = [_text(item) for item in found] if isinstance(found, list) else found
-        if found != list(CIFAR10):
-            raise FastcifarError(f"{where} names the classes {found}; CIFAR-10's are {', '.join(CIFAR10)}")
+            named = _by_text(unpickle(content, where), where).get("label_names")
+            named = [_text(item) for item in named] if isinstance(named, list) else named
+        if named != list(CIFAR10):
+            raise FastcifarError(f"{where} names the classes {named}; CIFAR-10's are {', '.join(CIFAR10)}")
 
 
 def _text(item: Any) -> Any:
@@ -107,7 +113,7 @@ def _text(item: Any) -> Any:
 
 
 def _by_text(batch: Any, where: str) -> dict[Any, Any]:
-    """The dictionary with str keys: Python 2 wrote them as bytes."""
+    """Return the dictionary with str keys, because Python 2 wrote them as bytes."""
     if not isinstance(batch, dict):
         raise FastcifarError(f"{where} holds a {type(batch).__name__}; a CIFAR batch is a dictionary")
     return {_text(key): value for key, value in batch.items()}

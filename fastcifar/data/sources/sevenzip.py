@@ -1,4 +1,4 @@
-"""Members of a 7z archive, streamed: py7zr pushes them from a thread, through a short queue, to whoever reads."""
+"""Streamed members of a 7z archive: py7zr runs in a thread, and a short queue passes its members to the reader."""
 
 import io
 from collections.abc import Collection, Iterator
@@ -16,8 +16,8 @@ from fastcifar.data.sources.files import Files, Listing, file_sha256, reading
 from fastcifar.errors import FastcifarError, UsageError
 
 QUEUED = 1024  # members decompressed ahead of the reader
-SIP, GULP = 256, 1 << 16  # bytes of compressed input handed to py7zr at a time
-WAIT = 0.1  # seconds between looks at whether the other side still lives
+SIP, GULP = 256, 1 << 16  # bytes of compressed input that py7zr gets at a time
+WAIT = 0.1  # seconds between checks that the other side is alive
 
 
 class SevenZip(Files):
@@ -50,7 +50,7 @@ class SevenZip(Files):
 
         def extract() -> None:
             try:
-                with reading(self.name), TemporaryDirectory() as empty:  # py7zr names members by a path; none is made
+                with reading(self.name), TemporaryDirectory() as empty:  # py7zr needs a path; no file is made
                     self._zip.reset()
                     self._file.frugal = True
                     sink = _Sink(wanted, len(empty) + 1, self._file, queue, self._stop)
@@ -90,10 +90,11 @@ class SevenZip(Files):
 
 
 class _Frugal(io.BufferedIOBase):
-    """The archive file, given to the decompressor in small helpings once ``frugal``.
+    """The archive file. If ``frugal`` is set, it gives the decompressor only small pieces.
 
-    py7zr reads a megabyte for every member, however small, and what the decompressor does not need yet piles up in
-    memory: the whole archive, for small images. So there is a gulp only when nothing has come out since the last read.
+    py7zr reads a megabyte for every member, even a small one, and input that the decompressor does not need yet stays
+    in memory. For small images, this is the whole archive. So a read gives GULP bytes only if the last read produced
+    no output, else SIP bytes. fed: whether the decompressor has produced output since the last read.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -117,15 +118,16 @@ class _Frugal(io.BufferedIOBase):
 
 
 class _Sink(WriterFactory, Py7zIO):
-    """What py7zr writes members to, one after the other: gathers each that is wanted, and queues it when complete.
+    """The writer for py7zr's members, one after the other: it collects each wanted member, and queues complete ones.
 
-    That is when the next is asked for, or all are done: py7zr has compared the checksum by then, or raised.
+    A member is complete when py7zr starts the next member, or has finished all. By then py7zr has checked the checksum
+    of the member, or has raised an error.
     """
 
     def __init__(
         self,
         wanted: Collection[str],
-        skip: int,  # characters of a path that are not the member's name
+        skip: int,  # characters of a path before the member's name
         source: _Frugal,
         queue: "Queue[tuple[str, bytes]]",
         stop: Event,
@@ -140,10 +142,10 @@ class _Sink(WriterFactory, Py7zIO):
         return self
 
     def finish(self) -> None:
-        """Queue the member that is complete, if there is one; raises InterruptedError once the reader has left."""
+        """Queue the complete member, if there is one. Raises InterruptedError if the reader has stopped."""
         content, self._content = bytes(self._content), bytearray()
         if self._stop.is_set():
-            raise InterruptedError("the reader has left")
+            raise InterruptedError("the reader has stopped")
         while self._name and not self._stop.is_set():
             with suppress(Full):
                 self._queue.put((self._name, content), timeout=WAIT)

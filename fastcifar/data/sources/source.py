@@ -1,4 +1,4 @@
-"""What every source of images looks like to ``convert``."""
+"""The interface that ``convert`` uses for every source of images."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -20,8 +20,8 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 class Chunk:
     """Some images of a part, in any order.
 
-    rows: (n,) int64, where each goes in its part. images: (n, 32, 32, 3) uint8. labels: (n,) uint8, or None where the
-    source has none for the part.
+    rows: (n,) int64, the row of each image in its part. images: (n, 32, 32, 3) uint8. labels: (n,) uint8, or None if
+    the part has no labels.
     """
 
     rows: I64
@@ -30,10 +30,10 @@ class Chunk:
 
 
 class Source(ABC):
-    """Labelled train images, and test images if there are any, whoever holds them.
+    """A source of labelled train images, with or without test images.
 
-    name: what it is, for people and the manifest. classes: the label's meanings. counts: images in "train" and, where
-    the source has one, "test". test_ids: the (counts["test"],) ids that stand in for labels in an unlabelled test.
+    name: the name for people and for the manifest. classes: the names of the labels. counts: the number of images in
+    "train" and, if the source has it, "test". test_ids: (counts["test"],) int64 ids of a test part without labels.
     """
 
     name: str
@@ -43,14 +43,17 @@ class Source(ABC):
 
     @abstractmethod
     def chunks(self, part: str) -> Iterator[Chunk]:
-        """Every image of "train" or "test" once, in bounded memory. Raises FastcifarError naming a file at fault."""
+        """Yield every image of "train" or "test" once, in bounded memory.
+
+        Raises FastcifarError with the name of a damaged file.
+        """
 
     def sha256(self) -> str:
-        """The hash of what the images are made from; a generator's is that of its name and parameters."""
+        """Return the SHA-256 of the source files; for a generator, of its name with its parameters."""
         return hashlib.sha256(self.name.encode()).hexdigest()
 
     def close(self) -> None:  # noqa: B027 - most sources hold nothing
-        """Let go of files."""
+        """Close the files."""
 
     def __enter__(self) -> "Source":
         return self

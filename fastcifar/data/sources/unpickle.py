@@ -1,8 +1,8 @@
-"""A pickle reader that makes nothing but what a CIFAR-10 batch holds: dicts, lists, strings, numbers, uint8 arrays.
+"""A pickle reader that makes only the objects of a CIFAR-10 batch: dicts, lists, strings, numbers and uint8 arrays.
 
-A pickle is a program, and its calls are what is dangerous. Here the few names that a CIFAR batch calls stand for the
-harmless stand-ins below, made anew for each file; every other name is refused. Not even numpy is called until an
-array's shape, type and size have been checked.
+A pickle is a program, and its calls are dangerous. Here, the few names that a CIFAR batch calls refer to the harmless
+stand-ins below, which are made anew for each file. Every other name is refused. Even numpy is called only after the
+shape, type and size of an array have been checked.
 """
 
 import io
@@ -18,12 +18,15 @@ MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and s
 
 
 def unpickle(content: bytes, where: str) -> Any:
-    """What the pickle holds, Python 2's strings as bytes. Raises FastcifarError naming ``where`` and the fault."""
+    """Return the content of a pickle, with Python 2's strings as bytes.
+
+    where: the name of the file, for messages. Raises FastcifarError for a pickle that is damaged or not a CIFAR batch.
+    """
     try:
         return _revealed(_Reader(io.BytesIO(content)).load())
     except FastcifarError as error:
         raise FastcifarError(f"{where}: {error}") from error
-    except Exception as error:  # hostile bytes can raise anything
+    except Exception as error:  # damaged or malicious bytes can raise anything
         raise FastcifarError(f"{where} is not a readable pickle ({error}); it is damaged: fetch it again") from error
 
 
@@ -31,7 +34,7 @@ class _Reader(pickle.Unpickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="bytes")
 
-        # Local, so that a pickle that tampers with one spoils only its own reading.
+        # These are local, so that a pickle that changes a stand-in affects only its own file.
         class Type(_Type):
             pass
 
@@ -56,17 +59,17 @@ class _Reader(pickle.Unpickler):
 
 
 class _Type:
-    """Stands for a numpy dtype."""
+    """A stand-in for a numpy dtype."""
 
     def __init__(self, code: Any, align: Any = False, copy: Any = False) -> None:
         self.code = code
 
     def __setstate__(self, state: Any) -> None:
-        pass  # byte order and the like: nothing to a uint8
+        pass  # byte order and the like, which a uint8 does not have
 
 
 class _Array:
-    """Stands for a numpy array until its state is known to be that of a uint8 matrix."""
+    """A stand-in for a numpy array, until its state is checked to be that of a uint8 array."""
 
     value: Any = None
 
@@ -81,7 +84,7 @@ class _Array:
 
 
 def _revealed(batch: Any) -> Any:
-    """The batch with its arrays in place of their stand-ins; they are values of the outermost dictionary."""
+    """Return the batch with its arrays instead of their stand-ins, which are values of the outermost dictionary."""
     if not isinstance(batch, dict):
         return batch
     return {key: value.value if isinstance(value, _Array) else value for key, value in batch.items()}

@@ -1,24 +1,22 @@
-"""The original archives, python and binary; and pickles that want to do more than a CIFAR batch does."""
+"""The original archives, python and binary: their batches become rows, and faulty ones are refused."""
 
-import os
 import pickle
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from support.batches import COUNT, LABELS
 from support.builders import CIFAR10, original_binary, original_python, packed, pixels, planes, python2_pickle
 
 from fastcifar.data.sources import open_source
 from fastcifar.data.sources.archives import open_files
 from fastcifar.data.sources.original import Original
-from fastcifar.data.sources.unpickle import unpickle
 from fastcifar.errors import FastcifarError
 
-COUNT = 11  # images a batch
 BATCH = "cifar-10-batches-py/data_batch_2"
+
+
 TREES = {
     "python 2": original_python(COUNT),
     "python 3": original_python(COUNT, modern=True),
@@ -87,7 +85,6 @@ def test_faults_of_a_binary_batch_are_refused(tmp_path):
     refused(tmp_path, TREES["binary"] | {meta: b"cat\nant\n"}, "batches.meta.txt' in .* names the classes")
 
 
-LABELS = [number % 10 for number in range(COUNT)]
 WRONG = {
     "not a dictionary": ([1, 2], "holds a list; a CIFAR batch is a dictionary"),
     "no data": ({"labels": LABELS}, "data has NoneType"),
@@ -114,62 +111,3 @@ def test_cifar_100s_classes_are_refused(tmp_path):
     refused(
         tmp_path, TREES["python 2"] | {"cifar-10-batches-py/batches.meta": meta}, "batches.meta' in .* names .*lorry"
     )
-
-
-class Calls:
-    """Pickles as a call of ``function``."""
-
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
-
-    def __reduce__(self):
-        return self.call
-
-
-@pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])
-def test_a_pickle_that_calls_anything_else_is_refused_and_not_executed(tmp_path, protocol):
-    mark = tmp_path / "executed"
-    for function, arguments in ((os.mkdir, (str(mark),)), (eval, (f"__import__('os').mkdir({str(mark)!r})",))):
-        content = pickle.dumps({"data": Calls(function, *arguments), "labels": LABELS}, protocol)
-        with pytest.raises(
-            FastcifarError, match=r"it: it calls for (posix\.mkdir|(__builtin__|builtins)\.eval), which no"
-        ):
-            unpickle(content, "it")
-        assert not mark.exists()
-        pickle.loads(content)  # the trap is a real one
-        mark.rmdir()
-
-
-HOSTILE = {
-    "an attribute of an allowed module": b"cnumpy\nload\n(S'x'\ntR.",
-    "a codec that does more": b"c_codecs\nencode\n(Vx\nVzlib\ntR.",
-    "codecs by another name": b"ccodecs\nencode\n(Vx\nVlatin1\ntR.",
-    "a dotted name": b"\x80\x04\x8c\x05numpy\x8c\x11ndarray.__class__\x93.",
-    "an instance": b"(iposix\nsystem\n.",
-    "a persistent id": b"Pobject\n.",
-    "an extension code": b"\x80\x02\x82\x01.",
-    "an array of a huge shape": b"cnumpy.core.multiarray\n_reconstruct\n(NNNtR(I1\n(I99999999999\ntVu1\nI00\nC\x01xtb.",
-    "a negative shape": b"cnumpy.core.multiarray\n_reconstruct\n(NNNtR(I1\n(I-1\nI-1\ntVu1\nI00\nC\x01xtb.",
-    "a call of what is no function": b"cnumpy\nndarray\n(I1\ntR.",
-    "nothing": b"",
-    "no end": b"\x80\x02}",
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_pickles_are_refused(name):
-    with pytest.raises(FastcifarError, match=r"^it(:| is not a readable pickle)"):
-        unpickle(HOSTILE[name], "it")
-
-
-@settings(deadline=None)
-@given(st.data())
-def test_damage_to_a_pickle_is_refused_or_only_changes_values(data):
-    content = bytearray(python2_pickle(planes(0, 2), [4, 5]))
-    for _ in range(data.draw(st.integers(1, 3))):
-        header = data.draw(st.integers(0, 150)) if data.draw(st.booleans()) else len(content) - 20
-        content[header] = data.draw(st.integers(0, 255))
-    try:
-        unpickle(bytes(content), "it")
-    except FastcifarError as error:
-        assert str(error).startswith("it")  # noqa: PT017 - most examples, not all, are refused
