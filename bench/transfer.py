@@ -55,7 +55,8 @@ def specs_of(
 
 
 def as_torchvision_s(spec: RunSpec, out: Path, classes: int, path: Path) -> Weights:
-    """Save a run's kept weights under torchvision's names at ``path``, and load them as a user's file is loaded."""
+    """Save the weights of a run's best epoch under torchvision's names at ``path``, and load them as a user's file is
+    loaded. out: the folder of runs."""
     kept = RunDirectory.of(spec, out).load_tensors("model", torch.device("cpu"))
     assert kept is not None, "the run diverged and has no weights"
     place = build(spec.model, classes, 0.0, 0).head_place

@@ -179,7 +179,8 @@ class Pipeline(ABC):
 
     @classmethod
     def refuses(cls, request: Request, form: str) -> str | None:
-        """Return why this form cannot serve the request, such as a missing file, with the cure; None if it can."""
+        """Return why the pipeline's form ``form`` cannot serve the request, and the cure, for example for a missing
+        file; None if it can. A form is a variant such as ``stock`` in ``ffcv:stock``."""
         return None
 
     def __len__(self) -> int:

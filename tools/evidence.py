@@ -50,7 +50,7 @@ def _parts(path: Path, data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _ends(text: bytes) -> bytes:
-    """Return a text without its middle where it is longer than LOG_BYTES."""
+    """Return a text as it is, or its beginning and its end if the text is longer than LOG_BYTES."""
     if len(text) <= LOG_BYTES:
         return text
     half = LOG_BYTES // 2

@@ -35,7 +35,7 @@ LARGE, LARGE_STEPS = "efficientnet_v2_s", 5  # the network at 384 x 384 pixels; 
 
 def spec_of(number: int, dataset: Dataset, tiny: bool, **how: Any) -> RunSpec:
     """Return the spec of an experiment's headline configuration in bfloat16, with seed 0. tiny: use batches of 8."""
-    small = {"overrides": {"batch_size": 8}} if tiny else {}
+    small = {"batch_size": 8} if tiny else {}
     return headline_runs(number, dataset, seeds=[0], precision="bfloat16", **small | how)[0]
 
 
@@ -190,9 +190,9 @@ def peak(device: torch.device) -> int | None:
 def pretrained(notes: Notes) -> None:
     """Write a row for each mode of MODES on a large network with large images: data stall, micro-batch and speed."""
     model = "mobilenet_v3_small" if notes.tiny else LARGE
-    overrides = {"batch_size": 4, "recipe": "erasing"} if notes.tiny else {}
+    small = {"batch_size": 4, "recipe": "erasing"} if notes.tiny else {}
     with notes.images(2500, few=20) as dataset:
-        spec = spec_of(4, dataset, notes.tiny, model=model, overrides=overrides)
+        spec = spec_of(4, dataset, notes.tiny, model=model, **small)
         for mode in reversed(MODES):  # launched steps first: capturing may fail
             about = f"{model} {spec.recipe} {mode}"
             with notes.trying("pretrained", about), opened_loop(notes, spec, dataset, mode) as loop:

@@ -117,7 +117,8 @@ class PlainLoop:
         network: str = "cnn",
         l2: float = 0.0,
     ) -> None:
-        """Create the loop. network: a name of `bench.rivals.networks.NETWORKS`. spec: a recipe without erasing."""
+        """Create the training loop. folder: PNG files, as `write_pngs` writes them. network: a name of
+        `bench.rivals.networks.NETWORKS`. spec: a recipe without erasing, which this loop would leave out."""
         transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), *_transforms(spec)])
         images = torchvision.datasets.ImageFolder(str(folder), transform)
         self.loader = torch.utils.data.DataLoader(

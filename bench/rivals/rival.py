@@ -1,4 +1,4 @@
-"""Contestants in a contest of kernels: whether their pixels are right, and how fast they are."""
+"""Contests of kernels: each contestant's pixels are compared with the reference, then its speed is measured."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

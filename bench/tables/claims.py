@@ -20,7 +20,7 @@ def claims(gpu: Rows, training: Rows, parity: Rows) -> str:
 
 
 def kernel(gpu: Rows) -> list[str]:
-    """Return the line of the GPU kernel, against each rival in the contest in which the rival took part."""
+    """Return the cells of the claim about the GPU kernel: its speed and its ratio to each rival of its contest."""
     contests = of(gpu, "contest", recipe="erasing")
     times, ours = {}, contests[0]
     for row in contests:

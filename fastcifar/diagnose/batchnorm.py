@@ -116,7 +116,7 @@ class BatchNormExperiment:
         return min(self.last, self.steps)
 
     def __len__(self) -> int:
-        """Return the number of evaluations of all arms."""
+        """Return the number of evaluations, summed over the arms of the experiment."""
         return len(self.arms) * (1 + self.spec.epochs * self.each_epoch)
 
     def __iter__(self) -> Iterator[Evaluation]:

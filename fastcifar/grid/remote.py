@@ -55,7 +55,7 @@ class Remote:
         return self._dataset is None
 
     def receive(self, contents: Contents) -> None:
-        """Write the dataset's files, as `shipped` returns them, to a temporary folder and open it."""
+        """Write the files that `shipped` returned to a temporary folder, and open the dataset there."""
         folder = Path(self._own.name) / "dataset"
         folder.mkdir()
         for name, content in contents.items():

@@ -48,7 +48,8 @@ class Noise:
 
 
 class Dropout(nn.Module):
-    """A dropout layer: given a noise, it zeroes units with probability p and scales the others by 1 / (1 - p).
+    """A dropout layer. Where `forward` gets a noise, it zeroes units with probability p and scales the others by
+    1 / (1 - p); without a noise it changes nothing.
 
     layer: the number of this layer, unique in its network. channels: drop whole channels of (B, C, ...), as torch's
     Dropout2d does.

@@ -43,7 +43,7 @@ class TwoImages:
 
 @dataclass(frozen=True)
 class RecipeStep:
-    """The gain in accuracy from one recipe to another, on clean and on augmented images."""
+    """The gain in accuracy from one recipe to another, measured on clean and on augmented validation images."""
 
     what: str
     protocol: str

@@ -40,7 +40,8 @@ class Shown:
         return f"figure-{self.number:02}-{protocol}"
 
     def points(self, protocol: str) -> list[dict[str, Any]]:
-        """Return the configurations that the figure shows, as the experiment declares them."""
+        """Return the configurations that the figure shows under a protocol, in the experiment's order, as fields of
+        RunSpec."""
         return [
             point
             for point in experiment(self.experiment, protocol).configurations()
@@ -94,7 +95,9 @@ PANELS = {"train_loss": "training loss", "val_loss": "validation loss", "val_acc
 
 
 def draw(shown: Shown, series: Sequence[tuple[str, Configuration]]) -> Figure:
-    """Draw a figure. Each curve is the mean over seeds; one standard deviation (n - 1) is shaded."""
+    """Draw a figure. Each curve is the mean over seeds; the shaded area is one standard deviation (n - 1 over seeds)
+    above and below the mean.
+    """
     with mpl.rc_context(SETTINGS):
         panels = len(shown.metrics)
         figure, axes = grid(8.6 if panels > 1 else 5.6, 3.9, 1, panels, sharey=panels > 1)

@@ -124,7 +124,7 @@ def two_images(collection: Collection) -> list[Table]:
 
 
 def hyperparameters(collection: Collection) -> list[Table]:
-    """Return the tables of the hyper-parameters' main effects and interactions."""
+    """Return the tables of the hyper-parameters' main effects on accuracy, and of their interactions."""
     mains: list[list[Cell]] = []
     both: list[list[Cell]] = []
     for protocol in collection.protocols:

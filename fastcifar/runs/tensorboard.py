@@ -65,8 +65,8 @@ class Events:
     """A callback that writes ``<run directory>/tensorboard/``: SCALARS by epoch, in float64, and the spec as
     hyperparameters.
 
-    Each session writes the files again from the first epoch on, so that no epoch is there twice. For a run that an
-    earlier session finished, `close` writes them.
+    Each session writes the files again from the first epoch on, so that no epoch is there twice. If an earlier
+    session finished the run, `close` writes the files.
     """
 
     def __init__(self, spec: RunSpec, directory: RunDirectory) -> None:

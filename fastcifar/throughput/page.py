@@ -148,7 +148,8 @@ def _share(row: Mapping[str, Any]) -> str:
 
 
 def _speed(row: Mapping[str, Any]) -> list[Cell]:
-    """Return the cells of median and range; "none" and "" without a speed, whose reason is in the last column."""
+    """Return the cells of median and range, in images/s. A row without a speed gets "none" and ""; its last column says
+    why."""
     if not row["images_per_s"]:
         return [Cell("none", -1.0), Cell("")]
     return [

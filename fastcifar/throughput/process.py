@@ -47,7 +47,9 @@ class Process:
         self.opening = self.ask(asdict(contestant))
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Send an order and return its answer. Raises ContestantFailed, after the process has been ended."""
+        """Send an order to the child process and return its answer.
+
+        Where the child reports an error, dies or does not answer in time, end it and raise ContestantFailed."""
         try:
             answer = self._exchange(order)
         except BaseException:

@@ -49,7 +49,7 @@ def forget_rss_peak() -> None:
 
 
 def come_to_rest(limit: float = 60) -> None:
-    """Return once the session uses no CPU, so that others can be timed.
+    """Wait until the processes of this session use no CPU, so that other contestants can be timed.
 
     Raises FastcifarError after ``limit`` seconds.
     """

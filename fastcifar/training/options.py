@@ -20,8 +20,8 @@ def silent(text: str) -> None:
 class Options:
     """Options of a training.
 
-    ``mode`` changes a run's result only by rounding. ``tensors`` are the run's initial weights, and their identity is a
-    field of the spec.
+    ``mode`` changes a run's result only by rounding. ``tensors`` are the initial weights of a pretrained network; the
+    spec's field ``weights`` identifies them by a hash.
     """
 
     mode: str = "none"

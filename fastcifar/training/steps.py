@@ -39,7 +39,7 @@ class Trainee(Protocol):
 
 
 class Trained(NamedTuple):
-    """The result of an epoch's steps, which the device has completed."""
+    """The result of the training steps of an epoch. The device has completed these steps."""
 
     losses: Tensor
     """The mean loss of each batch, (n,) float64 in host memory; (n, R) for R runs together."""
@@ -161,7 +161,7 @@ class Stopwatch:
         self.seconds = 0.0
 
     def over(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Yield the batches, and add the time that each takes to ``seconds``."""
+        """Yield the batches. Add the time of waiting for each batch to ``self.seconds``."""
         started = perf_counter()
         for batch in batches:
             self.seconds += perf_counter() - started

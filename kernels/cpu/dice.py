@@ -128,7 +128,8 @@ def fill_uniform(stream, seed, epoch, width, low, out):
 
 @numba.njit(**_COMPILE)
 def fill_kept(threshold, factor, stream, seed, epoch, ids, kept):
-    """Write the dropout mask ``kept`` (B, U) float32: 0 where a unit's word is below threshold, factor elsewhere.
+    """Write the dropout mask ``kept`` (B, U) float32: 0 where a unit's random 32-bit word is below threshold, factor
+    elsewhere. The word is a function of stream, seed, epoch and sample id.
 
     threshold: int64 in [0, 2**32). ids: (B,) int64.
     """
