@@ -11,7 +11,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -52,9 +52,20 @@ class Turns:
             raise FastcifarError("a turn trained on another number of images than the first one; report this as a bug")
 
 
-def measure(model: str, dataset: Dataset, pngs: Path, device: torch.device, runs: int, repeats: int,
-            workers: list[int]) -> list[dict[str, Any]]:  # fmt: skip
-    """Return a row for each way and each plain loop of a network."""
+class Extent(NamedTuple):
+    """How much is measured of each network."""
+
+    runs: int
+    """runs of a pack"""
+    repeats: int
+    """timed turns of each contestant"""
+    workers: list[int]
+    """worker processes of DataLoader, for each plain loop"""
+
+
+def measure(model: str, dataset: Dataset, pngs: Path, device: torch.device, extent: Extent) -> list[dict[str, Any]]:
+    """Return a row for each way and each plain loop of a network. pngs: the folder of the plain loops' images."""
+    runs = extent.runs
     precision = precision_of("auto", device)
     spec = headline_runs(NETWORKS[model], dataset, seeds=[0], model=model, precision=precision)[0]
     picked = choice.measure(spec, dataset, device, runs).way
@@ -65,27 +76,28 @@ def measure(model: str, dataset: Dataset, pngs: Path, device: torch.device, runs
             for way in possible(spec, device)
         }
         plain = {
-            f"plain, {n} workers": PlainLoop(pngs, recipe, n, spec.batch_size, device, model, spec.l2) for n in workers
+            f"plain, {n} workers": PlainLoop(pngs, recipe, n, spec.batch_size, device, (model, spec.l2))
+            for n in extent.workers
         }
         timings = alternate(
-            {**turns, **{name: loop.epoch for name, loop in plain.items()}}, repeats, device=str(device)
+            {**turns, **{name: loop.epoch for name, loop in plain.items()}}, extent.repeats, device=str(device)
         )  # fmt: skip
     images = {name: turns[name].images if name in turns else PLAIN_IMAGES for name in timings}
-    return [_row(spec, name, timing, images[name], runs, name == picked, device) for name, timing in timings.items()]
+    return [
+        _row(spec, name, timing, images[name], {"runs": runs, "picked": name == picked, "device": str(device)})
+        for name, timing in timings.items()
+    ]
 
 
-def _row(
-    spec: RunSpec, loop: str, timing: Timing, images: int, runs: int, picked: bool, device: torch.device
-) -> dict[str, Any]:
+def _row(spec: RunSpec, loop: str, timing: Timing, images: int, about: dict[str, Any]) -> dict[str, Any]:
     plain = loop.startswith("plain")
     return {
         "bench": "packs",
         "model": spec.model,
         "recipe": spec.recipe,
         "loop": loop,
-        "runs": 1 if plain else runs,
-        "picked": picked,
-        "device": str(device),
+        **about,
+        "runs": 1 if plain else about["runs"],
         "dtype": "float32" if plain else spec.precision,
         "batch_size": spec.batch_size,
         "threads": torch.get_num_threads(),
@@ -102,7 +114,7 @@ def write(data: Dataset, device: torch.device, repeats: int, workers: list[int],
         collected = [
             row
             for model in NETWORKS
-            for row in measure(model, data, Path(scratch), device, runs, repeats, workers)
+            for row in measure(model, data, Path(scratch), device, Extent(runs, repeats, workers))
         ]  # fmt: skip
     around = environment()
     rows.write(({**row, "environment": around} for row in collected), out)

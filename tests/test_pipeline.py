@@ -24,6 +24,7 @@ OUR_KERNEL = ("resident", "ffcv")  # equal to the reference bit by bit
 ROUNDING = 8e-6  # of pixels in [0, 1], as in test_reference
 ready = [name for name, missing in available().items() if missing is None]
 every_pipeline = pytest.mark.parametrize("name", ready)
+pytestmark = pytest.mark.whole  # each test opens every pipeline
 
 
 def collected(pipeline: Pipeline, k: int) -> list[Batch]:
@@ -60,7 +61,6 @@ def soon(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-@pytest.mark.whole
 @every_pipeline
 def test_training_epochs_are_permutations_that_differ_and_repeat(name, synthetic):
     wanted = synthetic.ids("training").tolist()
@@ -75,7 +75,6 @@ def test_training_epochs_are_permutations_that_differ_and_repeat(name, synthetic
     assert len({tuple(ids) for ids in (*epochs, different)}) == 4
 
 
-@pytest.mark.whole
 @every_pipeline
 @pytest.mark.parametrize("split", ["validation", "labelled", "test"])
 def test_evaluation_sees_each_sample_once_in_order(name, split, synthetic):
@@ -128,7 +127,6 @@ def test_batches_kept_by_the_caller_stay_as_they_were(name, synthetic):
         assert [view.sum().item() for view in views] == sums
 
 
-@pytest.mark.whole
 @every_pipeline
 def test_two_open_at_once_do_not_disturb_each_other(name, synthetic):
     def opened(seed: int) -> Pipeline:
@@ -147,7 +145,6 @@ def resident_bytes() -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.whole
 @every_pipeline
 def test_leaving_early_and_closing_leak_nothing(name, synthetic):
     def use(epochs: int) -> None:

@@ -35,20 +35,24 @@ def packs(notes: Notes) -> None:
         for model, number in NETWORKS.items():
             spec = spec_of(number, dataset, notes.tiny, model=model)
             for way in possible(spec, notes.device):
-                about = f"{model} {way}, {runs} runs"
-                with notes.trying("pack", about):
+                with notes.trying("pack", _about(spec, way, runs)):
                     notes.release()
                     with Clock(str(notes.device)) as opening:
                         trial = trial_of(way, spec, dataset, notes.device, runs)
                     with trial:
-                        _pack(notes, about, spec, way, runs, trial, opening.seconds)
+                        _pack(notes, spec, way, runs, trial, opening.seconds)
                     del trial
         notes.release()
         with notes.trying("grid", "grid"):
             grid(notes, dataset)
 
 
-def _pack(notes: Notes, about: str, spec: RunSpec, way: str, runs: int, trial: Trial, opening: float) -> None:
+def _about(spec: RunSpec, way: str, runs: int) -> str:
+    return f"{spec.model} {way}, {runs} runs"
+
+
+def _pack(notes: Notes, spec: RunSpec, way: str, runs: int, trial: Trial, opening: float) -> None:
+    about = _about(spec, way, runs)
     with Clock(str(notes.device)) as clock:
         trial.train(2)
     steps = 1 if notes.tiny else max(1, min(MOST_STEPS, round(2 * TURN_SECONDS / clock.seconds)))

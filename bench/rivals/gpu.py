@@ -14,6 +14,7 @@ other work.
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def rivals(
     there, ids = images.to(device), torch.from_numpy(order).to(device)
 
     ours = _ours(there, ids, spec, sets, dtype)
-    compiled = _compiled(there, ids, draws, spec, sets, dtype, compiles)
+    compiled = _compiled(there, ids, draws, spec, dtype, Made(sets, compiles))
     same_work = partial(Rival, len(order), expected=expected, std=min(spec.std), every=every)
     contestants = {
         "gpu": same_work(call=ours, recordable=True),
@@ -87,9 +88,17 @@ def _ours(images: Tensor, ids: Tensor, spec: Augment, sets: int, dtype: torch.dt
     return call
 
 
+class Made(NamedTuple):
+    """How the compiled definition makes its batches: in so many sets, compiled or operation by operation."""
+
+    sets: int
+    compiles: bool
+
+
 def _compiled(
-    images: Tensor, ids: Tensor, draws: Draws, spec: Augment, sets: int, dtype: torch.dtype, compiles: bool
+    images: Tensor, ids: Tensor, draws: Draws, spec: Augment, dtype: torch.dtype, made: Made
 ) -> Callable[[], Tensor]:
+    sets, compiles = made
     batch = len(ids) // sets
     parts = [slice(k * batch, (k + 1) * batch) for k in range(sets)]
     rows = [ids[part].clone() for part in parts]

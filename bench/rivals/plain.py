@@ -114,17 +114,17 @@ class PlainLoop:
         workers: int,
         batch_size: int = 128,
         device: torch.device | str = "cpu",
-        network: str = "cnn",
-        l2: float = 0.0,
+        network: tuple[str, float] = ("cnn", 0.0),
     ) -> None:
         """Create the training loop. folder: PNG files, as `write_pngs` writes them. network: a name of
-        `bench.rivals.networks.NETWORKS`. spec: a recipe without erasing, which this loop would leave out."""
+        `bench.rivals.networks.NETWORKS`, and the weight decay. spec: a recipe without erasing, which this loop would leave out."""
         transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), *_transforms(spec)])
         images = torchvision.datasets.ImageFolder(str(folder), transform)
         self.loader = torch.utils.data.DataLoader(
             images, batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
         )
-        self.model = NETWORKS[network](len(images.classes)).to(device)
+        name, l2 = network
+        self.model = NETWORKS[name](len(images.classes)).to(device)
         self.device = device
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, weight_decay=l2)
         self.loss = nn.CrossEntropyLoss()

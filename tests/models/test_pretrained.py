@@ -168,6 +168,7 @@ def test_in_evaluation_nothing_is_dropped(name):
     assert torch.equal(logits(model, noise_images(2)), model(noise_images(2)).detach())
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", FEATURED)
 def test_every_dropout_is_ours_with_torchvision_s_rate_and_a_number_of_its_own(name):
     def dropouts(network, kinds):

@@ -84,6 +84,7 @@ def test_rotation_may_choose_the_neighbour_of_a_pixel_midway(degrees, images, sy
     assert apart.float().mean() < 1e-4
 
 
+@pytest.mark.whole
 def test_float16_that_dali_casts_as_on_a_gpu_is_rounded_to_nearest(images):
     spec, ids = Augment(hue=0.5), np.arange(SAMPLES)
     draws = draw(spec, 5, 3, ids)

@@ -200,6 +200,7 @@ def test_a_dataset_that_is_none(trained, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.whole
 def test_the_gallery_is_what_its_runs_say(tmp_path):
     """Apart from the last line, which names the commit that made it."""
     made = build(ROOT / "docs" / "gallery" / "runs", tmp_path)
