@@ -117,7 +117,9 @@ class PlainLoop:
         network: tuple[str, float] = ("cnn", 0.0),
     ) -> None:
         """Create the training loop. folder: PNG files, as `write_pngs` writes them. network: a name of
-        `bench.rivals.networks.NETWORKS`, and the weight decay. spec: a recipe without erasing, which this loop would leave out."""
+        `bench.rivals.networks.NETWORKS`, and the weight decay. spec: a recipe without erasing; this loop would leave
+        erasing out.
+        """
         transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), *_transforms(spec)])
         images = torchvision.datasets.ImageFolder(str(folder), transform)
         self.loader = torch.utils.data.DataLoader(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bench import arithmetic as estimates
+from bench.arithmetic import cells
 from bench.lib.sass import WARPS
 from bench.tables.cells import ranged
 from fastcifar.show.markdown import Rows, table, under
@@ -97,7 +97,7 @@ def arithmetic(found: Rows) -> str:
     steps = [row for row in found if row["bench"] == "arithmetic of a step"]
     wholes = [row for row in found if row not in steps]
     header = ["network, batch", "runs", "launches", "GFLOP", "MB", "µs a step", "a run, of alone"]
-    body = [estimates.cells(row, steps) for row in steps]
+    body = [cells(row, steps) for row in steps]
     lines = []
     for number in dict.fromkeys(row["experiment"] for row in wholes):
         rows = [row for row in wholes if row["experiment"] == number]

@@ -65,7 +65,7 @@ def grid_command(
     from fastcifar.data.dataset import Dataset
     from fastcifar.experiments import EXPERIMENTS, PROTOCOLS
     from fastcifar.grid.packing import CHOOSABLE, Wanted, runs_of
-    from fastcifar.grid.plan import Asked, plan, train
+    from fastcifar.grid.plan import Asked, plan, train_grid
     from fastcifar.runs.settings import SETTABLE, parse_choices, parse_overrides
     from fastcifar.system.devices import device_of
 
@@ -99,7 +99,7 @@ def grid_command(
     if dry_run:
         return
     try:
-        results = train(asked, planned, limit)
+        results = train_grid(asked, planned, limit)
     except KeyboardInterrupt:
         say("stopped; the same command continues from the last whole epochs", stderr=True)
         sys.exit(130)

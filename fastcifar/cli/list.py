@@ -18,11 +18,11 @@ def list_command(
 
     Example: fastcifar list pipelines
     """
-    from fastcifar.cli.listing import sections, tables
+    from fastcifar.cli.listing import section_tables, sections
 
     found = sections(what, out)
     if as_json:
         print(json.dumps(found))
         return
-    for table in tables(found):
+    for table in section_tables(found):
         console().print(table)

@@ -36,7 +36,7 @@ def sections(what: str, out: Path) -> dict[str, Rows]:
     return {what: known[what]()}
 
 
-def tables(sections: dict[str, Rows]) -> list[Table]:
+def section_tables(sections: dict[str, Rows]) -> list[Table]:
     """Return the sections as tables for the terminal."""
     drawn = []
     for name, rows in sections.items():

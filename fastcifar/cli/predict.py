@@ -90,7 +90,7 @@ def _assess(
     result = scores.Classification.of(probabilities, labels, classes)
     if not quiet:
         say(title)
-        for table in scores.tables(result):
+        for table in scores.score_tables(result):
             console().print(table)
     if picture is None:
         return result.plain()

@@ -44,7 +44,7 @@ def runs_command(
     """
     from fastcifar.errors import FastcifarError, UsageError
     from fastcifar.runs.record import read_runs
-    from fastcifar.runs.rows import choose, in_order, row_of
+    from fastcifar.runs.rows import choose_rows, in_order, row_of
     from fastcifar.system.atomic import require_writable
 
     if diff is not None:
@@ -63,7 +63,7 @@ def runs_command(
         say(f"skipped: {reason}", stderr=True)
     if read.damaged and not rows:
         raise FastcifarError(f"no run below {out} can be read; {counted(len(read.damaged), 'run')} damaged, see above")
-    chosen = in_order(choose(rows, only or []), sort)
+    chosen = in_order(choose_rows(rows, only or []), sort)
     if as_json:
         print(json.dumps(chosen))
     elif printed:

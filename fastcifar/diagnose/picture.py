@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from fastcifar.diagnose.batchnorm import Evaluation
-from fastcifar.show.figures import colour, grid, plain, write
+from fastcifar.show.figures import axes_grid, colour, plain_axes, write
 
 RESTORED = "the same heads, initial statistics put back"
 
@@ -19,7 +19,7 @@ def write_png(evaluations: Sequence[Evaluation], title: str, path: Path) -> None
 
     Raises as `show.figures.write` does.
     """
-    figure, (losses, accuracies, steps, moved) = grid(10, 6.5, 2, 2)
+    figure, (losses, accuracies, steps, moved) = axes_grid(10, 6.5, 2, 2)
     arms = dict.fromkeys(evaluation.arm for evaluation in evaluations)
     for place, name in enumerate(arms):
         of_arm = [evaluation for evaluation in evaluations if evaluation.arm == name]
@@ -43,7 +43,7 @@ def write_png(evaluations: Sequence[Evaluation], title: str, path: Path) -> None
     for axes in (losses, accuracies, steps, moved):
         axes.title.set_fontsize(10)
         axes.set_xlabel("epoch" if axes in (losses, accuracies) else "epoch (its last steps only)")
-        plain(axes, epochs=True)
+        plain_axes(axes, epochs=True)
     dotted = Line2D([], [], color="0.3", ls=":", lw=2, label=RESTORED)
     solid = [line for line in losses.lines if line.get_linestyle() == "-"]
     figure.legend(handles=[*solid, dotted], loc="outside lower center", ncols=2, frameon=False, fontsize=9)

@@ -49,7 +49,7 @@ class Ended(NamedTuple):
     error: str | None
 
 
-class Files(NamedTuple):
+class SentFiles(NamedTuple):
     """Changed files of a run's directory by name, from a worker without access to the output folder."""
 
     run_id: str
@@ -75,4 +75,4 @@ class Lost(NamedTuple):
     reason: str
 
 
-Event = Ready | Began | Epoch | Ended | Files | Said | Done | Lost
+Event = Ready | Began | Epoch | Ended | SentFiles | Said | Done | Lost

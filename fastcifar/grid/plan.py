@@ -157,7 +157,7 @@ def _most(shape: Shape, measured: Measured, asked: Asked) -> int:
     return max(1, min(asked.most, int(MEMORY_SHARE * total / max(1, measured.run_bytes))))
 
 
-def train(asked: Asked, plan: Plan, budget: float | None = None) -> Results:
+def train_grid(asked: Asked, plan: Plan, budget: float | None = None) -> Results:
     """Train the runs of a plan. budget: seconds after which running jobs stop at the end of their epoch.
 
     Stopped runs can resume in a later call.

@@ -12,7 +12,7 @@ import torch
 
 from fastcifar.data.dataset import MANIFEST, Dataset
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.grid.messages import Done, Ended, Epoch, Event, Files, Job
+from fastcifar.grid.messages import Done, Ended, Epoch, Event, Job, SentFiles
 from fastcifar.grid.worker import Worker
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.spec import RunSpec
@@ -95,7 +95,7 @@ class Remote:
         """Remove this worker's temporary files."""
         self._own.cleanup()
 
-    def _changed(self, spec: RunSpec) -> Files:
+    def _changed(self, spec: RunSpec) -> SentFiles:
         """Return the files of a run that changed since they were last sent."""
         directory, contents = RunDirectory.of(spec, self._out), {}
         for file in directory.files():
@@ -104,7 +104,7 @@ class Remote:
             if self._sent.get(file) != state:
                 self._sent[file] = state
                 contents[file.name] = file.read_bytes()
-        return Files(spec.run_id, spec.experiment, contents)
+        return SentFiles(spec.run_id, spec.experiment, contents)
 
 
 def _opened(place: Place) -> Dataset | None:

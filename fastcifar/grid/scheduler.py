@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from fastcifar.errors import FastcifarError
 from fastcifar.grid.leases import Leases
-from fastcifar.grid.messages import Began, Done, Ended, Epoch, Event, Files, Job, Lost, Ready, Said
+from fastcifar.grid.messages import Began, Done, Ended, Epoch, Event, Job, Lost, Ready, Said, SentFiles
 from fastcifar.grid.packing import Pack
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.failure import give_up, retry
@@ -163,7 +163,7 @@ class Scheduler:
                 self._idle.append(worker)
             case Ended():
                 self._ended(event)
-            case Files():
+            case SentFiles():
                 RunDirectory(self._out / f"exp{event.experiment}" / event.run_id).receive(event.contents)
             case Done():
                 rest = self._open.pop(self._working.pop(worker).number)

@@ -16,7 +16,7 @@ from fastcifar.pipeline import Batch, Pipeline, Renderer, Request, open_pipeline
 
 
 @dataclass(frozen=True)
-class Source:
+class PixelSource:
     """The pipeline of a group of runs, and the number of epochs that these runs had finished when the pack began."""
 
     pipeline: Pipeline
@@ -29,7 +29,7 @@ class Feed(Pipeline):
     Epochs are counted from the beginning of the pack: epoch k is the k-th epoch of each run since then.
     """
 
-    def __init__(self, sources: Sequence[Source], which: Sequence[int]) -> None:
+    def __init__(self, sources: Sequence[PixelSource], which: Sequence[int]) -> None:
         super().__init__(sources[0].pipeline.request)
         self._sources, self.which = list(sources), list(which)
 
@@ -40,13 +40,13 @@ class Feed(Pipeline):
         asked: each run's arguments of `open_pipeline`. behind: each run's number of finished epochs. Raises what
         `open_pipeline` raises.
         """
-        opened: dict[tuple[Any, ...], Source] = {}
+        opened: dict[tuple[Any, ...], PixelSource] = {}
         keys = [_key(Request(dataset, **request), epochs) for request, epochs in zip(asked, behind, strict=True)]
         with contextlib.ExitStack() as undo:
             for key, request, epochs in zip(keys, asked, behind, strict=True):
                 if key not in opened:
                     pipeline = undo.enter_context(open_pipeline(name, dataset, **request))
-                    opened[key] = Source(pipeline, epochs)
+                    opened[key] = PixelSource(pipeline, epochs)
             undo.pop_all()
         places = list(opened)
         return cls(list(opened.values()), [places.index(key) for key in keys])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from fastcifar.show.figures import blank, colour, plain, write
+from fastcifar.show.figures import blank, colour, plain_axes, write
 
 BINS = 15  # bins of confidence, as in Guo et al. (below)
 LEAST = float(np.finfo(np.float32).tiny)  # a smaller probability counts as this one, so that its logarithm is finite
@@ -110,7 +110,7 @@ def _bins(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bi
     return tuple(bins)
 
 
-def tables(result: Classification) -> list[Table]:
+def score_tables(result: Classification) -> list[Table]:
     """Return a table of the scores, and a table of the confusion matrix: rows are true classes, columns predicted ones.
 
     For more than READABLE classes the second table has the most frequent confusions instead.
@@ -198,4 +198,4 @@ def _draw_reliability(axes: Axes, below: Axes, result: Classification) -> None:
     below.set(xlabel="confidence", ylabel="images, %")
     for each in (axes, below):
         each.set_xlim(0, 1)
-        plain(each, lines=False)
+        plain_axes(each, lines=False)

@@ -10,18 +10,18 @@ from fastcifar.augment import RECIPES
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.report import tables as made
 from fastcifar.report.claims import counted_verdicts, verdicts
 from fastcifar.report.collection import Collection, collect, run_ids, with_predictions
 from fastcifar.report.contents import Contents, Drawn
-from fastcifar.report.figures import FIGURES, draw
+from fastcifar.report.figures import FIGURES, draw_figure
 from fastcifar.report.markdown import markdown
 from fastcifar.report.page import environments, page, png
 from fastcifar.report.predictions import predict
 from fastcifar.report.preview import sheet
+from fastcifar.report.tables import claims_table, report_tables, runs_table, took
 from fastcifar.show.figures import inline, save
 from fastcifar.show.progress import track
-from fastcifar.show.provenance import commit
+from fastcifar.show.provenance import commit_text
 from fastcifar.show.tables import Cell
 from fastcifar.show.text import counted
 from fastcifar.system import machine
@@ -61,10 +61,10 @@ def build(runs: Path, out: Path, dataset: Dataset | None = None, device: torch.d
     figures = _figures(collection, out)
     notes = [*_overview(collection, figures), *collection.notes, *unpredicted]
     judged = verdicts(collection)
-    others = [*made.tables(collection), environments(collection)]
-    contents = Contents(TITLE, _lead(collection), notes, made.claims(judged), figures, others, _foot())
+    others = [*report_tables(collection), environments(collection)]
+    contents = Contents(TITLE, _lead(collection), notes, claims_table(judged), figures, others, _foot())
     samples = [] if dataset is None else _samples(dataset)
-    html = page(contents, made.runs(collection), samples, collection)
+    html = page(contents, runs_table(collection), samples, collection)
     for name, content in (("index.html", html), ("report.md", markdown(contents))):
         with whole(out / name) as path:
             path.write_text(content, encoding="utf-8")
@@ -83,7 +83,7 @@ def _figures(collection: Collection, out: Path) -> list[Drawn]:
     drawn = []
     for protocol, shown, series in track(drawable, "figures"):
         ids = run_ids(*(each for _, each in series))
-        figure = draw(shown, series)
+        figure = draw_figure(shown, series)
         save(figure, out, shown.name(protocol))
         missing = "; ".join(shown.missing(collection, protocol))
         evidence = Cell(counted(len(ids), "run"), float(len(ids)), ids)
@@ -131,13 +131,13 @@ def _lead(collection: Collection) -> str:
     return (
         f"{counted(len(collection.runs), 'run')} of {counted(len(collection.configurations), 'configuration')} under "
         f"{', '.join(collection.protocols)}, on {', '.join(sorted(datasets))}; their times add up to "
-        f"{made.took(collection)}. Beside each number stand the runs that it comes from."
+        f"{took(collection)}. Beside each number stand the runs that it comes from."
     )
 
 
 def _foot() -> str:
     name, dirty = machine.commit()
-    return f"Made by fastcifar {__version__}" + (f", commit {commit(name, dirty)}." if name else ".")
+    return f"Made by fastcifar {__version__}" + (f", commit {commit_text(name, dirty)}." if name else ".")
 
 
 def _samples(dataset: Dataset) -> list[tuple[str, bytes]]:

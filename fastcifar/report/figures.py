@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fastcifar.experiments import SEEDS, experiment
 from fastcifar.report.collection import VARIED, Collection, Configuration
-from fastcifar.show.figures import SETTINGS, colour, grid, mean_std, plain
+from fastcifar.show.figures import SETTINGS, axes_grid, colour, mean_std, plain_axes
 
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # so that curves differ by more than colour
 NAMES = MappingProxyType({"batch_size": "batch", "lr": "lr", "l2": "L2", "dropout": "dropout"})
@@ -94,13 +94,13 @@ FIGURES: tuple[Shown, ...] = (
 PANELS = {"train_loss": "training loss", "val_loss": "validation loss", "val_accuracy": "validation accuracy, %"}
 
 
-def draw(shown: Shown, series: Sequence[tuple[str, Configuration]]) -> Figure:
+def draw_figure(shown: Shown, series: Sequence[tuple[str, Configuration]]) -> Figure:
     """Draw a figure. Each curve is the mean over seeds; the shaded area is one standard deviation (n - 1 over seeds)
     above and below the mean.
     """
     with mpl.rc_context(SETTINGS):
         panels = len(shown.metrics)
-        figure, axes = grid(8.6 if panels > 1 else 5.6, 3.9, 1, panels, sharey=panels > 1)
+        figure, axes = axes_grid(8.6 if panels > 1 else 5.6, 3.9, 1, panels, sharey=panels > 1)
         for place, metric in zip(axes, shown.metrics, strict=True):
             _panel(place, metric, series)
         handles, labels = axes[0].get_legend_handles_labels()
@@ -126,4 +126,4 @@ def _panel(axes: Axes, metric: str, series: Sequence[tuple[str, Configuration]])
     axes.set_title(PANELS[metric], fontsize=10)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(10))
-    plain(axes, epochs=True)
+    plain_axes(axes, epochs=True)

@@ -1,8 +1,7 @@
 """Write a report as report.md, for a repository: its figures are PNG files beside it."""
 
 from fastcifar.report.contents import Contents
-from fastcifar.show.markdown import plain
-from fastcifar.show.markdown import table as lines
+from fastcifar.show.markdown import escaped, table
 from fastcifar.show.tables import EVIDENCE, Cell, Table
 
 HASH = 8  # last characters of a run-id that are shown: enough for `fastcifar runs --diff`
@@ -11,7 +10,7 @@ HASH = 8  # last characters of a run-id that are shown: enough for `fastcifar ru
 def markdown(contents: Contents) -> str:
     """Return the text of report.md."""
     parts = [f"# {contents.title}", contents.lead, "## What is here, and what is not"]
-    parts += ["\n".join(f"- {plain(note)}" for note in contents.notes), *_section(contents.claims)]
+    parts += ["\n".join(f"- {escaped(note)}" for note in contents.notes), *_section(contents.claims)]
     parts.append("## The report's figures")
     for figure in contents.figures:
         missing = f" Missing: {figure.missing}." if figure.missing else ""
@@ -19,19 +18,19 @@ def markdown(contents: Contents) -> str:
             f"![{figure.title}, {figure.protocol}]({figure.file})\n\nFigure {figure.number}. {figure.title} "
             f"({figure.protocol}). {figure.evidence.text}.{missing}"
         )
-    for table in contents.tables:
-        parts += _section(table)
+    for each in contents.tables:
+        parts += _section(each)
     return "\n\n".join([*parts, contents.foot]) + "\n"
 
 
-def _section(table: Table) -> list[str]:
-    note = [table.note] if table.note else []
-    return [f"## {table.title}", *note, _table(table) if table.rows else "None of this was run."]
+def _section(shown: Table) -> list[str]:
+    note = [shown.note] if shown.note else []
+    return [f"## {shown.title}", *note, _table(shown) if shown.rows else "None of this was run."]
 
 
-def _table(table: Table) -> str:
-    body = [[_cell(cell, name) for cell, name in zip(row, table.columns, strict=True)] for row in table.rows]
-    return lines(table.columns, body, numbers=False).rstrip("\n")
+def _table(shown: Table) -> str:
+    body = [[_cell(cell, name) for cell, name in zip(row, shown.columns, strict=True)] for row in shown.rows]
+    return table(shown.columns, body, numbers=False).rstrip("\n")
 
 
 def _cell(cell: Cell, column: str) -> str:

@@ -47,11 +47,11 @@ def page(contents: Contents, runs: Table, samples: Sequence[tuple[str, bytes]], 
         protocols=list(dict.fromkeys(figure.protocol for figure in contents.figures)),
         confused=list(confused),
         samples=[(name, base64.b64encode(picture).decode()) for name, picture in samples],
-        data={"colours": COLOURS, "runs": curves(collection), "confusion": confused},
+        data={"colours": COLOURS, "runs": curves_by_run(collection), "confusion": confused},
     )
 
 
-def curves(collection: Collection) -> dict[str, dict[str, list[float | None]]]:
+def curves_by_run(collection: Collection) -> dict[str, dict[str, list[float | None]]]:
     """Return by run-id, for each epoch: validation accuracies (a), validation losses (v) and training losses (t)."""
     keys = {"a": "val_accuracy", "v": "val_loss", "t": "train_loss"}
     return {
@@ -86,7 +86,7 @@ def _environment(begun: Mapping[str, Any]) -> tuple[str, ...]:
     device = str(begun.get("device", "unknown"))
     return (
         device, provenance.hardware(about, device), provenance.software(about),
-        provenance.commit(about.get("commit"), about.get("dirty"), HASH),
+        provenance.commit_text(about.get("commit"), about.get("dirty"), HASH),
         f"{dataset.get('name', 'unknown')} {str(dataset.get('sha256', ''))[:HASH]}",
     )  # fmt: skip
 

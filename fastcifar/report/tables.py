@@ -11,11 +11,11 @@ from fastcifar.show.tables import EVIDENCE, Cell, Table
 from fastcifar.show.text import duration, spread
 
 
-def tables(collection: Collection) -> list[Table]:
+def report_tables(collection: Collection) -> list[Table]:
     """Return the tables of a report besides claims and runs. A table without lines is among them."""
     return [
         configurations(collection),
-        definitions(),
+        definitions_table(),
         protocols(collection),
         *two_images(collection),
         *hyperparameters(collection),
@@ -23,7 +23,7 @@ def tables(collection: Collection) -> list[Table]:
     ]
 
 
-def claims(judged: Judged) -> Table:
+def claims_table(judged: Judged) -> Table:
     """Return the table of the report's claims, with a line for each protocol that has runs."""
     lines = [
         [
@@ -71,7 +71,7 @@ def configurations(collection: Collection) -> Table:
     )  # fmt: skip
 
 
-def definitions() -> Table:
+def definitions_table() -> Table:
     """Return the table of the differences between the protocols."""
     properties = audit.definitions()
     names = list(properties[0][1])
@@ -160,7 +160,7 @@ def completeness(collection: Collection) -> Table:
     return Table("complete", "How much of the grid was run", note, ["exp", "protocol", "runs"], lines)
 
 
-def runs(collection: Collection) -> Table:
+def runs_table(collection: Collection) -> Table:
     """Return the table with a line for each run."""
     lines = [
         [

@@ -32,7 +32,7 @@ def row_of(record: RunRecord) -> Row:
     return {name: values.get(name) for name in COLUMNS}
 
 
-def choose(rows: Sequence[Row], only: list[str]) -> list[Row]:
+def choose_rows(rows: Sequence[Row], only: list[str]) -> list[Row]:
     """Return the rows that match every ``key=value,value`` of ``only``.
 
     A row matches when it has one of the values. Raises UsageError as `parse_choices` does.

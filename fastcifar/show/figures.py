@@ -36,7 +36,7 @@ def blank(width: float, height: float, dpi: int = 150) -> Figure:
     return figure
 
 
-def grid(
+def axes_grid(
     width: float, height: float, lines: int, columns: int, dpi: int = 150, **options: Any
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure and its axes, row by row. options: passed to matplotlib's `Figure.subplots`."""
@@ -44,7 +44,7 @@ def grid(
     return figure, list(figure.subplots(lines, columns, squeeze=False, **options).flat)
 
 
-def plain(axes: Axes, lines: bool = True, epochs: bool = False) -> None:
+def plain_axes(axes: Axes, lines: bool = True, epochs: bool = False) -> None:
     """Remove the top and right spines. lines: draw a light grid. epochs: put only whole numbers on the x axis."""
     axes.spines[["top", "right"]].set_visible(False)
     if lines:
@@ -90,7 +90,7 @@ def curves(configurations: Mapping[str, Runs], path: Path) -> None:
 
     Lines are means over the seeds; the band shows one standard deviation.
     """
-    figure, (left, right) = grid(10, 4, 1, 2)
+    figure, (left, right) = axes_grid(10, 4, 1, 2)
     for number, (name, runs) in enumerate(configurations.items()):
         ink = colour(number)
         _band(left, runs, "train_loss", ink, f"{name}, training", "--")
@@ -98,7 +98,7 @@ def curves(configurations: Mapping[str, Runs], path: Path) -> None:
         _band(right, runs, "val_accuracy", ink, name)
     for axes, title in ((left, "loss"), (right, "validation accuracy, %")):
         axes.set(title=title, xlabel="epoch")
-        plain(axes, epochs=True)
+        plain_axes(axes, epochs=True)
         axes.legend(frameon=False, fontsize=7)
     write(figure, path)
 

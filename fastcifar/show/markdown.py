@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fastcifar.show.provenance import commits, gpus, processor, software
+from fastcifar.show.provenance import commits, gpu_text, processor, software
 
 Rows = list[dict[str, Any]]
 
@@ -11,15 +11,15 @@ Rows = list[dict[str, Any]]
 def table(header: Sequence[str], body: Sequence[Sequence[str]], numbers: bool = True) -> str:
     """Return the lines of a Markdown table, each with its newline.
 
-    Cells are text, so `plain` escapes characters with a meaning in Markdown tables or HTML. numbers: align every column
-    but the first to the right.
+    Cells are text: `escaped` escapes characters with a meaning in Markdown tables or HTML. numbers: align every
+    column but the first to the right.
     """
     rule = ["---"] + ["---:" if numbers else "---"] * (len(header) - 1)
-    lines = [[plain(cell) for cell in header], rule, *([plain(cell) for cell in line] for line in body)]
+    lines = [[escaped(cell) for cell in header], rule, *([escaped(cell) for cell in line] for line in body)]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def plain(text: str) -> str:
+def escaped(text: str) -> str:
     """Return the text on one line, escaped so that it neither ends a table cell nor starts an HTML tag."""
     return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
@@ -28,5 +28,5 @@ def under(text: str, found: Rows, packages: Sequence[str] = ("torch", "torchvisi
     """Return the text with a line for the machine, versions and commits of the rows; a GPU comes first, if used."""
     around = [row["environment"] for row in found]
     on_gpu = any(str(row.get("device", "cpu")).startswith("cuda") for row in found)
-    machine = ("; " if on_gpu else "").join([gpus(around[0]) if on_gpu else "", processor(around[0])])
+    machine = ("; " if on_gpu else "").join([gpu_text(around[0]) if on_gpu else "", processor(around[0])])
     return f"{text}\n{machine}; {software(around[0], packages)}; commit {commits(around)}.\n"

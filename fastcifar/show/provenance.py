@@ -9,14 +9,14 @@ from typing import Any
 DIGITS = 8  # digits of a commit that are shown by default
 
 
-def commit(name: object, dirty: object, digits: int = DIGITS) -> str:
+def commit_text(name: object, dirty: object, digits: int = DIGITS) -> str:
     """Return the first digits of a commit and whether files differed from it; "unknown" for None or an empty name."""
     return str(name or "unknown")[:digits] + (" with other changes" if dirty else "")
 
 
 def commits(environments: Iterable[Mapping[str, Any]]) -> str:
     """Return the distinct commits of the environments, in the order of their first appearance."""
-    return ", ".join(dict.fromkeys(commit(about.get("commit"), about.get("dirty")) for about in environments))
+    return ", ".join(dict.fromkeys(commit_text(about.get("commit"), about.get("dirty")) for about in environments))
 
 
 def software(about: Mapping[str, Any], packages: Iterable[str] | None = None) -> str:
@@ -32,7 +32,7 @@ def processor(about: Mapping[str, Any]) -> str:
     return f"{about.get('cpu', 'an unknown processor')}, {about.get('cores', '?')} cores"
 
 
-def gpus(about: Mapping[str, Any]) -> str:
+def gpu_text(about: Mapping[str, Any]) -> str:
     """Return the names of the GPUs, each once; empty if there are none."""
     devices = about.get("gpus") or []
     return ", ".join(dict.fromkeys(str(gpu["name"] if isinstance(gpu, Mapping) else gpu) for gpu in devices))
@@ -41,5 +41,5 @@ def gpus(about: Mapping[str, Any]) -> str:
 def hardware(about: Mapping[str, Any], device: object) -> str:
     """Return the hardware behind ``device`` (cpu, cuda, cuda:1): the GPUs, or the processor."""
     if str(device).startswith("cuda"):
-        return gpus(about) or "an unknown GPU"
+        return gpu_text(about) or "an unknown GPU"
     return processor(about)

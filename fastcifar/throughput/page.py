@@ -12,8 +12,8 @@ from fastcifar.show.html import rendered
 from fastcifar.show.tables import Cell, Table
 from fastcifar.show.text import counted
 from fastcifar.system.atomic import whole
-from fastcifar.throughput import rows as files
 from fastcifar.throughput.plot import dots
+from fastcifar.throughput.rows import read
 from fastcifar.throughput.table import heat_name, pixels
 
 HERE = Path(__file__).resolve().parent
@@ -47,7 +47,7 @@ def build(sources: Sequence[Path], out: Path) -> list[str]:
     """
     parts, names = [], []
     for path in _files(sources):
-        for device, found in _by_device(files.read(path)).items():
+        for device, found in _by_device(read(path)).items():
             name = f"{path.stem}-{device}".replace(" ", "-").replace(",", "")
             alike = [_alike(row) for row in found]
             figure = dots(alike)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from fastcifar.errors import UsageError
-from fastcifar.show.figures import colour, grid, plain, write
+from fastcifar.show.figures import axes_grid, colour, plain_axes, write
 from fastcifar.throughput.contestant import REPLAY
 from fastcifar.throughput.table import heat_name, heat_of
 
@@ -41,7 +41,7 @@ def dots(rows: Rows) -> Figure:
     columns = min(COLUMNS, len(panels))
     contestants = [max(map(len, panels[first : first + columns])) for first in range(0, len(panels), columns)]
     height = 0.3 + sum(FRAME + LINE * count for count in contestants)
-    figure, axes = grid(WIDTH, height, len(contestants), columns, DPI, height_ratios=contestants)
+    figure, axes = axes_grid(WIDTH, height, len(contestants), columns, DPI, height_ratios=contestants)
     for place, panel in zip(axes, panels, strict=False):
         _panel(place, panel, colours)
     for place in axes[len(panels) :]:
@@ -91,7 +91,7 @@ def _panel(axes: Axes, rows: Rows, colours: Mapping[str, str]) -> None:
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)
     axes.set_axisbelow(True)
-    plain(axes)
+    plain_axes(axes)
 
 
 def _contestant(axes: Axes, place: int, row: Mapping[str, Any], ink: str, left: bool) -> None:

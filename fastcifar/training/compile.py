@@ -50,7 +50,7 @@ class Choice(NamedTuple):
     """The reason, as text for people; empty where only one mode was possible."""
 
 
-def choose(spec: RunSpec, dataset: Dataset, device: torch.device) -> Choice:
+def choose_mode(spec: RunSpec, dataset: Dataset, device: torch.device) -> Choice:
     """Return the fastest mode for a run, by a trial of each mode with a separate learner.
 
     graph is tried where it is possible, inductor where the run is long. With several processes the mode is none.
@@ -115,7 +115,7 @@ class Modes:
         if begun:
             return str(begun)
         if spec.label not in self._chosen:
-            choice = choose(spec, self._dataset, self._device)
+            choice = choose_mode(spec, self._dataset, self._device)
             if choice.why:
                 self._options.say(f"{spec.label}: --compile {choice.mode} ({choice.why})")
             self._chosen[spec.label] = choice.mode

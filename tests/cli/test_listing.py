@@ -17,7 +17,7 @@ def test_listings(tmp_path):
     assert {row["recipe"]: row["does"] for row in sections["recipes"]}["none"] == {}
     assert {row["pipeline"]: row["ready"] for row in sections["pipelines"]}["resident"] is True
     assert sections["runs"] == []
-    text = text_of(*listing.tables(sections))
+    text = text_of(*listing.section_tables(sections))
     for word in ("experiments", "mlp_s, mlp_l", "as-run", "erasing", "resident", "none yet"):
         assert word in text
     with pytest.raises(UsageError, match="section 'models' does not exist; choose one of experiments, recipes"):

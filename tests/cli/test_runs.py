@@ -203,7 +203,7 @@ def test_choosing(four, tmp_path):
     found = rows_below(tmp_path)
 
     def chosen(*only):
-        return sorted(seeds(rows.choose(found, list(only))))
+        return sorted(seeds(rows.choose_rows(found, list(only))))
 
     assert chosen() == [0, 1, 2, 3]
     assert chosen("lr=1e-3") == [0, 2, 3] == chosen("lr=.001")
@@ -227,7 +227,7 @@ def test_choosing(four, tmp_path):
 )
 def test_choices_that_cannot_be_are_refused(only, message):
     with pytest.raises(UsageError, match=message.replace("?", r"\?")):
-        rows.choose([], [only])
+        rows.choose_rows([], [only])
 
 
 def test_sorting_has_runs_without_a_value_last(tmp_path):

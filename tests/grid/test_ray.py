@@ -65,7 +65,7 @@ def test_where_nothing_is_shared_all_is_sent_there_and_back(digits, tmp_path, wh
         train(begun, digits, out, CPU, cut)
     begun_at = RunDirectory.of(begun, out).metrics()[0]["seconds"]
     asked = running.Asked(digits, out, CPU, executor="ray", address=nodes.address, way="serial", pack=2)
-    done = running.train(asked, running.plan(asked, runs))
+    done = running.train_grid(asked, running.plan(asked, runs))
     assert len(done.finished) == RUNS
     assert not done.failed
     assert results(out) == whole[1]

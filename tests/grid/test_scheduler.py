@@ -10,7 +10,7 @@ import torch
 
 from fastcifar.errors import FastcifarError
 from fastcifar.grid.leases import Leases
-from fastcifar.grid.messages import Done, Ended, Epoch, Files, Lost, Ready
+from fastcifar.grid.messages import Done, Ended, Epoch, Lost, Ready, SentFiles
 from fastcifar.grid.packing import Wanted, packs_of, runs_of
 from fastcifar.grid.scheduler import MOST_LOSSES, Limits, Scheduler
 from fastcifar.runs.directory import RunDirectory
@@ -167,7 +167,9 @@ def test_when_the_time_is_up_the_rest_is_left(packs, tmp_path):
 def test_files_from_elsewhere_become_run_directories(packs, tmp_path):
     def play(job):
         for spec in job.specs:
-            yield Files(spec.run_id, spec.experiment, {"summary.json": b'{"status": "finished"}', "run.json": b"{}"})
+            yield SentFiles(
+                spec.run_id, spec.experiment, {"summary.json": b'{"status": "finished"}', "run.json": b"{}"}
+            )
         yield from finish(job, tmp_path)
 
     scheduled(packs, tmp_path, play)

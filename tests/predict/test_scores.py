@@ -10,7 +10,7 @@ from PIL import Image
 from support.text import text_of
 
 from fastcifar.predict import scores
-from fastcifar.predict.scores import LEAST, Classification, tables, write_png
+from fastcifar.predict.scores import LEAST, Classification, score_tables, write_png
 
 CLASSES = ("ant", "[bee]", "cat")
 PROBABILITIES = np.array(
@@ -94,7 +94,7 @@ def cells(text):
 
 
 def test_the_tables_show_the_figures():
-    figures, matrix = map(cells, map(text_of, tables(RESULT)))
+    figures, matrix = map(cells, map(text_of, score_tables(RESULT)))
     assert figures == [
         ["images", "accuracy, %", "negative log-likelihood", "expected calibration error, %"],
         ["5", "60.00", f"{RESULT.nll:.4f}", "39.40"],
@@ -117,12 +117,12 @@ def many(classes):
 
 
 def test_of_many_classes_the_most_frequent_confusions_are_shown():
-    rows = cells(text_of(tables(many(30))[1]))
+    rows = cells(text_of(score_tables(many(30))[1]))
     assert rows[0] == ["true", "predicted", "images"]
     assert rows[1:3] == [["c29", "c0", "29"], ["c28", "c29", "28"]]
     assert len(rows) == 1 + scores.READABLE
     all_right = Classification.of(np.eye(30, dtype=np.float32), np.arange(30), [f"c{n}" for n in range(30)])
-    assert len(cells(text_of(tables(all_right)[1]))) == 1
+    assert len(cells(text_of(score_tables(all_right)[1]))) == 1
 
 
 # the picture

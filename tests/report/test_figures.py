@@ -8,7 +8,7 @@ from support.written_runs import rising, spec_of, write_run
 
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.report.collection import collect
-from fastcifar.report.figures import FIGURES, draw
+from fastcifar.report.figures import FIGURES, draw_figure
 from fastcifar.show.figures import INK, inline, save
 
 BY_NUMBER = {shown.number: shown for shown in FIGURES}
@@ -37,7 +37,7 @@ def collection(tmp_path):
 
 def drawn(number, collection, protocol="sound"):
     shown = BY_NUMBER[number]
-    return draw(shown, shown.series(collection, protocol))
+    return draw_figure(shown, shown.series(collection, protocol))
 
 
 def test_a_curve_is_the_mean_and_its_band_one_standard_deviation(collection):

@@ -1,6 +1,6 @@
 """Tables in Markdown, and the line of where their rows are from."""
 
-from fastcifar.show.markdown import plain, table, under
+from fastcifar.show.markdown import escaped, table, under
 
 AROUND = {"cpu": "C", "cores": 2, "python": "3.12", "versions": {"torch": "1"}, "commit": "0123456789", "dirty": False}
 
@@ -12,7 +12,7 @@ def test_a_table_of_numbers_and_one_of_words():
 
 def test_no_cell_breaks_its_table():
     assert table(["a|b"], [["<i>\nx|y"]]) == "| a\\|b |\n| --- |\n| &lt;i> x\\|y |\n"
-    assert plain("1 | <2") == "1 \\| &lt;2"
+    assert escaped("1 | <2") == "1 \\| &lt;2"
 
 
 def test_rows_say_where_they_are_from():

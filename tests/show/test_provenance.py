@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastcifar.show.provenance import commit, commits, gpus, hardware, processor, software
+from fastcifar.show.provenance import commit_text, commits, gpu_text, hardware, processor, software
 from fastcifar.system.measure import environment
 
 
@@ -15,7 +15,7 @@ from fastcifar.system.measure import environment
     ],
 )
 def test_a_commit(name, dirty, shown):
-    assert commit(name, dirty) == shown
+    assert commit_text(name, dirty) == shown
 
 
 def test_commits_are_named_once_each():
@@ -32,7 +32,7 @@ def test_versions_of_everything_or_of_what_is_asked():
 
 def test_hardware_is_that_of_the_device():
     around = {"cpu": "C", "cores": 2, "gpus": [{"name": "NVIDIA X", "driver": "5"}, {"name": "NVIDIA X"}, "a GPU"]}
-    assert gpus(around) == "NVIDIA X, a GPU"
+    assert gpu_text(around) == "NVIDIA X, a GPU"
     assert hardware(around, "cuda:1") == "NVIDIA X, a GPU"
     assert hardware(around, "cpu") == processor(around) == "C, 2 cores"
     assert hardware({}, "cuda") == "an unknown GPU"

@@ -13,7 +13,7 @@ from fastcifar.runs.directory import RunDirectory
 from fastcifar.system import devices
 from fastcifar.training import session
 from fastcifar.training.batches import open_pipelines
-from fastcifar.training.compile import MODES, Choice, choose, steps_of
+from fastcifar.training.compile import MODES, Choice, choose_mode, steps_of
 from fastcifar.training.learner import Learner
 from fastcifar.training.loop import train
 from fastcifar.training.options import Options
@@ -92,7 +92,7 @@ def test_auto_is_the_fastest_of_what_is_worth_trying(recordable, seconds, epochs
     monkeypatch.setattr(
         "fastcifar.training.compile._seconds", lambda mode, *_: seconds[mode]
     )  # of another one: KeyError
-    choice = choose(spec_of(synthetic, epochs=epochs), synthetic, torch.device("cuda"))
+    choice = choose_mode(spec_of(synthetic, epochs=epochs), synthetic, torch.device("cuda"))
     assert choice.mode == mode
     assert tried in choice.why
 
@@ -104,10 +104,10 @@ def training_request(dataset):
 
 
 def test_on_the_cpu_a_short_run_has_no_choice_and_a_long_one_tries_inductor(synthetic, monkeypatch):
-    assert choose(spec_of(synthetic), synthetic, CPU) == ("none", "")
+    assert choose_mode(spec_of(synthetic), synthetic, CPU) == ("none", "")
     monkeypatch.setattr("fastcifar.training.compile._seconds", lambda mode, *_: {"none": 2.0, "inductor": 1.0}[mode])
     long = spec_of(synthetic, epochs=100)
-    assert choose(long, synthetic, CPU) == ("inductor", "none 2,000,000 µs a step, inductor 1,000,000 µs a step")
+    assert choose_mode(long, synthetic, CPU) == ("inductor", "none 2,000,000 µs a step, inductor 1,000,000 µs a step")
 
 
 def test_where_nothing_can_be_compiled_the_reason_is_said(synthetic, monkeypatch):
@@ -117,7 +117,7 @@ def test_where_nothing_can_be_compiled_the_reason_is_said(synthetic, monkeypatch
         return 2.0
 
     monkeypatch.setattr("fastcifar.training.compile._seconds", seconds)
-    choice = choose(spec_of(synthetic, epochs=100), synthetic, CPU)
+    choice = choose_mode(spec_of(synthetic, epochs=100), synthetic, CPU)
     assert choice == ("none", "none 2,000,000 µs a step; inductor fails: no C++ compiler")
 
 
@@ -137,7 +137,7 @@ def test_a_graph_that_does_not_fit_leaves_the_other_modes(synthetic, monkeypatch
         return {"none": 2.0, "inductor": 1.0}[mode]
 
     monkeypatch.setattr("fastcifar.training.compile._seconds", seconds)
-    choice = choose(spec_of(synthetic, epochs=100), synthetic, torch.device("cuda"))
+    choice = choose_mode(spec_of(synthetic, epochs=100), synthetic, torch.device("cuda"))
     assert choice.mode == "inductor"
     assert choice.why.endswith("a step; graph fails: CUDA out of memory. Tried to allocate")
     assert freed[0] == [None, None]  # what the trial held is gone before memory is given back
@@ -145,14 +145,14 @@ def test_a_graph_that_does_not_fit_leaves_the_other_modes(synthetic, monkeypatch
 
 def test_where_others_train_too_nothing_is_tried(synthetic, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert choose(spec_of(synthetic), synthetic, torch.device("cuda")) == ("none", "")
+    assert choose_mode(spec_of(synthetic), synthetic, torch.device("cuda")) == ("none", "")
 
 
 def test_a_session_says_what_it_chose_once_a_configuration(synthetic, tmp_path, monkeypatch):
     said = []
     specs = [spec_of(synthetic, seed=seed, epochs=1) for seed in (0, 1)]
     monkeypatch.setattr(
-        "fastcifar.training.compile.choose", lambda *_: Choice("none", "none 9 µs a step, graph 10 µs a step")
+        "fastcifar.training.compile.choose_mode", lambda *_: Choice("none", "none 9 µs a step, graph 10 µs a step")
     )
     session.run(specs, synthetic, tmp_path, CPU, Options("auto", say=said.append))
     assert said == [f"{specs[0].label}: --compile none (none 9 µs a step, graph 10 µs a step)"]
@@ -191,6 +191,6 @@ def test_on_cuda_a_mode_trains_as_none_does(mode, digits, tmp_path):
 
 @pytest.mark.gpu
 def test_on_cuda_auto_is_chosen_by_a_trial(digits):
-    choice = choose(spec_of(digits, batch_size=64), digits, torch.device("cuda"))
+    choice = choose_mode(spec_of(digits, batch_size=64), digits, torch.device("cuda"))
     assert choice.mode in MODES
     assert "graph" in choice.why

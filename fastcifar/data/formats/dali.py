@@ -15,7 +15,7 @@ from nvidia.dali import fn, tfrecord
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.data.formats.samples import I64, U8, Samples
-from fastcifar.data.formats.tfrecord import example, record
+from fastcifar.data.formats.tfrecord import example, framed
 from fastcifar.data.sources.source import IMAGE_SHAPE
 from fastcifar.show.progress import track
 from fastcifar.system.atomic import writing
@@ -53,7 +53,7 @@ def _write_records(path: Path, samples: Samples) -> list[str]:
     with writing(path), open(path, "wb") as file:
         for row in track(range(len(samples)), f"writing {path.name}"):
             image, label, number = samples[row]
-            content = record(example({"image": image.tobytes(), "label": label, "id": number}))
+            content = framed(example({"image": image.tobytes(), "label": label, "id": number}))
             file.write(content)
             lines.append(f"{offset} {len(content)}\n")
             offset += len(content)

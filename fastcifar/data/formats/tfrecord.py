@@ -49,7 +49,7 @@ def masked_crc32c(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + MASK) & 0xFFFFFFFF
 
 
-def record(message: bytes) -> bytes:
+def framed(message: bytes) -> bytes:
     """Return the TFRecord of a message; it is OVERHEAD bytes longer than the message."""
     length = struct.pack("<Q", len(message))
     sums = struct.pack("<I", masked_crc32c(length)), struct.pack("<I", masked_crc32c(message))

@@ -44,7 +44,7 @@ def test_a_disk_that_fills_up_under_dali_is_noticed(tmp_path, monkeypatch):
     def full(content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(form, "record", full)
+    monkeypatch.setattr(form, "framed", full)
     with pytest.raises(FastcifarError, match=r"disk full while writing .*dali/train\.tfrecord"):
         convert("synthetic:50", tmp_path / "out", formats=("dali",))
     assert not list(tmp_path.iterdir())

@@ -3,7 +3,7 @@
 import pytest
 from support.formats import unpacked
 
-from fastcifar.data.formats.tfrecord import crc32c, example, masked_crc32c, record
+from fastcifar.data.formats.tfrecord import crc32c, example, framed, masked_crc32c
 
 
 # RFC 3720, B.4; the last is the check value of the catalogue of CRCs.
@@ -25,4 +25,4 @@ def test_crc32c_known_answers(data, crc):
 @pytest.mark.parametrize("number", [0, 127, 128, 299_999, 2**62, -1])
 def test_a_record_holds_what_was_put_in(number):
     features = {"image": bytes(range(256)) * 12, "label": 7, "id": number}
-    assert unpacked(record(example(features))) == features
+    assert unpacked(framed(example(features))) == features
