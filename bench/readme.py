@@ -6,6 +6,7 @@ A table stands between ``<!-- rows NAME -->`` and ``<!-- end -->``. NAME is a fi
 with a space between them. A test fails where a page differs from its rows.
 """
 
+import argparse
 import re
 import sys
 from collections.abc import Callable
@@ -59,5 +60,6 @@ def rendered(page: Path) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for page in PAGES:
         page.write_text(rendered(page), encoding="utf-8")

@@ -31,10 +31,11 @@ WORKERS = 8  # processes that run tests: each has a CUDA context and compiles ke
 LINES, WIDTH = 90, 80  # of the output at the end: a lent machine returns the last part of the output only
 
 DICE = ("fastcifar/augment.py", "fastcifar/rng/*.py")
-KERNELS = ("kernels/**/*.py", *DICE, "bench/gpu/steps.py", "bench/gpu/notes.py")
-BITS = (*KERNELS, "bench/gpu/bits.py", "bench/lib/device.py")
+KERNELS = ("kernels/**/*.py", *DICE, "fastcifar/system/*.py", "bench/gpu/steps.py", "bench/gpu/notes.py")
+BITS = (*KERNELS, "fastcifar/models/dropout.py", "bench/gpu/bits.py", "bench/lib/device.py")
 TRAINING = (
-    *BITS, "fastcifar/*.py", *(f"fastcifar/{name}/*.py" for name in ("system", "data", "models", "runs", "training")),
+    *BITS, "fastcifar/*.py",
+    *(f"fastcifar/{name}/*.py" for name in ("system", "show", "data", "models", "runs", "training")),
     "pipelines/resident/*.py", "bench/gpu/loops.py", "bench/gpu/device_profile.py",
 )  # fmt: skip
 
@@ -55,12 +56,12 @@ def steps(device: str = "cuda") -> list[Step]:
         measures("kernels", "our kernels alone, erasing and 384: the chosen launch, then each candidate", 95, 20, BITS),
         measures("cnn", "the CNN as a graph and step by step: epochs, steps, top 25 kernels", 90, 20, TRAINING),
         measures("packs", "24 runs at once of CNN, MLP and ViT, each way; a small grid of experiment 2", 95, 25,
-                 (*TRAINING, "fastcifar/packs/*.py", "fastcifar/grid/*.py", "bench/gpu/packs.py")),
+                 (*TRAINING, *(f"fastcifar/{name}/*.py" for name in ("packs", "grid", "cli")), "bench/gpu/packs.py")),
         Step("tests", "the tests that are marked gpu, in parallel", tests(device), 65, 20,
              ("fastcifar/**/*.py", "kernels/**/*.py", "pipelines/**/*.py", "bench/**/*.py", "tests/**/*.py",
               "tools/kept_tests.py"), "tests.log"),
         measures("pipelines", "pipelines against torchvision; kernels against compiled torch and kornia", 80, 20,
-                 (*KERNELS, "fastcifar/throughput/*.py", "pipelines/**/*.py", "bench/gpu/contests.py",
+                 (*TRAINING, "fastcifar/throughput/*.py", "pipelines/**/*.py", "bench/gpu/contests.py",
                   "bench/rivals/*.py", "bench/kernels.py", "bench/lib/device.py")),
         measures("pretrained", "EfficientNetV2-S at 384: stall, images/s, micro-batch", 40, 15, TRAINING),
     ]  # fmt: skip

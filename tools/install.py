@@ -7,6 +7,7 @@ written last, as make's mark of success. ``make install`` always runs everything
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -162,4 +163,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

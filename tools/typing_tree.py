@@ -4,6 +4,7 @@ mypy finds modules by folder, but ``fastcifar.kernels`` and ``fastcifar.pipeline
 checkout. Wheels do not need these links, because setup.py maps the folders.
 """
 
+import argparse
 import os
 import shutil
 from pathlib import Path
@@ -21,4 +22,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

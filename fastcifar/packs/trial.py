@@ -28,9 +28,10 @@ class Trial:
     """A few runs that train in one of packs.ways.WAYS. A context manager that closes their pipelines and threads."""
 
     def __init__(self, train: Callable[[int], int], opened: ExitStack) -> None:
-        """train: the function `self.train`. opened: the resources to close at the end."""
+        """train: a function that does the given number of steps and returns the number of images of all runs together.
+        opened: the resources to close at the end.
+        """
         self.train, self._opened, self._steps = train, opened, 1
-        """A function that does the given number of steps and returns the number of images of all runs together."""
 
     def rate(self) -> float:
         """Time the training for about SECONDS and return the images/s of all runs together."""

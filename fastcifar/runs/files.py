@@ -109,5 +109,5 @@ class RunFiles:
         except OSError as error:
             raise FastcifarError(
                 f"cannot write {self.path / name} ({error.strerror}); once it can be written, run the same command "
-                "again: it goes on from the last whole epoch"
+                "again: it continues from the last whole epoch"
             ) from error

@@ -90,7 +90,7 @@ class Events:
         except OSError as error:
             raise FastcifarError(
                 f"cannot write {self._folder} ({error.strerror or error}); once it can be written, or without --log, "
-                "run the same command again: it goes on from the last whole epoch"
+                "run the same command again: it continues from the last whole epoch"
             ) from error
 
     def close(self) -> None:

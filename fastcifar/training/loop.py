@@ -59,7 +59,7 @@ def train(
                 except torch.OutOfMemoryError as error:
                     raise FastcifarError(
                         f"{device} has no memory left for {spec.label}, although an earlier step fitted; stop other "
-                        "programs on it, then run the same command again: it goes on from the last whole epoch"
+                        "programs on it, then run the same command again: it continues from the last whole epoch"
                     ) from error
             directory.finish(summary)
         return summary

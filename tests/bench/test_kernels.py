@@ -15,7 +15,6 @@ from support.images import images
 from bench import kernels
 from bench.lib import device
 from bench.rivals import compiled, rival
-from bench.tables.kernels import kernels_on_gpu
 from fastcifar.augment import RECIPES, draw
 
 CPU = torch.device("cpu")
@@ -122,32 +121,6 @@ def test_kernels_refuses_a_device_that_is_not_there(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "torch sees no CUDA device" in done.stderr
-
-
-def test_the_table_of_kernels_on_a_gpu():
-    around = {
-        "cpu": "C", "cores": 9, "python": "3.12", "versions": {"torch": "1", "torchvision": "2", "triton": "3"},
-        "commit": "0123456789", "dirty": False, "gpus": [{"name": "NVIDIA X", "driver": "5"}],
-    }  # fmt: skip
-
-    def row(kernel, speed, **more):
-        fixed = {"recipe": "basic", "dtype": "float32", "kernel": kernel, "environment": around, "images_per_s": speed}
-        fixed |= {"images_per_s_min": speed, "images_per_s_max": speed, "verified": True, "reason": None}
-        return fixed | {"copy_bandwidth": 4.1e12, "fill_bandwidth": 3.1e12, "ceiling_share": 0.617} | more
-
-    text = kernels_on_gpu(
-        [
-            row("gpu", 2e8),
-            row("torch compiled", 5e7),
-            row("torchvision batch", 1e8, verified=False, reason="one draw"),
-            row("kornia", None, verified=False, reason="not installed"),
-        ]
-    )
-    assert "| basic, float32 | 200,000,000 (200,000,000-200,000,000) | 62 % | 4× | (2×) |  |" in text
-    assert "- torchvision batch: one draw (basic, float32)\n- kornia: not installed (basic, float32)\n" in text
-    assert "NVIDIA X, driver 5. The ceiling: its memory copies 4.10 TB/s" in text
-    wrong = kernels_on_gpu([row("gpu", 2e8, verified=False, reason="wrong"), row("torch compiled", 1e7)])
-    assert "| basic, float32 | none |  |  |" in wrong
 
 
 ALIGNED = """

@@ -256,7 +256,7 @@ def test_memory_that_something_else_took_is_said_and_the_run_goes_on(synthetic, 
     with monkeypatch.context() as patch:
         patch.setattr(Learner, "step", robbed)
         with pytest.raises(
-            FastcifarError, match=r"cpu has no memory left for cnn-.* goes on from the last whole epoch"
+            FastcifarError, match=r"cpu has no memory left for cnn-.* continues from the last whole epoch"
         ):
             run(one, synthetic, tmp_path / "robbed")
     assert run(one, synthetic, tmp_path / "robbed")[1:] == whole[1:]
