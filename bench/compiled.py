@@ -80,7 +80,7 @@ def launched(spec: Augment, dtype: torch.dtype, batch: int, launch: "Launch | No
     return kernels
 
 
-def row_of(kernel: Any, cuobjdump: str) -> dict[str, Any]:
+def kernel_row(kernel: Any, cuobjdump: str) -> dict[str, Any]:
     """Return the row of a compiled kernel. Bytes of shared memory are a block's; of stack and local memory, a
     thread's.
     """
@@ -145,7 +145,7 @@ def collected(recipes: list[str], batch: int) -> list[dict[str, Any]]:
             "arch": f"sm_{CAPABILITY}", "launch": launch._asdict(), "chosen": launch == CHOSEN,
         }  # fmt: skip
         kernels = launched(RECIPES[recipe], dtype, batch, launch)
-        collection += [{**about, **row_of(kernel, cuobjdump), "environment": around} for kernel in kernels]
+        collection += [{**about, **kernel_row(kernel, cuobjdump), "environment": around} for kernel in kernels]
     return collection
 
 

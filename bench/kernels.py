@@ -106,7 +106,7 @@ class OnGpu:
         ]
 
 
-def collect(contests: OnCpu | OnGpu, recipes: list[str], batch: int | None, repeats: int, out: Path) -> list[Any]:
+def collect_rows(contests: OnCpu | OnGpu, recipes: list[str], batch: int | None, repeats: int, out: Path) -> list[Any]:
     """Return the rows of the recipes in both dtypes. The file is written after each contest, for interrupted runs."""
     around, collected = environment(), []
     for recipe in recipes:
@@ -165,7 +165,7 @@ def main() -> None:
         contests = OnGpu(device, bandwidth(device))
         moved = (each / 1e12 for each in contests.bandwidth)
         print("{}: copies move {:.2f} TB/s, fills {:.2f}".format(torch.cuda.get_device_name(device), *moved))
-    collected = collect(contests, recipes, options.batch, repeats, out)
+    collected = collect_rows(contests, recipes, options.batch, repeats, out)
     Console(width=180).print(shown(collected))
     print(f"rows in {out}")
     wrong = [row for row in collected if row["kernel"] in OURS and not row["verified"]]

@@ -52,7 +52,7 @@ class Turns:
             raise FastcifarError("a turn trained on another number of images than the first one; report this as a bug")
 
 
-class Extent(NamedTuple):
+class PackExtent(NamedTuple):
     """How much is measured of each network."""
 
     runs: int
@@ -63,7 +63,9 @@ class Extent(NamedTuple):
     """worker processes of DataLoader, for each plain loop"""
 
 
-def measure(model: str, dataset: Dataset, pngs: Path, device: torch.device, extent: Extent) -> list[dict[str, Any]]:
+def pack_rows(
+    model: str, dataset: Dataset, pngs: Path, device: torch.device, extent: PackExtent
+) -> list[dict[str, Any]]:
     """Return a row for each way and each plain loop of a network. pngs: the folder of the plain loops' images."""
     runs = extent.runs
     precision = precision_of("auto", device)
@@ -107,14 +109,14 @@ def _row(spec: RunSpec, loop: str, timing: Timing, images: int, about: dict[str,
     }
 
 
-def write(data: Dataset, device: torch.device, repeats: int, workers: list[int], out: Path, runs: int) -> None:
+def write_packs(data: Dataset, device: torch.device, repeats: int, workers: list[int], out: Path, runs: int) -> None:
     """Measure all networks, write the rows and print them."""
     with tempfile.TemporaryDirectory() as scratch:
         write_pngs(data, Path(scratch), PLAIN_IMAGES if workers else 0)
         collected = [
             row
             for model in NETWORKS
-            for row in measure(model, data, Path(scratch), device, Extent(runs, repeats, workers))
+            for row in pack_rows(model, data, Path(scratch), device, PackExtent(runs, repeats, workers))
         ]  # fmt: skip
     around = environment()
     rows.write(({**row, "environment": around} for row in collected), out)

@@ -48,7 +48,7 @@ PAGES: dict[Path, dict[str, Callable[..., str]]] = {
 }
 
 
-def rendered(page: Path) -> str:
+def page_text(page: Path) -> str:
     """Return the page's text with every table made again from the rows."""
 
     def block(match: re.Match[str]) -> str:
@@ -62,4 +62,4 @@ def rendered(page: Path) -> str:
 if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for page in PAGES:
-        page.write_text(rendered(page), encoding="utf-8")
+        page.write_text(page_text(page), encoding="utf-8")

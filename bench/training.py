@@ -73,7 +73,7 @@ def main() -> None:
         dataset = Dataset.open(options.data) if options.data else convert("synthetic:50000", folder / "dataset")
         out = options.out or rows.RESULTS / f"{'packs' if options.packs else 'training'}-{device.type}.jsonl"
         if options.packs:
-            packs.write(dataset, device, options.repeats, workers, out, options.runs)
+            packs.write_packs(dataset, device, options.repeats, workers, out, options.runs)
             return
         images = len(dataset.ids("training"))
         write_pngs(dataset, folder / "png", images if workers else 0)

@@ -24,7 +24,7 @@ from fastcifar.cli.options import integers
 from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset
 from fastcifar.models import build
-from fastcifar.models.published import NONE, Weights, read
+from fastcifar.models.published import NONE, Weights, read_weights
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.plan import headline_runs
 from fastcifar.runs.spec import RunSpec
@@ -62,7 +62,7 @@ def as_torchvision_s(spec: RunSpec, out: Path, classes: int, path: Path) -> Weig
     place = build(spec.model, classes, 0.0, 0).head_place
     named = ((name.partition("."), tensor) for name, tensor in kept[0].items())
     torch.save({(f"{place}.{rest}" if part == "head" else rest): tensor for (part, _, rest), tensor in named}, path)
-    return read(path)
+    return read_weights(path)
 
 
 def main() -> None:

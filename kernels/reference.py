@@ -24,7 +24,7 @@ def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dty
     Returns (B, 3, S, S) ``out_dtype`` in channels_last memory on the images' device, S = ``spec.out_size``.
     All arithmetic is float32; only the result is cast. Raises UsageError for other shapes or dtypes.
     """
-    check(images_BHWC, len(draws), out_dtype)
+    check_output(images_BHWC, len(draws), out_dtype)
     device = images_BHWC.device
     x_BCHW = images_BHWC.permute(0, 3, 1, 2).float() * (1 / 255)
     x_BCHW = torch.where(_column(draws.flip, x_BCHW), x_BCHW.flip(3), x_BCHW)
@@ -43,7 +43,7 @@ def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dty
     return x_BCHW.to(out_dtype, memory_format=torch.channels_last)
 
 
-def check(images_BHWC: Tensor, n_draws: int, out_dtype: torch.dtype) -> None:
+def check_output(images_BHWC: Tensor, n_draws: int, out_dtype: torch.dtype) -> None:
     """Raise UsageError unless the arguments of an `apply` fit together."""
     shape = tuple(images_BHWC.shape)
     if len(shape) != 4 or shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3) or images_BHWC.dtype != torch.uint8:

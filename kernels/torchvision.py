@@ -6,7 +6,7 @@ Most people run these operations, and the reference kernel is tested against the
 import numpy as np
 import torch
 import torchvision.transforms.v2.functional as F
-from fastcifar.kernels.reference import check
+from fastcifar.kernels.reference import check_output
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
@@ -21,7 +21,7 @@ def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dty
     Arguments and errors are the same. The pixels equal the reference's to rounding, except those of
     `rotation_ties`. There torchvision's float32 coordinates may choose a neighbouring source pixel.
     """
-    check(images_BHWC, len(draws), out_dtype)
+    check_output(images_BHWC, len(draws), out_dtype)
     size = spec.out_size
     out = torch.empty(
         (len(draws), 3, size, size), dtype=out_dtype, device=images_BHWC.device, memory_format=torch.channels_last

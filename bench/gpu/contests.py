@@ -37,14 +37,14 @@ def pipelines(notes: Notes) -> None:
     last: compiling can take longer than the rest of the step's time, and would cost the other rows.
     """
     with notes.trying("pipeline", f"pipelines, {RECIPES[0]}"):
-        race(notes, RECIPES[0])
+        pipeline_race(notes, RECIPES[0])
     for others in (("torchvision batch", "kornia"), ("torch compiled",)):
         for recipe in RECIPES[:1] if notes.tiny else RECIPES:
             with notes.trying("contest", f"kernels, {recipe}, against {' and '.join(others)}"):
                 kernel_contest(notes, recipe, others)
 
 
-def race(notes: Notes, recipe: str) -> None:
+def pipeline_race(notes: Notes, recipe: str) -> None:
     """Run a heat and write its rows. When the heat is stopped early, the rows have the rounds so far and say so."""
     names = list(PIPELINES[:2]) if notes.tiny else installed()
     device = str(notes.device)

@@ -54,7 +54,7 @@ def bn(
     from fastcifar.show.progress import track
     from fastcifar.system.devices import device_of
 
-    record.check(out, overwrite)
+    record.check_folder(out, overwrite)
     dataset, on = Dataset.open(data), device_of(device)
     arms = arms_of(listed(momenta, "--momenta", float, "numbers such as 0.1,0.01"))
     Statistics(build(model, len(dataset.classes), 0, seed), model)  # fail before the weights are downloaded
@@ -69,10 +69,10 @@ def bn(
     evaluations = list(track(experiment, f"{len(arms)} arms of {epochs} epochs"))
     findings = verdict.findings(evaluations)
     summary = record.summary(experiment, findings)
-    record.write(out, evaluations, findings, summary, overwrite)
+    record.write_diagnosis(out, evaluations, findings, summary, overwrite)
     if as_json:
         print(json.dumps(summary | {"folder": str(out)}))
         return
-    console().print(record.table(findings))
+    console().print(record.finding_table(findings))
     say(summary["sentence"])
     say(f"tables, picture and rows: {out}")

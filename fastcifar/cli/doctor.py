@@ -16,8 +16,8 @@ def doctor_command(as_json: Json = False) -> None:
 
     findings = doctor.diagnose()
     if as_json:
-        print(json.dumps(doctor.rows(findings)))
+        print(json.dumps(doctor.doctor_rows(findings)))
     else:
-        console().print(doctor.table(findings))
+        console().print(doctor.doctor_table(findings))
     if any(finding.required and not finding.ok for finding in findings):
         sys.exit(1)

@@ -94,7 +94,7 @@ def _assess(
             console().print(table)
     if picture is None:
         return result.plain()
-    scores.write_png(result, picture, title)
+    scores.draw_scores(result, picture, title)
     if not quiet:
         say(f"picture: {picture}")
     return result.plain() | {"picture": str(picture)}

@@ -45,16 +45,16 @@ def report_command(
         if data is not None:
             raise UsageError("--bench makes a page of benchmark rows and needs no --data; leave one of them out")
         folder = out or Path("bench-report")
-        files = page.build(bench, folder)
+        files = page.build_page(bench, folder)
         if as_json:
             print(json.dumps({"out": str(folder), "files": files}))
         else:
             say(f"{folder / 'index.html'}: rows of {', '.join(map(str, bench))}")
         return
-    from fastcifar.report.build import build
+    from fastcifar.report.build import build_report
 
     folder = out or Path("report")
-    made = build(runs, folder, None if data is None else Dataset.open(data), device_of(device))
+    made = build_report(runs, folder, None if data is None else Dataset.open(data), device_of(device))
     notes, verdicts = made.contents.notes, made.verdicts
     if as_json:
         answer = {"out": str(folder), "files": made.files, "notes": notes, "verdicts": verdicts}

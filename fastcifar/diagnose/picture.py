@@ -9,15 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from fastcifar.diagnose.batchnorm import Evaluation
-from fastcifar.show.figures import axes_grid, colour, plain_axes, write
+from fastcifar.show.figures import axes_grid, colour, plain_axes, write_figure
 
 RESTORED = "the same heads, initial statistics put back"
 
 
-def write_png(evaluations: Sequence[Evaluation], title: str, path: Path) -> None:
+def draw_diagnosis(evaluations: Sequence[Evaluation], title: str, path: Path) -> None:
     """Write a PNG of the losses, the accuracies and the drift of the statistics. Each arm has its own colour.
 
-    Raises as `show.figures.write` does.
+    Raises as `show.figures.write_figure` does.
     """
     figure, (losses, accuracies, steps, moved) = axes_grid(10, 6.5, 2, 2)
     arms = dict.fromkeys(evaluation.arm for evaluation in evaluations)
@@ -48,7 +48,7 @@ def write_png(evaluations: Sequence[Evaluation], title: str, path: Path) -> None
     solid = [line for line in losses.lines if line.get_linestyle() == "-"]
     figure.legend(handles=[*solid, dotted], loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=10)
-    write(figure, path)
+    write_figure(figure, path)
 
 
 def _line(axes: Axes, evaluations: Sequence[Evaluation], key: str, **style: Any) -> None:

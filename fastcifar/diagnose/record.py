@@ -13,6 +13,7 @@ from fastcifar.diagnose import picture
 from fastcifar.diagnose.batchnorm import BatchNormExperiment, Evaluation
 from fastcifar.diagnose.verdict import DEFINITION, ArmFinding, sentence
 from fastcifar.errors import UsageError
+from fastcifar.show.markdown import table
 from fastcifar.system.atomic import neighbour, put_in_place, writing
 from fastcifar.system.measure import environment
 
@@ -20,7 +21,7 @@ FILES = {"evaluations.jsonl", "summary.json", "table.md", "curves.png"}
 HEADER = ("arm", "loss", "restored", "accuracy, %", "jump", "restored", "between epochs", "restored", "moved", "most")
 
 
-def rows(found: Iterable[ArmFinding]) -> list[list[str]]:
+def evaluation_rows(found: Iterable[ArmFinding]) -> list[list[str]]:
     """Return the cells of each arm, in the order of HEADER."""
     return [
         [
@@ -34,25 +35,25 @@ def rows(found: Iterable[ArmFinding]) -> list[list[str]]:
     ]
 
 
-def table(found: Iterable[ArmFinding]) -> Table:
+def finding_table(found: Iterable[ArmFinding]) -> Table:
     """Return the findings as a table for a terminal."""
     drawn = Table(title="Validation loss at the end, and how much it jumps", caption=DEFINITION)
     for place, column in enumerate(HEADER):
         drawn.add_column(column, justify="right" if place else "left")
-    for row in rows(found):
+    for row in evaluation_rows(found):
         drawn.add_row(*row)
     return drawn
 
 
-def markdown(evaluations: Sequence[Evaluation], found: Sequence[ArmFinding]) -> str:
+def diagnosis_markdown(evaluations: Sequence[Evaluation], found: Sequence[ArmFinding]) -> str:
     """Return Markdown: the sentence, the table, and each arm's loss and accuracy at the end of each epoch."""
     ends = {(evaluation.arm, evaluation.epoch): evaluation for evaluation in evaluations}  # the last of each stays
     arms, epochs = [arm.arm for arm in found], sorted({epoch for _, epoch in ends})
     by_epoch = [[str(epoch), *(_pair(ends[arm, epoch]) for arm in arms)] for epoch in epochs]
     return (
-        f"{sentence(found)}\n\n{_lines(HEADER, rows(found))}\n{DEFINITION}\n\n"
+        f"{sentence(found)}\n\n{table(HEADER, evaluation_rows(found))}\n{DEFINITION}\n\n"
         f"Validation loss (accuracy, %) at the ends of epochs; epoch 0 is the untrained head:\n\n"
-        f"{_lines(['epoch', *arms], by_epoch)}"
+        f"{table(['epoch', *arms], by_epoch)}"
     )
 
 
@@ -72,7 +73,7 @@ def summary(experiment: BatchNormExperiment, found: Sequence[ArmFinding]) -> dic
     }
 
 
-def check(folder: Path, overwrite: bool) -> None:
+def check_folder(folder: Path, overwrite: bool) -> None:
     """Raise UsageError where a diagnosis cannot be written to ``folder``."""
     if not folder.exists():
         return
@@ -82,7 +83,7 @@ def check(folder: Path, overwrite: bool) -> None:
         raise UsageError(f"{folder} is not a diagnosis, and --overwrite replaces nothing else; choose another --out")
 
 
-def write(
+def write_diagnosis(
     folder: Path,
     evaluations: Sequence[Evaluation],
     found: Sequence[ArmFinding],
@@ -103,8 +104,8 @@ def write(
             lines = (json.dumps(as_json(evaluation)) for evaluation in evaluations)
             (made / "evaluations.jsonl").write_text("".join(f"{line}\n" for line in lines))
             (made / "summary.json").write_text(json.dumps(summary, indent=1))
-            (made / "table.md").write_text(markdown(evaluations, found), "utf-8")
-            picture.write_png(evaluations, title, made / "curves.png")
+            (made / "table.md").write_text(diagnosis_markdown(evaluations, found), "utf-8")
+            picture.draw_diagnosis(evaluations, title, made / "curves.png")
         put_in_place(made, folder, overwrite)
 
 
@@ -113,11 +114,6 @@ def as_json(of: Evaluation | ArmFinding) -> dict[str, Any]:
     return {
         key: None if isinstance(value, float) and not isfinite(value) else value for key, value in asdict(of).items()
     }
-
-
-def _lines(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *body]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _pair(evaluation: Evaluation) -> str:

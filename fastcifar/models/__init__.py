@@ -25,7 +25,7 @@ def build(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
     its embedding. A pretrained network has its own dropout and needs 0 here. Raises UsageError for an unknown name, or
     a dropout that the network does not support.
     """
-    check(name, dropout)
+    check_model(name, dropout)
     model: nn.Module
     if name in MLP_HIDDEN:
         model = MLP(MLP_HIDDEN[name], classes, dropout)
@@ -38,11 +38,11 @@ def build(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
     else:
         from fastcifar.models import pretrained
 
-        return pretrained.build(name, classes, seed)
+        return pretrained.build_pretrained(name, classes, seed)
     return initialise(model, seed)
 
 
-def check(name: str, dropout: float) -> None:
+def check_model(name: str, dropout: float) -> None:
     """Raise UsageError for a model that does not exist, or a dropout that the model does not support."""
     if not 0 <= dropout < 1:
         raise UsageError(f"dropout {dropout} is outside [0, 1)")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fastcifar.kernels.cpu.dice import fill_kept
-from fastcifar.rng.cursor import read, standing_clock
+from fastcifar.rng.cursor import read_cursor, standing_clock
 from fastcifar.rng.philox import Stream
 
 
@@ -38,7 +38,7 @@ class Noise:
         threshold, stream = round(p * (1 << 32)), Stream.DROPOUT + (layer << 16)
         factor = np.float32(1 / (1 - p))
         if self.ids.device.type == "cpu":
-            seed, epoch = read(self.clock)
+            seed, epoch = read_cursor(self.clock)
             kept = np.empty((len(self.ids), units), np.float32)
             fill_kept(threshold, factor, int(stream), np.uint64(seed), epoch, self.ids.numpy(), kept)
             return torch.from_numpy(kept)

@@ -115,11 +115,11 @@ def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
 
 
 def is_pretrained(name: str) -> bool:
-    """Return whether a model name is one of torchvision or has the form of timm; timm checks it in `build`."""
+    """Return whether a model name is torchvision's or has timm's form; only `build_pretrained` asks timm for it."""
     return name.startswith(TIMM) or name in torchvision.models.list_models(module=torchvision.models)
 
 
-def build(name: str, classes: int, seed: int) -> Pretrained:
+def build_pretrained(name: str, classes: int, seed: int) -> Pretrained:
     """Return the network of a name with ``classes`` outputs and the initial weights of ``seed``, not ImageNet's.
 
     Raises UsageError for a name that does not exist, or a network that does not end in a linear layer.

@@ -46,13 +46,13 @@ def weights_of(model: str, asked: str | None) -> Weights:
     if asked == NONE:
         return Weights(NONE, {})
     if asked is not None:
-        return read(Path(asked))
+        return read_weights(Path(asked))
     if model.startswith(TIMM):
         return _from_timm(model)
-    return read(_cached_or_downloaded(published(model)))
+    return read_weights(_cached_or_downloaded(published(model)))
 
 
-def read(path: Path) -> Weights:
+def read_weights(path: Path) -> Weights:
     """Read a file of named tensors: a .safetensors file, or one that torch.save wrote.
 
     Only tensors are unpickled. If the file's name has a hash (NAME-1a2b3c4d.pth), the hash is checked. Raises

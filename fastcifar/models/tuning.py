@@ -11,7 +11,7 @@ trains the last layer alone, but with BatchNorm and dropout in training mode, so
 batch."""
 
 
-def check(way: str) -> None:
+def check_tune(way: str) -> None:
     """Raise UsageError for an unknown way."""
     if way not in WAYS:
         raise UsageError(f"tune {way!r} is not one of {', '.join(WAYS)}")
@@ -22,7 +22,7 @@ def freeze(model: nn.Module, way: str) -> None:
 
     Raises UsageError for an unknown way, or if the way needs a pretrained network and ``model`` is another one.
     """
-    check(way)
+    check_tune(way)
     if way == "full":
         return
     if not isinstance(model, Pretrained):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from fastcifar.show.figures import blank, colour, plain_axes, write
+from fastcifar.show.figures import blank, colour, plain_axes, write_figure
 
 BINS = 15  # bins of confidence, as in Guo et al. (below)
 LEAST = float(np.finfo(np.float32).tiny)  # a smaller probability counts as this one, so that its logarithm is finite
@@ -150,7 +150,7 @@ def _mistakes(result: Classification) -> Table:
     return table
 
 
-def write_png(result: Classification, path: Path, title: str) -> None:
+def draw_scores(result: Classification, path: Path, title: str) -> None:
     """Write a PNG of the confusion matrix and the reliability diagram (Guo et al., figure 1)."""
     figure = blank(11, 5)
     figure.suptitle(title, fontsize=10)
@@ -158,7 +158,7 @@ def write_png(result: Classification, path: Path, title: str) -> None:
     axes: dict[str, Axes] = figure.subplot_mosaic(parts, height_ratios=(4, 1))
     _draw_matrix(axes["matrix"], result)
     _draw_reliability(axes["reliability"], axes["images"], result)
-    write(figure, path)
+    write_figure(figure, path)
 
 
 def _draw_matrix(axes: Axes, result: Classification) -> None:

@@ -44,7 +44,9 @@ class Report:
     """The names of the files in the report's folder."""
 
 
-def build(runs: Path, out: Path, dataset: Dataset | None = None, device: torch.device = torch.device("cpu")) -> Report:
+def build_report(
+    runs: Path, out: Path, dataset: Dataset | None = None, device: torch.device = torch.device("cpu")
+) -> Report:
     """Build the report of the runs below the folder ``runs``, in the folder ``out``.
 
     dataset: used to compute the predictions of kept weights and to show sample images; both are left out without it.

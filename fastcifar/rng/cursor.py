@@ -27,6 +27,6 @@ def standing_clock(seed: int, epoch: int, device: torch.device) -> Tensor:
     return clock_of(seed, epoch, device)
 
 
-def read(clock: Tensor) -> tuple[int, int]:
+def read_cursor(clock: Tensor) -> tuple[int, int]:
     """Return the seed and the epoch of a clock in host memory."""
     return int(clock[SEED]) % (1 << 64), int(clock[EPOCH])

@@ -10,7 +10,7 @@ import torch
 from fastcifar.augment import IMAGE_SIZE
 from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import MODELS, MOST_IMAGES, check
+from fastcifar.models import MODELS, MOST_IMAGES, check_model
 from fastcifar.rng.philox import key_of
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -52,12 +52,12 @@ class RunSpec:
         for name, known in (("precision", PRECISIONS), ("protocol", PROTOCOLS)):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} {getattr(self, name)!r} does not exist; there are {', '.join(known)}")
-        check(self.model, self.dropout)
+        check_model(self.model, self.dropout)
         side = PROTOCOLS[self.protocol].recipe(self.recipe).out_size
         if self.model not in MODELS:
             from fastcifar.models import tuning  # torchvision's models take a second to import
 
-            tuning.check(self.tune)
+            tuning.check_tune(self.tune)
             return
         if (self.tune, self.weights) != ("full", "none"):
             raise UsageError(f"{self.model} is not pretrained; leave tune at 'full' and weights at 'none'")

@@ -53,7 +53,7 @@ def plain_axes(axes: Axes, lines: bool = True, epochs: bool = False) -> None:
         axes.locator_params("x", integer=True)
 
 
-def write(figure: Figure, path: Path) -> None:
+def write_figure(figure: Figure, path: Path) -> None:
     """Write the file whole or not at all, in the format of its suffix; a path without a suffix gets a PNG.
 
     Missing folders are made. Raises FastcifarError if the file cannot be written.
@@ -67,7 +67,7 @@ def save(figure: Figure, out: Path, name: str) -> None:
     """Write NAME.png and NAME.svg with a white background, which is readable in print and on any page."""
     with mpl.rc_context(SETTINGS):
         for suffix in ("png", "svg"):
-            write(figure, out / f"{name}.{suffix}")
+            write_figure(figure, out / f"{name}.{suffix}")
 
 
 def inline(figure: Figure, title: str) -> str:
@@ -100,7 +100,7 @@ def curves(configurations: Mapping[str, Runs], path: Path) -> None:
         axes.set(title=title, xlabel="epoch")
         plain_axes(axes, epochs=True)
         axes.legend(frameon=False, fontsize=7)
-    write(figure, path)
+    write_figure(figure, path)
 
 
 def _band(axes: Axes, runs: Runs, key: str, ink: str, label: str, line: str = "-") -> None:

@@ -68,12 +68,12 @@ def diagnose() -> list[Finding]:
         return list(pool.map(lambda check: check(), checks))
 
 
-def rows(findings: list[Finding]) -> list[dict[str, Any]]:
+def doctor_rows(findings: list[Finding]) -> list[dict[str, Any]]:
     """Return the findings as dicts for JSON: name, ok, detail, cure, required."""
     return [asdict(finding) for finding in findings]
 
 
-def table(findings: list[Finding]) -> Table:
+def doctor_table(findings: list[Finding]) -> Table:
     """Return the findings as a table for the terminal, with the cure below the detail."""
     drawn = Table("", "part", "what was found", show_edge=False, pad_edge=False)
     for finding in findings:

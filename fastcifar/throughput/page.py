@@ -39,7 +39,7 @@ class Part:
     table: Table
 
 
-def build(sources: Sequence[Path], out: Path) -> list[str]:
+def build_page(sources: Sequence[Path], out: Path) -> list[str]:
     """Write index.html and the pictures of each part to ``out``, and return the names of the files.
 
     sources: files of rows, or folders of such files (*.jsonl). Raises UsageError where no row has a speed,

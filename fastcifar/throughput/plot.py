@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from fastcifar.errors import UsageError
-from fastcifar.show.figures import axes_grid, colour, plain_axes, write
+from fastcifar.show.figures import axes_grid, colour, plain_axes, write_figure
 from fastcifar.throughput.contestant import REPLAY
 from fastcifar.throughput.table import heat_name, heat_of
 
@@ -21,8 +21,8 @@ FIGURES, UNVERIFIED_FIGURES = 0.2, 0.42  # shares of a panel's width that the wo
 
 
 def plot(rows: Rows, path: Path) -> None:
-    """Write the figure of `dots` as a PNG. Raises as `dots` and `show.figures.write` do."""
-    write(dots(rows), path)
+    """Write the figure of `dots` as a PNG. Raises as `dots` and `show.figures.write_figure` do."""
+    write_figure(dots(rows), path)
 
 
 def dots(rows: Rows) -> Figure:

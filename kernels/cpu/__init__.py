@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 import numpy as np
 import torch
 from fastcifar.kernels.cpu import dice, pixels
-from fastcifar.kernels.reference import check, normalisation, resize_taps
+from fastcifar.kernels.reference import check_output, normalisation, resize_taps
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -43,7 +43,7 @@ def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dty
     exceptions are rare images whose mean grey rounds the other way. There float32 pixels are equal to rounding, and
     float16 and bfloat16 pixels differ by at most one unit in the last place.
     """
-    check(images_BHWC, len(draws), out_dtype)
+    check_output(images_BHWC, len(draws), out_dtype)
     return apply_rows(images_BHWC.contiguous(), np.arange(len(draws)), draws, spec, out_dtype)
 
 

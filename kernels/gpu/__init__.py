@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import triton
 from fastcifar.kernels.gpu import numbers, pixels
-from fastcifar.kernels.reference import check, normalisation, resize_taps
+from fastcifar.kernels.reference import check_output, normalisation, resize_taps
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -153,7 +153,7 @@ def draw(spec: Augment, seed: int, epoch: int, ids: NDArray[np.int64], device: t
 
 def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dtype = torch.float32) -> Tensor:
     """Augment as `reference.apply` does, on the images' device. Arguments, errors and bits are the same."""
-    check(images_BHWC, len(draws), out_dtype)
+    check_output(images_BHWC, len(draws), out_dtype)
     batch, device, size = len(draws), images_BHWC.device, spec.out_size
     out = torch.empty((batch, 3, size, size), dtype=out_dtype, device=device, memory_format=torch.channels_last)
     order = torch.arange(batch, device=device)

@@ -25,7 +25,7 @@ _FACTOR_UNIT, _RECTANGLE_UNIT = tl.constexpr(1 / fixedpoint.FACTOR_ONE), tl.cons
 
 
 @triton.jit
-def words(seed, sample, epoch, stream, block):
+def philox_words(seed, sample, epoch, stream, block):
     """Return the four uint32 words of the counter (sample, epoch, stream, block) under a 64-bit seed."""
     zero = sample * 0  # tl.philox requires that all words of the counter have one shape
     return tl.philox(
@@ -111,7 +111,7 @@ def _side(pixels, log_aspect):
 
 
 @triton.jit
-def rectangle(seed, sample, epoch, bounds, pending, MANY: tl.constexpr):
+def draw_rectangle(seed, sample, epoch, bounds, pending, MANY: tl.constexpr):
     """Return top, left, height and width of the erased rectangle, int32, in pixels of the output.
 
     All four are 0 where nothing is erased. pending: whether to erase (bool), the last result of `gates`. MANY: whether
@@ -121,7 +121,7 @@ def rectangle(seed, sample, epoch, bounds, pending, MANY: tl.constexpr):
     block, zero = tl.full((), 0, tl.int64), sample * 0
     top, left, height, width = zero, zero, zero, zero
     while _any(pending, MANY) & (block < _TRIES):
-        area_word, aspect_word, top_word, left_word = words(seed, sample, epoch, _ERASE, block)
+        area_word, aspect_word, top_word, left_word = philox_words(seed, sample, epoch, _ERASE, block)
         pixels = ((_between(area_word, bounds, _AT_AREA) * (size * size)) >> 14).to(tl.float32)
         aspect = _between(aspect_word, bounds, _AT_ASPECT)
         tall, wide = _side(pixels, aspect), _side(pixels, -aspect)
@@ -149,7 +149,7 @@ def rectangle(seed, sample, epoch, bounds, pending, MANY: tl.constexpr):
 @triton.jit
 def gates(seed, sample, epoch, bounds):
     """Return flip (bool), jitter order in [0, 24), angle, cosine and sine (int64), and whether to erase (bool)."""
-    flip_word, angle_word, order_word, erase_word = words(seed, sample, epoch, _GATES, 0)
+    flip_word, angle_word, order_word, erase_word = philox_words(seed, sample, epoch, _GATES, 0)
     flip = flip_word.to(tl.int64) < tl.load(bounds + _AT_FLIP)
     order = (order_word.to(tl.int64) * 24) >> 32
     angle = _between(angle_word, bounds, _AT_ROTATE)
@@ -160,7 +160,7 @@ def gates(seed, sample, epoch, bounds):
 @triton.jit
 def factors(seed, sample, epoch, bounds):
     """Return the factors of brightness, contrast and saturation, and the turn of hue, float32."""
-    a, b, c, d = words(seed, sample, epoch, _JITTER, 0)
+    a, b, c, d = philox_words(seed, sample, epoch, _JITTER, 0)
     return (
         _factor(a, bounds, _AT_FACTORS),
         _factor(b, bounds, _AT_FACTORS + 2),

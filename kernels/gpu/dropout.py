@@ -23,7 +23,7 @@ def _write_kept(ids, clock, kept, threshold, factor, stream, units, BLOCKS: tl.c
     """
     n, blocks = tl.program_id(0), tl.program_id(1) * BLOCKS + tl.arange(0, BLOCKS)
     sample = tl.zeros((BLOCKS,), tl.int64) + tl.load(ids + n)
-    a, b, c, d = dice.words(tl.load(clock), sample, tl.load(clock + 1), stream, blocks)
+    a, b, c, d = dice.philox_words(tl.load(clock), sample, tl.load(clock + 1), stream, blocks)
     # tl.join puts its operands along a new last axis; joined in this order, the words are a, b, c, d in turn
     words = tl.join(tl.join(a, c), tl.join(b, d)).reshape(4 * BLOCKS)
     unit = tl.program_id(1) * (4 * BLOCKS) + tl.arange(0, 4 * BLOCKS)

@@ -35,7 +35,7 @@ def write_draws(order, clock, bounds, orders, table, batch, SAMPLES: tl.constexp
     tl.store(row + 9, angle.to(tl.int32), here)
     tl.store(row + 10, cos.to(tl.int32), here)
     tl.store(row + 11, sin.to(tl.int32), here)
-    top, left, height, width = dice.rectangle(seed, sample, epoch, bounds, erases & here, True)
+    top, left, height, width = dice.draw_rectangle(seed, sample, epoch, bounds, erases & here, True)
     tl.store(row + 12, top, here)
     tl.store(row + 13, left, here)
     tl.store(row + 14, height, here)
@@ -53,6 +53,6 @@ def write_keys(ids, clock, keys, count, SAMPLES: tl.constexpr):
     n = tl.program_id(0) * SAMPLES + tl.arange(0, SAMPLES)
     here = n < count
     sample = tl.load(ids + n, here, 0)
-    high, low, _, _ = dice.words(tl.load(clock), sample, tl.load(clock + 1), _ORDER, 0)
+    high, low, _, _ = dice.philox_words(tl.load(clock), sample, tl.load(clock + 1), _ORDER, 0)
     key = (high.to(tl.int64) << 32) | low.to(tl.int64)
     tl.store(keys + n, key ^ (-(1 << 63)), here)

@@ -126,7 +126,7 @@ def augment(
         if GIVEN:
             top, left, height, width = tl.load(row + 12), tl.load(row + 13), tl.load(row + 14), tl.load(row + 15)
         else:
-            top, left, height, width = dice.rectangle(seed, sample, epoch, bounds, erases, False)
+            top, left, height, width = dice.draw_rectangle(seed, sample, epoch, bounds, erases, False)
     p = tl.arange(0, PIXELS)
     source = images + sample * VALUES + (p ^ tl.where(flip, _SIZE - 1, 0)) * 3
     r = tl.load(source).to(tl.float32) * _PER_LEVEL

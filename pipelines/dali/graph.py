@@ -23,7 +23,7 @@ GREY_WEIGHTS = np.array(GREY, np.float32)
 JITTER_STEPS = tuple(f"part{step}" for step in range(4))
 
 
-def build(
+def build_graph(
     spec: Augment,
     source: Callable[[], list[NDArray[Any]]],
     names: list[str],

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from fastcifar.kernels import cpu
-from fastcifar.pipelines.dali.graph import arguments, build
+from fastcifar.pipelines.dali.graph import arguments, build_graph
 from fastcifar.pipelines.dali.reading import Read
 from nvidia.dali.backend import ReleaseUnusedMemory  # type: ignore[attr-defined] # its stubs leave it out
 from torch import Tensor
@@ -92,7 +92,7 @@ class Operators:
             return [batch[name] for name in names]
 
         try:
-            return build(request.augment, source, names, stock=self._stock, **self._options)
+            return build_graph(request.augment, source, names, stock=self._stock, **self._options)
         except RuntimeError as error:
             raise FastcifarError(f"DALI cannot be built: {_reason(error)}") from error
 

@@ -23,7 +23,7 @@ from fastcifar.models import build, count_parameters
 @pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_pages_tables_are_those_of_the_committed_rows(page):
     text = page.read_text()
-    assert readme.rendered(page) == text, "run: python bench/readme.py"
+    assert readme.page_text(page) == text, "run: python bench/readme.py"
     assert [name for _, name, _ in readme.BLOCK.findall(text)] == list(readme.PAGES[page])
 
 
@@ -96,7 +96,7 @@ def test_ways_of_training_packs_are_raced(synthetic, tmp_path, monkeypatch):
     monkeypatch.setattr(packs, "TURN", 0.05)
     monkeypatch.setattr(packs, "PLAIN_IMAGES", 64)
     out = tmp_path / "rows.jsonl"
-    packs.write(synthetic, torch.device("cpu"), 2, [0], out, runs=2)
+    packs.write_packs(synthetic, torch.device("cpu"), 2, [0], out, runs=2)
     found = rows.read(out)
     loops = {model: [row["loop"] for row in found if row["model"] == model] for model in packs.NETWORKS}
     stacked = {"mlp_s": ["grouped"], "cnn": ["grouped", "im2col"]}

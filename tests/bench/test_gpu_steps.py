@@ -270,7 +270,7 @@ def test_a_contest_that_is_cut_short_leaves_the_rounds_there_were(noted, monkeyp
 
     def race(notes: Notes) -> None:
         with pytest.raises(SystemExit):
-            contests.race(notes, "erasing")
+            contests.pipeline_race(notes, "erasing")
 
     notes, found = noted(race)
     assert [(row["pipeline"], row["images_per_s"], row["whole"]) for row in found["pipeline"]] == [

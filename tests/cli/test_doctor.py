@@ -16,4 +16,4 @@ def test_doctor_fails_when_something_required_is_missing(command, monkeypatch):
         assert "libgarden" in answer.out
         answer = command("doctor", "--json")
         assert (answer.code, answer.err) == (code, "")
-        assert json.loads(answer.out) == doctor.rows([finding(ok, required)])
+        assert json.loads(answer.out) == doctor.doctor_rows([finding(ok, required)])

@@ -20,7 +20,7 @@ def test_the_picture_shows_every_arm_and_what_is_restored(evaluations, tmp_path,
             figures.append(self)
 
     monkeypatch.setattr("fastcifar.show.figures.Figure", Kept)
-    picture.write_png(evaluations, "a title", tmp_path / "curves.png")
+    picture.draw_diagnosis(evaluations, "a title", tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size == (1500, 975)
     (figure,) = figures

@@ -12,7 +12,7 @@ from fastcifar.errors import UsageError
 @pytest.mark.whole
 def test_tables(evaluations):
     found = findings(evaluations)
-    text = record.markdown(evaluations, found)
+    text = record.diagnosis_markdown(evaluations, found)
     assert text.startswith(f"{sentence(found)}\n\n| arm | loss | restored |")
     assert verdict.DEFINITION in text
     assert f"\n| epoch | {FAST} | {SLOW} | {EVAL} |\n" in text
@@ -20,12 +20,12 @@ def test_tables(evaluations):
     assert text.splitlines()[-1].startswith("| 2 | ")
     assert text.splitlines()[-1].endswith(f" | {last.loss:.3g} ({100 * last.accuracy:.2f}) |")
     for name in (FAST, SLOW, EVAL):
-        assert name in text_of(record.table(found))
+        assert name in text_of(record.finding_table(found))
 
 
 def test_overwriting_replaces_diagnoses_alone(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(UsageError, match="is not a diagnosis, and --overwrite replaces nothing else"):
-        record.check(tmp_path, overwrite=True)
+        record.check_folder(tmp_path, overwrite=True)
     with pytest.raises(UsageError, match="is not a diagnosis"):
-        record.check(tmp_path / "letter.txt", overwrite=True)
+        record.check_folder(tmp_path / "letter.txt", overwrite=True)

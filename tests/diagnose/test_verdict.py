@@ -44,7 +44,7 @@ def test_numbers_that_there_are_not():
     assert found.restored_jump == 0
     nothing = {"jump": None, "epoch_jump": None, "restored_epoch_jump": None}
     assert record.as_json(found) | nothing == record.as_json(found)
-    assert record.rows([found])[0][4] == "none"
+    assert record.evaluation_rows([found])[0][4] == "none"
 
 
 def arm(name, size, restored, compared=54):

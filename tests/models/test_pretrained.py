@@ -93,7 +93,7 @@ def test_a_builder_is_asked_for_what_the_published_weights_are_of(name, asked, m
     seen = {}
     small = nn.Sequential(nn.Linear(2, 2))
     monkeypatch.setattr(torchvision.models, "get_model", lambda name, **more: seen.update({name: more}) or small)
-    pretrained.build(name, 10, 0)
+    pretrained.build_pretrained(name, 10, 0)
     assert seen == {name: {"weights": None, **asked}}
 
 

@@ -21,7 +21,7 @@ from torch import nn
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.models import build
 from fastcifar.models import published as module
-from fastcifar.models.published import Weights, load, read, weights_of
+from fastcifar.models.published import Weights, load, read_weights, weights_of
 
 TENSORS = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.zeros(2), "steps": torch.tensor(7)}
 
@@ -47,12 +47,14 @@ def short_hash(content: bytes) -> str:
 @pytest.mark.parametrize(("suffix", "encode"), [("pth", saved), ("pt", saved), ("safetensors", safetensors.torch.save)])
 def test_a_file_of_tensors_is_read_and_its_hash_is_its_identity(tmp_path, suffix, encode):
     content = encode(TENSORS)
-    weights = read(written(tmp_path / f"mine.{suffix}", content))
+    weights = read_weights(written(tmp_path / f"mine.{suffix}", content))
     assert weights.identity == hashlib.sha256(content).hexdigest()[:16]
     assert weights.tensors.keys() == TENSORS.keys()
     assert all(torch.equal(weights.tensors[name], TENSORS[name]) for name in TENSORS)
-    assert read(written(tmp_path / f"copy.{suffix}", content)).identity == weights.identity
-    assert read(written(tmp_path / f"other.{suffix}", encode({"a": torch.ones(1)}))).identity != weights.identity
+    assert read_weights(written(tmp_path / f"copy.{suffix}", content)).identity == weights.identity
+    assert (
+        read_weights(written(tmp_path / f"other.{suffix}", encode({"a": torch.ones(1)}))).identity != weights.identity
+    )
     assert weights_of("resnet18", str(tmp_path / f"mine.{suffix}")).identity == weights.identity
 
 
@@ -60,7 +62,7 @@ def test_torch_s_format_of_old_is_read(tmp_path):
     """torchvision's older files have it."""
     file = tmp_path / "old.pth"
     torch.save(TENSORS, file, _use_new_zipfile_serialization=False)
-    assert torch.equal(read(file).tensors["a.weight"], TENSORS["a.weight"])
+    assert torch.equal(read_weights(file).tensors["a.weight"], TENSORS["a.weight"])
 
 
 def test_none_is_no_weights():
@@ -70,16 +72,16 @@ def test_none_is_no_weights():
 def test_a_hash_in_the_name_is_checked(tmp_path):
     content = saved(TENSORS)
     right = written(tmp_path / f"net-{short_hash(content)}.pth", content)
-    assert read(right).identity.startswith(short_hash(content))
+    assert read_weights(right).identity.startswith(short_hash(content))
     wrong = written(tmp_path / "net-0123abcd.pth", content)
     with pytest.raises(UsageError) as refused:
-        read(wrong)
+        read_weights(wrong)
     assert str(refused.value) == (
         f"weights {wrong} have the SHA-256 {hashlib.sha256(content).hexdigest()[:16]}..., but their name says "
         "0123abcd: the file is damaged or another one; delete it and fetch it again, or rename it if that is no hash"
     )
     for no_hash in ("net-small.pth", "net-0123.pth", "net_0123abcd.pth", "net-0123abcd-old.pth"):
-        read(written(tmp_path / no_hash, content))
+        read_weights(written(tmp_path / no_hash, content))
 
 
 @pytest.mark.parametrize(("name", "reason"), [("missing.pth", "No such file or directory"), (".", "Is a directory")])
@@ -100,7 +102,7 @@ def test_an_object_in_a_pickle_is_refused_and_runs_nothing(tmp_path):
     armed = tmp_path / "armed"
     for content in (saved({"a": Bomb(armed)}), saved(Bomb(armed)), pickle.dumps({"a": Bomb(armed)}, 2)):
         with pytest.raises(UsageError, match=r"x.pth hold \S+, and nothing but tensors is read .* state_dict\(\)"):
-            read(written(tmp_path / "x.pth", content))
+            read_weights(written(tmp_path / "x.pth", content))
         assert not armed.exists()
     pickle.loads(pickle.dumps(Bomb(armed)))
     assert armed.exists()  # the bomb is one
@@ -108,14 +110,14 @@ def test_an_object_in_a_pickle_is_refused_and_runs_nothing(tmp_path):
 
 def test_a_whole_module_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"hold torch\.nn\.modules\.linear\.Linear, and nothing but tensors is read"):
-        read(written(tmp_path / "x.pth", saved(nn.Linear(2, 2))))
+        read_weights(written(tmp_path / "x.pth", saved(nn.Linear(2, 2))))
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 @pytest.mark.parametrize("content", [b"", b"hello, world", b"<html>not found</html>", bytes(100)])
 def test_what_is_no_file_of_tensors_is_said(tmp_path, suffix, content):
     with pytest.raises(UsageError, match=rf"x.{suffix} are damaged, or no tensors by name \(\w+\); save a module's"):
-        read(written(tmp_path / f"x.{suffix}", content))
+        read_weights(written(tmp_path / f"x.{suffix}", content))
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
@@ -123,13 +125,13 @@ def test_what_is_no_file_of_tensors_is_said(tmp_path, suffix, content):
 def test_a_file_cut_short_is_said(tmp_path, suffix, encode, part):
     content = encode(TENSORS)
     with pytest.raises(UsageError, match="are damaged"):
-        read(written(tmp_path / f"x.{suffix}", content[: int(part * len(content))]))
+        read_weights(written(tmp_path / f"x.{suffix}", content[: int(part * len(content))]))
 
 
 @pytest.mark.parametrize("content", [[torch.ones(2)], {"state_dict": TENSORS, "epoch": 3}, {1: torch.ones(2)}, {}, 5])
 def test_what_is_not_tensors_by_name_is_refused(tmp_path, content):
     with pytest.raises(UsageError, match=r"x.pth are not tensors by name; save a module's state_dict\(\)"):
-        read(written(tmp_path / "x.pth", saved(content)))
+        read_weights(written(tmp_path / "x.pth", saved(content)))
 
 
 # into a network
@@ -277,7 +279,7 @@ def test_what_is_cached_is_taken(hub, resnet18_is):
     resnet18_is(f"https://download.pytorch.org/models/{name}")
     written(hub / name, content)
     weights = weights_of("resnet18", None)
-    assert weights.identity == read(hub / name).identity
+    assert weights.identity == read_weights(hub / name).identity
     assert weights.tensors.keys() == TENSORS.keys()
 
 

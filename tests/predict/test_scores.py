@@ -10,7 +10,7 @@ from PIL import Image
 from support.text import text_of
 
 from fastcifar.predict import scores
-from fastcifar.predict.scores import LEAST, Classification, score_tables, write_png
+from fastcifar.predict.scores import LEAST, Classification, draw_scores, score_tables
 
 CLASSES = ("ant", "[bee]", "cat")
 PROBABILITIES = np.array(
@@ -142,7 +142,7 @@ def figures(monkeypatch):
 
 
 def test_the_picture_shows_the_matrix(figures, tmp_path):
-    write_png(RESULT, tmp_path / "made" / "a.png", "a title")
+    draw_scores(RESULT, tmp_path / "made" / "a.png", "a title")
     with Image.open(tmp_path / "made" / "a.png") as image:
         assert (image.format, image.size) == ("PNG", (1650, 750))
     assert figures[0].get_suptitle() == "a title"
@@ -160,7 +160,7 @@ def test_the_picture_shows_the_matrix(figures, tmp_path):
 
 
 def test_the_picture_shows_the_calibration(figures, tmp_path):
-    write_png(RESULT, tmp_path / "a.png", "")
+    draw_scores(RESULT, tmp_path / "a.png", "")
     _, reliability, below = figures[0].axes
     assert f"error 39.40 %, negative log-likelihood {RESULT.nll:.4f}" in reliability.get_title()
     bars = {round(bar.get_x() * 15): bar.get_height() for bar in reliability.patches}
@@ -178,6 +178,6 @@ def test_the_picture_shows_the_calibration(figures, tmp_path):
 
 
 def test_a_large_matrix_has_no_numbers(figures, tmp_path):
-    write_png(many(30), tmp_path / "a.png", "")
+    draw_scores(many(30), tmp_path / "a.png", "")
     assert not figures[0].axes[0].texts
     assert figures[0].axes[0].images[0].get_array().shape == (30, 30)

@@ -12,7 +12,7 @@ from support.written_runs import rising, write_run
 from support.written_runs import spec_of as written_spec
 
 from fastcifar.cli.app import main
-from fastcifar.report.build import build
+from fastcifar.report.build import build_report
 from fastcifar.report.collection import collect
 from fastcifar.report.predictions import Predictions, predict
 from fastcifar.report.preview import sheet
@@ -203,7 +203,7 @@ def test_a_dataset_that_is_none(trained, tmp_path, monkeypatch):
 @pytest.mark.whole
 def test_the_gallery_is_what_its_runs_say(tmp_path):
     """Apart from the last line, which names the commit that made it."""
-    made = build(ROOT / "docs" / "gallery" / "runs", tmp_path)
+    made = build_report(ROOT / "docs" / "gallery" / "runs", tmp_path)
     written = (ROOT / "docs" / "gallery" / "report.md").read_text(encoding="utf-8")
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert written.splitlines()[:-1] == text.splitlines()[:-1], "run: make gallery-report"

@@ -12,7 +12,7 @@ import pytest
 from support.written_runs import rising, spec_of, write_run
 
 from fastcifar.experiments import EXPERIMENTS, SEEDS, experiment
-from fastcifar.report.build import build
+from fastcifar.report.build import build_report
 from fastcifar.runs.spec import RunSpec
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
@@ -43,7 +43,7 @@ def page(tmp_path_factory):
     write_run(runs, spec_of(3), [0.3])
     write_run(runs, spec_of(3, seed=1), [0.3, None], status="diverged")
     (runs / "exp2" / "<holiday>").mkdir()
-    build(runs, out)
+    build_report(runs, out)
     return out / "index.html"
 
 
@@ -269,7 +269,7 @@ def test_the_whole_grid_takes_seconds_and_a_few_megabytes(tmp_path, opened):
     runs = written_grid(tmp_path / "runs", EXPERIMENTS, ("sound",), SEEDS, epochs=60, every=1)
     assert sum(1 for _ in runs.glob("exp*/*/run.json")) == 249
     started = time.perf_counter()
-    build(runs, tmp_path / "report")
+    build_report(runs, tmp_path / "report")
     assert time.perf_counter() - started < 30
     index = tmp_path / "report" / "index.html"
     assert index.stat().st_size < 10e6

@@ -214,7 +214,7 @@ def test_every_way_to_a_device_makes_it_current(machine, synthetic, tmp_path, mo
         (["grid", "--exp", "2"], "fastcifar.grid.packing.runs_of"),
         (["predict", str(tmp_path)], "fastcifar.runs.plan.precision_of"),
         (["diagnose", "bn"], "fastcifar.runs.plan.weights_for"),
-        (["report", "--runs", str(tmp_path)], "fastcifar.report.build.build"),
+        (["report", "--runs", str(tmp_path)], "fastcifar.report.build.build_report"),
     ):
         machine.current = 0
         monkeypatch.setattr(at, reached)

@@ -15,7 +15,7 @@ from fastcifar.system.doctor import Finding
 
 def printed(findings: list[Finding], width: int = 100) -> str:
     out = io.StringIO()
-    Console(file=out, width=width).print(doctor.table(findings))
+    Console(file=out, width=width).print(doctor.doctor_table(findings))
     return out.getvalue()
 
 
@@ -30,7 +30,7 @@ def test_this_machine_has_what_is_required() -> None:
     for finding in findings:
         assert finding.detail
         assert bool(finding.cure) != finding.ok, finding  # a cure where, and only where, something is amiss
-    rows = doctor.rows(findings)
+    rows = doctor.doctor_rows(findings)
     assert json.loads(json.dumps(rows)) == rows
     assert [row["name"] for row in rows] == names
 
