@@ -89,7 +89,7 @@ def test_float16_that_dali_casts_as_on_a_gpu_is_rounded_to_nearest(images):
     spec, ids = Augment(hue=0.5), np.arange(SAMPLES)
     draws = draw(spec, 5, 3, ids)
     fed = {"image": images, "label": ids[:, None], "id": ids[:, None], **graph.arguments(spec, draws)}
-    made = graph.build(
+    made = graph.build_graph(
         spec, lambda: list(fed.values()), list(fed), half=True, batch_size=SAMPLES, num_threads=1, device_id=None
     )
     got = from_dlpack(made.run()[0].as_tensor())
@@ -352,7 +352,7 @@ def pretended(monkeypatch):
         built.append(PretendDali(gpu, source))
         return built[-1]
 
-    monkeypatch.setattr(operators, "build", build)
+    monkeypatch.setattr(operators, "build_graph", build)
     return gpu, built
 
 
@@ -390,7 +390,7 @@ def test_all_of_a_batch_comes_out_where_the_operators_run(device, monkeypatch):
     monkeypatch.setattr(graph.Pipeline, "build", lambda _: None)  # it would look for the GPU
     spec = RECIPES["erasing"]
     names = ["image", "label", "id", *graph.arguments(spec, draw(spec, 0, 0, np.arange(2)))]
-    graph.build(spec, lambda: [], names, batch_size=2, num_threads=1, device_id=device)
+    graph.build_graph(spec, lambda: [], names, batch_size=2, num_threads=1, device_id=device)
     assert [node.device for node in outputs] == 3 * ["cpu" if device is None else "gpu"]
 
 
