@@ -184,6 +184,7 @@ def whole(out: Path, resume: bool, **variables: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-c", WHOLE.format(root=str(ROOT), code=code, out=str(out), resume=resume)],
         stdout=subprocess.PIPE, text=True, env=os.environ | variables,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell has it ignored
     )  # fmt: skip
 
 
