@@ -18,6 +18,7 @@ if not torch.cuda.is_available():  # before any kernel is defined
 sys.path.append(str(Path(__file__).parent / "stand_ins"))  # last: what is installed wins
 from hypothesis import settings
 from support.command import command as command
+from support.figures import figures as figures
 
 # so small, one thread is the fastest; and a subprocess with OMP_NUM_THREADS=1 then adds in the same order
 torch.set_num_threads(1)

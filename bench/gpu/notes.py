@@ -1,7 +1,6 @@
 """The records of a step of the GPU check: rows, each written when it is measured, profiles, and failures."""
 
 import gc
-import os
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import torch
 from bench.lib import rows
 from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset
+from fastcifar.system.atomic import flush
 from fastcifar.system.measure import environment
 
 REASON = 500  # characters of an error's message in a row
@@ -68,8 +68,7 @@ class Notes:
         if self._profile is not None:
             with self._profile.open("ab") as file:
                 file.write(f"\n== {self.step}: {title}\n{table}\n".encode())
-                file.flush()
-                os.fsync(file.fileno())
+                flush(file)
 
     @contextmanager
     def images(self, count: int, few: int = 25) -> Iterator[Dataset]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fastcifar.system.atomic import flush
 from fastcifar.system.measure import Timing
 from fastcifar.throughput import rows
 from fastcifar.throughput.rows import read, write
@@ -31,5 +32,4 @@ def append(row: Mapping[str, Any], path: Path) -> None:
             file.seek(-1, os.SEEK_END)
             unfinished = file.read(1) != b"\n"
         file.write(b"\n" * unfinished + json.dumps(row).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+        flush(file)

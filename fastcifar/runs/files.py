@@ -1,7 +1,6 @@
 """The files of a run's directory. Each file is written completely or not at all, and parsed before it is used."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fastcifar.errors import FastcifarError
-from fastcifar.system.atomic import write_whole
+from fastcifar.system.atomic import flush, write_whole
 
 
 class RunFiles:
@@ -34,8 +33,7 @@ class RunFiles:
         """
         with self._writing(name), open(self.path / name, "ab") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
 
     def parsed(self, name: str) -> dict[str, Any] | None:
         """Return the JSON object of a file, or None without the file. Raises FastcifarError for a damaged file."""

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from fastcifar.errors import FastcifarError, UsageError
 
@@ -90,9 +91,14 @@ def write_whole(dest: Path, content: bytes) -> None:
     temporary = dest.parent / f".{dest.name}.tmp"
     with open(temporary, "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        flush(file)
     temporary.replace(dest)
+
+
+def flush(file: IO[bytes]) -> None:
+    """Have what was written to an open file on the disk, whatever becomes of the process."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync(path: Path) -> None:

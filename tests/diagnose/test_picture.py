@@ -3,7 +3,6 @@
 from math import nan
 
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 from support.diagnosis import EVAL, FAST, SLOW, of
 
@@ -11,15 +10,7 @@ from fastcifar.diagnose import picture
 
 
 @pytest.mark.whole
-def test_the_picture_shows_every_arm_and_what_is_restored(evaluations, tmp_path, monkeypatch):
-    figures = []
-
-    class Kept(Figure):
-        def __init__(self, **options):
-            super().__init__(**options)
-            figures.append(self)
-
-    monkeypatch.setattr("fastcifar.show.figures.Figure", Kept)
+def test_the_picture_shows_every_arm_and_what_is_restored(evaluations, figures, tmp_path):
     picture.draw_diagnosis(evaluations, "a title", tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size == (1500, 975)

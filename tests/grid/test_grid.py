@@ -11,6 +11,13 @@ from support.grid import RUNS, answer, epochs, grid, prepared, results, start, w
 from fastcifar.runs.directory import find_runs
 
 
+def finish(data, out, whole):
+    """Run the same command again: it finishes what is left, with the results of a grid that was not disturbed."""
+    code, _, err = grid(data, out)
+    assert code == 0, err
+    assert results(out) == whole[1]
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_and_started_again_it_gives_the_same(digits, tmp_path, whole):
     out = prepared(tmp_path / "runs", whole)
@@ -21,9 +28,7 @@ def test_killed_at_any_moment_and_started_again_it_gives_the_same(digits, tmp_pa
         process.communicate()
         wait_for(lambda: not any(directory.busy() for directory in find_runs(out)), 30)  # its worker ends as well
         assert epochs(out) >= behind, "what was on the disk stays there"
-    code, _, err = grid(digits, out)
-    assert code == 0, err
-    assert results(out) == whole[1]
+    finish(digits, out, whole)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
     code, told, err = grid(digits, out)
     assert code == 0, err
@@ -69,9 +74,7 @@ def test_what_failed_is_said_and_tried_again(digits, tmp_path, whole):
     assert "Traceback" not in err
     assert f"{RUNS - 1} of {RUNS} runs finished" in told
     in_the_way.rmdir()
-    code, _, err = grid(digits, out)
-    assert code == 0, err
-    assert results(out) == whole[1]
+    finish(digits, out, whole)
 
 
 @pytest.mark.slow
@@ -80,9 +83,7 @@ def test_a_budget_ends_it_and_the_rest_goes_on_another_time(digits, tmp_path, wh
     code, told, err = grid(digits, out, "--budget", "0.5s")
     assert code == 0, err
     assert "left for another time" in told
-    code, _, err = grid(digits, out)
-    assert code == 0, err
-    assert results(out) == whole[1]
+    finish(digits, out, whole)
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """The GPU kernel against the reference: interpreted where there is no GPU, compiled where there is one."""
 
-import importlib
 from dataclasses import fields, replace
 
 import numpy as np
@@ -10,24 +9,19 @@ from fastcifar.kernels import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.images import images, specs
+from support.triton_kernels import gpu, interpreted, on_each
 
 from fastcifar.augment import RECIPES, Augment, Draws, draw
 from fastcifar.errors import UsageError
 from fastcifar.rng.cursor import clock_of
 from fastcifar.rng.philox import Stream, shuffled
 
-pytest.importorskip("triton", reason="Triton is not installed")
-gpu = importlib.import_module("fastcifar.kernels.gpu")
-
 DTYPES = reference.OUT_DTYPES
 WILD = Augment(
     flip=0.5, brightness=3.0, contrast=3.0, saturation=3.0, hue=0.5, rotate=180.0, erase=0.9, erase_area=(0.001, 1.0),
     erase_aspect=(0.01, 100.0),
 )  # fmt: skip
-interpreted = pytest.mark.skipif(not gpu.INTERPRETED, reason="the kernels are compiled, for CUDA tensors")
-on_device = pytest.mark.parametrize(
-    "device", [pytest.param("cpu", marks=interpreted), pytest.param("cuda", marks=pytest.mark.gpu)]
-)
+on_device = on_each("device")
 
 
 def rendered(spec: Augment, dtype: torch.dtype, order: np.ndarray, batch: int, device: str, at=0, seed=3, launch=None):

@@ -16,12 +16,19 @@ from fastcifar.packs.stacked import Stacked
 from fastcifar.packs.training import train_stacked
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.training.loop import train
+from fastcifar.training.options import silent
+
+
+def outcomes_of(specs, dataset, out, way="grouped", watch=lambda spec, line: None, say=silent):
+    """By run: summary or error."""
+    outcomes = {}
+    train_stacked(specs, dataset, out, CPU, PackOptions(way=way, say=say), Callbacks(watch, outcomes.__setitem__))
+    return outcomes
 
 
 def pack(specs, dataset, out, way="grouped", watch=lambda spec, line: None):
     """By run: summary or error, and what train.train's tests compare: lines and weights."""
-    outcomes = {}
-    train_stacked(specs, dataset, out, CPU, PackOptions(way=way), Callbacks(watch, outcomes.__setitem__))
+    outcomes = outcomes_of(specs, dataset, out, way, watch)
     return {spec: (outcomes[spec], *left_by(spec, out)) for spec in specs}
 
 
@@ -126,7 +133,7 @@ def interrupt_at(epoch, line):
 def test_out_of_memory_halves_the_pack(synthetic, tmp_path, monkeypatch):
     specs = [spec_of(synthetic, lr=1e-3, seed=seed) for seed in range(4)]
     whole = pack(specs, synthetic, tmp_path / "whole")
-    step, said, outcomes = Stacked.step, [], {}
+    step, said = Stacked.step, []
 
     def scarce(self, *arguments, **options):
         if self.shape[0] > 2:
@@ -134,34 +141,20 @@ def test_out_of_memory_halves_the_pack(synthetic, tmp_path, monkeypatch):
         return step(self, *arguments, **options)
 
     monkeypatch.setattr(Stacked, "step", scarce)
-    train_stacked(
-        specs,
-        synthetic,
-        tmp_path,
-        CPU,
-        PackOptions(say=said.append, way="grouped"),
-        Callbacks(lambda *_: None, outcomes.__setitem__),
-    )
+    outcomes = outcomes_of(specs, synthetic, tmp_path, say=said.append)
     assert "4 runs of cnn do not fit on cpu together; now 2 train at a time" in said[0]
     for spec in specs:
         assert outcomes[spec]["status"] == "finished"
         assert close(left_by(spec, tmp_path)[0], whole[spec][1])
     monkeypatch.setattr(Stacked, "step", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("not enough memory")))
-    train_stacked(
-        specs[:2],
-        synthetic,
-        tmp_path / "none",
-        CPU,
-        PackOptions(way="grouped"),
-        Callbacks(lambda *_: None, outcomes.__setitem__),
-    )
+    outcomes = outcomes_of(specs[:2], synthetic, tmp_path / "none")
     assert "has no memory for" in str(outcomes[specs[0]])
     assert isinstance(outcomes[specs[1]], FastcifarError)
 
 
 def test_a_pack_whose_images_do_not_fit_is_halved_too(synthetic, tmp_path, monkeypatch):
     specs = [spec_of(synthetic, lr=1e-3, seed=seed, epochs=1) for seed in range(3)]
-    opened, said, outcomes = Feed.open, [], {}
+    opened, said = Feed.open, []
 
     def scarce(name, dataset, asked, behind):
         if len(asked) > 2:
@@ -169,14 +162,7 @@ def test_a_pack_whose_images_do_not_fit_is_halved_too(synthetic, tmp_path, monke
         return opened(name, dataset, asked, behind)
 
     monkeypatch.setattr(Feed, "open", scarce)
-    train_stacked(
-        specs,
-        synthetic,
-        tmp_path,
-        CPU,
-        PackOptions(say=said.append, way="grouped"),
-        Callbacks(lambda *_: None, outcomes.__setitem__),
-    )
+    outcomes = outcomes_of(specs, synthetic, tmp_path, say=said.append)
     assert said == ["3 runs of cnn do not fit on cpu together; now 2 train at a time"]
     assert {outcome["status"] for outcome in outcomes.values()} == {"finished"}
 
@@ -233,10 +219,7 @@ def test_a_directory_in_use_or_damaged_is_that_runs_alone(synthetic, tmp_path):
     damaged.path.mkdir(parents=True)
     (damaged.path / "checkpoint.safetensors").write_bytes(b"no")
     with RunDirectory.of(specs[0], tmp_path).locked():
-        found = {}
-        train_stacked(
-            specs, synthetic, tmp_path, CPU, PackOptions(way="grouped"), Callbacks(lambda *_: None, found.__setitem__)
-        )
+        found = outcomes_of(specs, synthetic, tmp_path)
     assert "another process is training" in str(found[specs[0]])
     assert "is damaged" in str(found[specs[1]])
     assert found[specs[2]]["status"] == "finished"

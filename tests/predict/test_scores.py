@@ -5,7 +5,6 @@ from math import log
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 from support.text import text_of
 
@@ -126,19 +125,6 @@ def test_of_many_classes_the_most_frequent_confusions_are_shown():
 
 
 # the picture
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    made = []
-
-    class Kept(Figure):
-        def __init__(self, **options):
-            super().__init__(**options)
-            made.append(self)
-
-    monkeypatch.setattr("fastcifar.show.figures.Figure", Kept)
-    return made
 
 
 def test_the_picture_shows_the_matrix(figures, tmp_path):

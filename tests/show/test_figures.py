@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.figure import Figure
 from PIL import Image
 from support.lines import line
 
@@ -39,15 +38,7 @@ def test_curves_are_drawn_to_a_file(tmp_path):
         assert len(np.unique(np.array(image.convert("L")))) > 10
 
 
-def test_curves_show_seed_means_and_bands(tmp_path, monkeypatch):
-    figures = []
-
-    class Kept(Figure):
-        def __init__(self, **options):
-            super().__init__(**options)
-            figures.append(self)
-
-    monkeypatch.setattr("fastcifar.show.figures.Figure", Kept)
+def test_curves_show_seed_means_and_bands(figures, tmp_path):
     curves(RUNS, tmp_path / "curves.png")
     loss, accuracy = figures[0].axes
     drawn = {found.get_label(): found for found in loss.lines + accuracy.lines}

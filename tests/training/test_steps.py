@@ -8,23 +8,20 @@ import importlib
 import pytest
 import torch
 from support.syncs import watched_syncs
+from support.triton_kernels import gpu, interpreted, on_each
 
+from bench.gpu.loops import twin
 from fastcifar.augment import RECIPES
 from fastcifar.pipeline import Pipeline, Request
 from fastcifar.runs.spec import PRECISIONS, RunSpec
-from fastcifar.system.cuda import WARM_UP, recorded
+from fastcifar.system.cuda import recorded
 from fastcifar.training import steps
 from fastcifar.training.learner import Learner
 from fastcifar.training.steps import Captured, Eager
 
-pytest.importorskip("triton", reason="Triton is not installed")
 device = importlib.import_module("fastcifar.pipelines.resident.device")
-gpu = importlib.import_module("fastcifar.kernels.gpu")
 
-interpreted = pytest.mark.skipif(not gpu.INTERPRETED, reason="the kernels are compiled, for CUDA tensors")
-somewhere = pytest.mark.parametrize(
-    "on", [pytest.param("cpu", marks=interpreted), pytest.param("cuda", marks=pytest.mark.gpu)]
-)
+somewhere = on_each("on")
 SPEC = RunSpec(
     experiment=2, protocol="sound", model="cnn", batch_size=24, lr=1e-3, l2=1e-4, dropout=0.5, recipe="basic", seed=7,
     dataset="", precision="float32",
@@ -36,13 +33,6 @@ def little_is_timed(monkeypatch):
     """Triton's interpreter takes seconds for what a device does in no time."""
     if gpu.INTERPRETED:
         monkeypatch.setattr(steps, "TIMED", 2)
-
-
-def twin(rehearsal, work):
-    """Records nothing, and does the work again: as a graph, it has been rehearsed by then."""
-    for _ in range(WARM_UP):
-        rehearsal()
-    return work
 
 
 def both(dataset, on, **changed):

@@ -12,20 +12,16 @@ from fastcifar.pipelines.resident import ResidentPipeline
 from fastcifar.pipelines.resident.host import OnHost
 from support.counted import Dispatched
 from support.syncs import watched_syncs
+from support.triton_kernels import gpu, interpreted, on_each
 
 from fastcifar.augment import RECIPES
 from fastcifar.errors import DoesNotFit
 from fastcifar.pipeline import Request, open_pipeline
 from fastcifar.rng.cursor import clock_of
 
-pytest.importorskip("triton", reason="Triton is not installed")
 device = importlib.import_module("fastcifar.pipelines.resident.device")
-gpu = importlib.import_module("fastcifar.kernels.gpu")
 
-interpreted = pytest.mark.skipif(not gpu.INTERPRETED, reason="the kernels are compiled, for CUDA tensors")
-somewhere = pytest.mark.parametrize(
-    "on", [pytest.param("cpu", marks=interpreted), pytest.param("cuda", marks=pytest.mark.gpu)]
-)
+somewhere = on_each("on")
 
 
 def request(dataset, on="cpu", **more):
