@@ -24,8 +24,9 @@ from rich.table import Table
 
 from bench.lib import rows, sass
 from bench.tables import compiled
-from fastcifar.augment import RECIPES, Augment
+from fastcifar.augment import Augment
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.recipes import RECIPES
 from fastcifar.show.progress import track
 from fastcifar.show.text import parts
 from fastcifar.system.measure import environment

@@ -27,7 +27,8 @@ from bench.lib import rows
 from bench.lib.device import DeviceBandwidth, bandwidth
 from bench.rivals import cpu
 from bench.rivals.rival import absent, race
-from fastcifar.augment import IMAGE_SIZE, RECIPES
+from fastcifar.augment import IMAGE_SIZE
+from fastcifar.recipes import RECIPES
 from fastcifar.show.text import parts
 from fastcifar.system.measure import environment, memory_bandwidth
 

@@ -17,7 +17,8 @@ import torch
 from fastcifar.kernels import cpu, reference, torchvision
 
 from bench.lib import rows
-from fastcifar.augment import IMAGE_SIZE, RECIPES, draw
+from fastcifar.augment import IMAGE_SIZE, draw
+from fastcifar.recipes import RECIPES
 from fastcifar.show.progress import track
 from fastcifar.show.text import parts
 from fastcifar.system.measure import environment

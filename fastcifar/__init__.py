@@ -15,13 +15,15 @@ PUBLIC = {
     "Augment": "augment",
     "Batch": "pipeline",
     "Dataset": "data.dataset",
+    "Loader": "loader",
     "PROTOCOLS": "experiments",
     "Pipeline": "pipeline",
-    "RECIPES": "augment",
+    "RECIPES": "recipes",
     "RunSpec": "runs.spec",
     "convert": "data.convert",
     "headline_runs": "runs.plan",
     "open_pipeline": "pipeline",
+    "recipe": "recipes",
     "train": "training.loop",
 }
 """The public names of the library, each with the module that defines it."""

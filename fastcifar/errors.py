@@ -1,5 +1,8 @@
 """The errors that a user can see without a traceback. Any other exception is a bug and keeps its traceback."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class FastcifarError(Exception):
     """An operation failed. The message names the thing, its value, the bound and the cure."""
@@ -15,3 +18,11 @@ class UsageError(FastcifarError):
 
 class DoesNotFit(UsageError):
     """A request needs more memory than is free. A caller that can make a smaller request catches this error."""
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> UsageError:
+    """Return the error for a name that does not exist. Its message has the nearest known name, and all known names."""
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, 1)
+    hint = f"did you mean {near[0]!r}? There are" if near else "there are"
+    return UsageError(f"{what} {name!r} does not exist; {hint} {', '.join(names)}")

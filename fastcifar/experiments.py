@@ -12,8 +12,9 @@ from itertools import product
 from types import MappingProxyType
 from typing import Any
 
-from fastcifar.augment import Augment, recipe
+from fastcifar.augment import Augment
 from fastcifar.errors import UsageError
+from fastcifar.recipes import recipe
 
 SEEDS = (0, 1, 2)
 

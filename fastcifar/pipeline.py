@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastcifar.augment import Augment
-from fastcifar.data.dataset import Dataset
-from fastcifar.errors import UsageError
+from fastcifar.data.dataset import Dataset, split_name
+from fastcifar.errors import UsageError, unknown
 from fastcifar.kernels.reference import OUT_DTYPES
 from fastcifar.rng.cursor import clock_of
 from fastcifar.rng.philox import Stream, key_of, shuffled
@@ -44,12 +44,14 @@ class Request:
 
     dataset: Dataset
     split: str = "training"
-    """training, validation, labelled (both of these) or test."""
+    """training (or train), validation (or val), labelled (both of these) or test."""
     augment: Augment = field(default_factory=Augment)
     batch_size: int = 128
     """The samples of a batch over all processes."""
     seed: int = 0
     """The seed of order and augmentation, in [0, 2**64)."""
+    augment_seed: int | None = None
+    """The seed of the augmentation alone, in [0, 2**64), for another view of the same samples. None: the same seed."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
     shuffle: bool | None = None
@@ -58,22 +60,37 @@ class Request:
     """Whether to leave out the last batch of an epoch when it is short."""
     split_seed: int | None = None
     """The seed to redraw the 4:1 split with. None keeps the dataset's own split."""
+    subset: NDArray[np.int64] | None = field(default=None, compare=False)
+    """The ids of the split that the pipeline gives, (n,) int64, ascending. None: all of them."""
     shard: tuple[int, int] = (0, 1)
     """(rank, number of processes): the pipeline gives this rank's equal share of every batch."""
+    repeats: bool = True
+    """Whether a shard without a sample of its own in a short last batch gets the last sample of the batch, which then
+    counts nothing (`last_weight`). False: the shard has one batch less, and no sample is repeated."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "split", split_name(self.split))
         key_of(self.seed)
+        key_of(self.draw_seed)
         if self.batch_size < 1:
             raise UsageError(f"batch size {self.batch_size} must be at least 1")
         if self.batch_size % self.shard[1]:
-            raise UsageError(f"batch size {self.batch_size} cannot be shared out to {self.shard[1]} processes equally")
+            raise UsageError(
+                f"batch size {self.batch_size} cannot be shared out to {self.shard[1]} processes equally; it is the "
+                f"size of all their batches together: choose a multiple of {self.shard[1]}"
+            )
         if self.dtype not in OUT_DTYPES:
             raise UsageError(f"dtype {self.dtype} is not one of {', '.join(map(str, OUT_DTYPES))}")
 
+    @property
+    def draw_seed(self) -> int:
+        """The seed of the augmentation, in [0, 2**64)."""
+        return self.seed if self.augment_seed is None else self.augment_seed
+
     @cached_property
     def ids(self) -> NDArray[np.int64]:
-        """The ids of the split, (N,) int64, ascending."""
-        return self.dataset.ids(self.split, self.split_seed)
+        """The ids of the samples, (N,) int64, ascending."""
+        return self.dataset.ids(self.split, self.split_seed) if self.subset is None else self.subset
 
     @property
     def shuffles(self) -> bool:
@@ -86,6 +103,11 @@ class Request:
         return whole if self.places is None else whole[self.places]
 
     @property
+    def samples(self) -> int:
+        """The number of the shard's samples in an epoch, including a short last batch."""
+        return len(self.ids) if self.places is None else len(self.places)
+
+    @property
     def share(self) -> int:
         """The number of the shard's samples in a full batch."""
         return self.batch_size // self.shard[1]
@@ -94,8 +116,7 @@ class Request:
     def places(self) -> NDArray[np.int64] | None:
         """The positions of the shard's samples in an epoch's order, (n,) int64; None if the shard has all samples.
 
-        In a short last batch, every shard has at least one sample. A shard without a sample of its own gets the last
-        sample of the batch, with weight 0: see `last_weight`.
+        A short last batch may have no sample for a shard: see `repeats`.
         """
         if self.shard == (0, 1):
             return None
@@ -103,7 +124,7 @@ class Request:
         shared = np.arange(full).reshape(-1, self.shard[1], self.share)[:, self.shard[0]].ravel()
         rest = np.arange(full, len(self.ids))
         mine = self._last_part()
-        return np.concatenate([shared, mine if len(mine) else rest[-1:]])
+        return np.concatenate([shared, mine if len(mine) or not self.repeats else rest[-1:]])
 
     @property
     def last_weight(self) -> float:
@@ -120,8 +141,9 @@ class Request:
         return np.array_split(np.arange(len(self.ids) - rest, len(self.ids)), self.shard[1])[self.shard[0]]
 
     def batches(self) -> int:
-        """Return the number of batches in an epoch."""
-        return len(self.ids) // self.batch_size if self.drop_last else -(-len(self.ids) // self.batch_size)
+        """Return the number of the shard's batches in an epoch."""
+        full, rest = divmod(len(self.ids), self.batch_size)
+        return full + (rest > 0 and not self.drop_last and (self.repeats or len(self._last_part()) > 0))
 
 
 class Renderer(ABC):
@@ -187,8 +209,10 @@ class Pipeline(ABC):
         return self.request.batches()
 
     @abstractmethod
-    def epoch(self, k: int) -> Iterator[Batch]:
+    def epoch(self, k: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of epoch k >= 0, a pure function of the request and k. The caller may stop at any batch.
+
+        start: the number of the first batch. The pipeline makes no image of the batches before it.
 
         Only one epoch is active at a time: a new epoch may end the previous one, whose iterator then raises
         UsageError. A closed pipeline raises UsageError too. An error in a worker is raised here.
@@ -215,9 +239,7 @@ class Pipeline(ABC):
 
 def pipeline_names() -> list[str]:
     """Return the names of all pipelines and forms: ``NAME`` or ``NAME:FORM``, from the files in ``pipelines/``."""
-    package = importlib.import_module("fastcifar.pipelines")
-    files = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-    return [f"{name}:{form}" if form else name for name in files for form in _class_of(name).forms]
+    return [f"{name}:{form}" if form else name for name in _files() for form in _class_of(name).forms]
 
 
 def available() -> dict[str, str | None]:
@@ -225,23 +247,39 @@ def available() -> dict[str, str | None]:
     return {name: _class_of(name).missing(name.partition(":")[2]) for name in pipeline_names()}
 
 
+def _files() -> list[str]:
+    package = importlib.import_module("fastcifar.pipelines")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
 def _class_of(name: str) -> type[Pipeline]:
     pipeline: type[Pipeline] = importlib.import_module(f"fastcifar.pipelines.{name.partition(':')[0]}").PIPELINE
     return pipeline
 
 
-def open_pipeline(name: str, dataset: Dataset, **request: Any) -> Pipeline:
-    """Open a pipeline by name (``resident``, ``NAME:FORM``) over ``dataset``. The keywords are the fields of Request.
+def require_pipeline(name: str, request: Request) -> type[Pipeline]:
+    """Return the class of a pipeline by name (``resident``, ``NAME:FORM``), without opening it.
 
     Raises UsageError for an unknown name, a pipeline that cannot run here, or a request that it does not support.
     """
-    names = pipeline_names()
-    if name not in names:
-        raise UsageError(f"pipeline {name!r} does not exist; there are {', '.join(names)}")
-    options, pipeline, form = Request(dataset, **request), _class_of(name), name.partition(":")[2]
-    if options.shard != (0, 1) and not pipeline.shares:
+    file, _, form = name.partition(":")
+    if file not in _files() or form not in _class_of(file).forms:
+        raise unknown("pipeline", name, pipeline_names())
+    pipeline = _class_of(file)
+    if request.shard != (0, 1) and not pipeline.shares:
         raise UsageError(f"pipeline {name!r} does not share batches out to processes; resident does")
-    reason = pipeline.missing(form) or pipeline.refuses(options, form)
+    reason = pipeline.missing(form) or pipeline.refuses(request, form)
     if reason:
         raise UsageError(f"pipeline {name!r} cannot be used: {reason}")
-    return pipeline(options, form)
+    return pipeline
+
+
+def open_pipeline(name: str, dataset: Dataset, workers: int | None = None, **request: Any) -> Pipeline:
+    """Open a pipeline by name (``resident``, ``NAME:FORM``) over ``dataset``. The keywords are the fields of Request.
+
+    workers: the threads or processes that make batches; None: the pipeline's own number. Raises UsageError as
+    `require_pipeline` does.
+    """
+    options, form = Request(dataset, **request), name.partition(":")[2]
+    pipeline = require_pipeline(name, options)
+    return pipeline(options, form) if workers is None else pipeline(options, form, workers)  # type: ignore[call-arg]

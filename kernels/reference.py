@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastcifar.augment import BRIGHTNESS, CONTRAST, HUE, IMAGE_SIZE, SATURATION, Augment, Draws
+from fastcifar.augment import BRIGHTNESS, CONTRAST, HUE, IMAGE_SIZE, REFLECTED, SATURATION, Augment, Draws
 from fastcifar.errors import UsageError
 
 GREY = (0.2989, 0.587, 0.114)  # ITU-R BT.601 luma, rounded as torchvision's rgb_to_grayscale has it
@@ -27,6 +27,8 @@ def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dty
     check_output(images_BHWC, len(draws), out_dtype)
     device = images_BHWC.device
     x_BCHW = images_BHWC.permute(0, 3, 1, 2).float() * (1 / 255)
+    if spec.crop:
+        x_BCHW = _crop(x_BCHW, draws, spec.crop_fill)
     x_BCHW = torch.where(_column(draws.flip, x_BCHW), x_BCHW.flip(3), x_BCHW)
     if spec.jitters:
         x_BCHW = _jitter(x_BCHW, draws)
@@ -39,7 +41,10 @@ def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dty
     if spec.size:
         x_BCHW = _resize_crop(x_BCHW, *spec.size)
     if spec.erase:
-        x_BCHW = _erase(x_BCHW, draws)
+        x_BCHW = _blank(x_BCHW, draws.erase_top, draws.erase_left, draws.erase_height, draws.erase_width)
+    if spec.cutout:
+        side = np.full_like(draws.cut_top, spec.cutout)
+        x_BCHW = _blank(x_BCHW, draws.cut_top, draws.cut_left, side, side)
     return x_BCHW.to(out_dtype, memory_format=torch.channels_last)
 
 
@@ -65,6 +70,19 @@ Array = TypeVar("Array", bound=np.ndarray)
 def _column(values: Array, like: Tensor) -> Tensor:
     """Return the per-sample values (B,) as (B, 1, 1, 1), which broadcasts over (B, C, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(values)).to(like.device).view(-1, 1, 1, 1)
+
+
+def _crop(x_BCHW: Tensor, draws: Draws, fill: str) -> Tensor:
+    """Shift each image by its draw. Reflection mirrors positions at the image's outermost pixels."""
+    last = IMAGE_SIZE - 1
+    offset = torch.arange(IMAGE_SIZE, device=x_BCHW.device)
+    row_BHW = (_column(draws.crop_top, x_BCHW)[:, 0] + offset.view(1, -1, 1)).expand(-1, -1, IMAGE_SIZE)
+    column_BHW = (_column(draws.crop_left, x_BCHW)[:, 0] + offset).expand(-1, IMAGE_SIZE, -1)
+    inside = (row_BHW >= 0) & (row_BHW <= last) & (column_BHW >= 0) & (column_BHW <= last)
+    row_BHW, column_BHW = (last - (last - at.abs()).abs() for at in (row_BHW, column_BHW))
+    index_BCP = (row_BHW * IMAGE_SIZE + column_BHW).flatten(1).unsqueeze(1).expand(-1, 3, -1)
+    moved_BCHW = x_BCHW.flatten(2).gather(2, index_BCP).unflatten(2, (IMAGE_SIZE, IMAGE_SIZE))
+    return moved_BCHW if fill == REFLECTED else moved_BCHW.where(inside.unsqueeze(1), 0.0)
 
 
 def _jitter(x_BCHW: Tensor, draws: Draws) -> Tensor:
@@ -164,11 +182,10 @@ def _resize_crop(x_BCHW: Tensor, resize: int, crop: int) -> Tensor:
     return across[..., first, :] * (1 - down) + across[..., first + 1, :] * down
 
 
-def _erase(x_BCHW: Tensor, draws: Draws) -> Tensor:
+def _blank(x_BCHW: Tensor, *rectangle: np.ndarray) -> Tensor:
+    """Set a rectangle of each image to 0, as far as it lies in the image. rectangle: top, left, height, width, (B,)."""
     rows = torch.arange(x_BCHW.shape[2], device=x_BCHW.device).view(1, 1, -1, 1)
     columns = rows.view(1, 1, 1, -1)
-    top, left, height, width = (
-        _column(values, x_BCHW) for values in (draws.erase_top, draws.erase_left, draws.erase_height, draws.erase_width)
-    )
+    top, left, height, width = (_column(values, x_BCHW) for values in rectangle)
     erased = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
     return x_BCHW.masked_fill(erased, 0.0)

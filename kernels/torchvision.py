@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from fastcifar.augment import IMAGE_SIZE, Augment, Draws
+from fastcifar.augment import IMAGE_SIZE, REFLECTED, Augment, Draws
 from fastcifar.rng import fixedpoint
 
 
@@ -34,6 +34,11 @@ def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dty
 def apply_one(image_HWC: Tensor, draws: Draws, n: int, spec: Augment) -> Tensor:
     """Apply sample ``n`` of the draws to one (32, 32, 3) uint8 image. Returns (3, S, S) float32."""
     x_CHW = F.to_dtype(image_HWC.permute(2, 0, 1), torch.float32, scale=True)
+    if spec.crop:
+        mode = "reflect" if spec.crop_fill == REFLECTED else "constant"
+        padded = F.pad(x_CHW, [spec.crop], padding_mode=mode)
+        top, left = int(draws.crop_top[n]) + spec.crop, int(draws.crop_left[n]) + spec.crop
+        x_CHW = F.crop(padded, top, left, IMAGE_SIZE, IMAGE_SIZE)
     if draws.flip[n]:
         x_CHW = F.horizontal_flip(x_CHW)
     if spec.jitters:
@@ -51,6 +56,10 @@ def apply_one(image_HWC: Tensor, draws: Draws, n: int, spec: Augment) -> Tensor:
     if spec.erase and draws.erase_height[n]:
         corner_and_size = (draws.erase_top[n], draws.erase_left[n], draws.erase_height[n], draws.erase_width[n])
         x_CHW = F.erase(x_CHW, *map(int, corner_and_size), v=torch.zeros(1, 1, 1))
+    if spec.cutout:
+        top, left = max(0, int(draws.cut_top[n])), max(0, int(draws.cut_left[n]))
+        bottom, right = int(draws.cut_top[n]) + spec.cutout, int(draws.cut_left[n]) + spec.cutout
+        x_CHW = F.erase(x_CHW, top, left, bottom - top, right - left, v=torch.zeros(1, 1, 1))
     return x_CHW
 
 

@@ -48,6 +48,7 @@ class TorchvisionPipeline(Pipeline):
     """
 
     forms = ("", "png")
+    shares = True
     deviating = 0.0
 
     def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
@@ -82,10 +83,10 @@ class TorchvisionPipeline(Pipeline):
         self._batches: Any = None
         self._turn: object = None  # marks the current epoch
 
-    def epoch(self, k: int) -> Iterator[Batch]:
+    def epoch(self, k: int, start: int = 0) -> Iterator[Batch]:
         if self._loader is None:
             raise UsageError("this pipeline is closed; open another one")
-        self._order.epoch, self._turn = k, (turn := object())
+        self._order.epoch, self._order.start, self._turn = k, start, (turn := object())
         try:
             self._batches = iter(self._loader)
             for images, labels, ids in self._batches:
@@ -112,18 +113,18 @@ class TorchvisionPipeline(Pipeline):
 
 
 class _Order:
-    """The batch sampler of DataLoader. It gives the epoch and the ids (B,) of each batch."""
+    """The batch sampler of DataLoader. It gives the epoch and the ids (B,) of each batch, from batch ``start`` on."""
 
     def __init__(self, request: Request) -> None:
-        self.request, self.epoch = request, 0
+        self.request, self.epoch, self.start = request, 0, 0
 
     def __len__(self) -> int:
-        return self.request.batches()
+        return max(0, self.request.batches() - self.start)
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        size, order = self.request.batch_size, self.request.order(self.epoch)
-        for start in range(0, len(self) * size, size):
-            yield self.epoch, order[start : start + size]
+        size, order, epoch = self.request.share, self.request.order(self.epoch), self.epoch
+        for first in range(self.start * size, self.request.batches() * size, size):
+            yield epoch, order[first : first + size]
 
 
 class _Samples:
@@ -131,7 +132,7 @@ class _Samples:
 
     def __init__(self, request: Request, folder: str | None) -> None:
         self.dataset, self.part = request.dataset, request.dataset.part(request.split)
-        self.augment, self.seed, self.dtype, self.folder = request.augment, request.seed, request.dtype, folder
+        self.augment, self.seed, self.dtype, self.folder = request.augment, request.draw_seed, request.dtype, folder
 
     def __getitems__(self, batch: tuple[int, NDArray[np.int64]]) -> list[tuple[Tensor, int, int]]:
         """Return a list of image (S, S, 3) of the request's dtype, label and id. batch: epoch and ids (B,)."""

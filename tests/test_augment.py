@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.images import specs
 
-from fastcifar.augment import JITTER_ORDERS, RECIPES, Augment, Draws, draw
+from fastcifar.augment import JITTER_ORDERS, Augment, Draws, draw
 from fastcifar.errors import UsageError
+from fastcifar.recipes import RECIPES
 
 seeds = st.integers(0, 2**64 - 1)
 ids = st.lists(st.integers(0, 2**32 - 1), max_size=40).map(lambda values: np.array(values, np.int64))
@@ -35,6 +36,14 @@ def same(a: Draws, b: Draws) -> bool:
         ({"size": (65, 64)}, "even"),
         ({"std": (1, 1, 0)}, "std"),
         ({"mean": (0.5, 0.5)}, "mean"),
+        ({"size": (256,)}, "size .* must have two values: resize, crop"),
+        ({"erase_area": (0.1,)}, "erase_area .* must have two values"),
+        ({"flip": "sometimes"}, "flip 'sometimes' is neither a probability"),
+        ({"crop": 32}, "crop 32"),
+        ({"crop": 2.5}, "crop 2.5 is not a whole number"),
+        ({"crop": 2, "crop_fill": "grey"}, "crop_fill 'grey'"),
+        ({"cutout": 33}, "cutout 33"),
+        ({"cutout": 225, "size": (256, 224)}, "cutout 225"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(wrong, named):
@@ -59,7 +68,12 @@ def test_draws_stay_within_the_spec(spec, seed, ids):
         assert (factors <= 1 + strength + 1e-6).all()
     assert (np.abs(draws.hue) <= spec.hue + 1e-6).all()
     assert (np.abs(draws.degrees) <= spec.rotate + 1e-6).all()
+    for shift in (draws.crop_top, draws.crop_left):
+        assert (np.abs(shift) <= spec.crop).all()
     erased, size = draws.erase_height > 0, spec.out_size
+    for corner in (draws.cut_top, draws.cut_left):  # the square's centre is a pixel of the image
+        assert (corner + spec.cutout // 2 >= 0).all()
+        assert (corner + spec.cutout // 2 < size).all()
     for first, length in ((draws.erase_top, draws.erase_height), (draws.erase_left, draws.erase_width)):
         assert (first >= 0).all()
         assert (first + length <= size).all()
@@ -74,12 +88,15 @@ def test_a_samples_draw_does_not_depend_on_its_batch(epoch, picked):
 
 
 def test_a_part_left_out_does_not_change_the_others():
-    everything = draw(RECIPES["erasing"], 0, 0, np.arange(200))
-    for left_out in ("flip", "hue", "rotate", "erase"):
-        without = draw(replace(RECIPES["erasing"], **{left_out: 0.0}), 0, 0, np.arange(200))
-        for name in {"flip", "brightness", "hue", "degrees", "erase_top"} - {
-            {"rotate": "degrees", "erase": "erase_top"}.get(left_out, left_out)
-        }:
+    full = replace(RECIPES["erasing"], crop=4, cutout=8)
+    everything = draw(full, 0, 0, np.arange(200))
+    drawn = {
+        "flip": "flip", "brightness": "brightness", "hue": "hue", "rotate": "degrees", "erase": "erase_top",
+        "crop": "crop_left", "cutout": "cut_top",
+    }  # fmt: skip
+    for left_out in drawn:
+        without = draw(replace(full, **{left_out: 0}), 0, 0, np.arange(200))
+        for name in {*drawn.values()} - {drawn[left_out]}:
             assert np.array_equal(getattr(everything, name), getattr(without, name)), (left_out, name)
 
 
@@ -104,6 +121,28 @@ def test_distributions():
     assert abs(aspect.mean()) < 0.02  # log-uniform on log 0.3 .. log 3.3
 
 
+def test_crops_and_cutouts_are_uniform():
+    n = 40_000
+    draws = draw(Augment(crop=4, cutout=12), 5, 3, np.arange(n))
+    for values, count, first in ((draws.crop_top, 9, -4), (draws.crop_left, 9, -4), (draws.cut_top, 32, -6)):
+        found, counts = np.unique(values, return_counts=True)
+        assert found.tolist() == list(range(first, first + count))
+        assert ((counts - n / count) ** 2 / (n / count)).sum() < 70  # chi-squared, at most 31 degrees of freedom
+    assert abs(np.corrcoef(draws.crop_top, draws.crop_left)[0, 1]) < 0.03
+
+
+def test_alternating_flips_follow_one_coin_and_the_parity_of_the_epoch():
+    spec, ids = Augment(flip="alternating"), np.arange(10_000)
+    flips = [draw(spec, 4, epoch, ids).flip for epoch in range(4)]
+    assert abs(flips[0].mean() - 0.5) < 0.02
+    assert np.array_equal(flips[0], flips[2])
+    assert np.array_equal(flips[1], flips[3])
+    assert np.array_equal(flips[0], ~flips[1])
+    assert not np.array_equal(flips[0], draw(spec, 5, 0, ids).flip)
+    by_chance = [draw(Augment(flip=0.5), 4, epoch, ids).flip for epoch in (0, 2)]
+    assert not np.array_equal(*by_chance)
+
+
 def test_a_rectangle_that_never_fits_erases_nothing():
     spec = Augment(erase=1.0, erase_area=(1.0, 1.0), erase_aspect=(1.0, 1.0))
     draws = draw(spec, 0, 0, np.arange(50))
@@ -123,6 +162,13 @@ def test_golden_draws():
     assert rectangle.T.tolist() == GOLDEN["rectangle"]
 
 
+def test_golden_crops_cutouts_and_coins():
+    ids = np.array([0, 1, 49_999])
+    draws = draw(RECIPES["airbench96"], 0, 1, ids)
+    assert np.stack([draws.crop_top, draws.crop_left, draws.cut_top, draws.cut_left]).T.tolist() == GOLDEN["places"]
+    assert draws.flip.tolist() == GOLDEN["alternating"]
+
+
 # What these identifiers have drawn since the first release. A change here breaks everybody's reproducibility.
 GOLDEN: dict = {
     "flip": [True, True, False],
@@ -132,5 +178,7 @@ GOLDEN: dict = {
     "sin": [2419591, 2297784, -926307],
     "brightness": ["0x1.fb10700000000p-1", "0x1.058e1c0000000p+0", "0x1.1093960000000p+0"],
     "hue": ["0x1.3451800000000p-4", "-0x1.5a7b000000000p-5", "-0x1.1be4000000000p-7"],
+    "places": [[-2, -3, 18, 2], [2, -2, 15, 20], [2, 1, 7, 8]],
+    "alternating": [True, False, False],
     "rectangle": [[6, 1, 3, 7], [12, 5, 16, 8], [14, 2, 10, 9]],
 }

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastcifar.augment import RECIPES, Augment
+from fastcifar.augment import Augment
 from fastcifar.errors import UsageError
 from fastcifar.experiments import EXPERIMENTS, PROTOCOLS, SEEDS, Protocol, experiment
+from fastcifar.recipes import RECIPES
 from fastcifar.runs.spec import RunSpec
 
 SOUND, REPORT, AS_RUN = (PROTOCOLS[name] for name in ("sound", "report", "as-run"))

@@ -6,8 +6,8 @@ import pytest
 from support import ROOT
 
 LAYERS = [
-    {"errors", "version"}, {"system"}, {"show"}, {"rng"}, {"augment"}, {"kernels"}, {"data"},
-    {"pipeline", "models", "experiments"}, {"pipelines", "runs"}, {"training", "predict"},
+    {"errors", "version"}, {"system"}, {"show"}, {"rng"}, {"augment"}, {"recipes"}, {"kernels"}, {"data"},
+    {"pipeline", "models", "experiments"}, {"pipelines", "runs", "loader", "testing"}, {"training", "predict"},
     {"packs", "diagnose", "report", "throughput"}, {"grid"}, {"cli"}, {"__init__", "__main__", "tools"}, {"bench"},
 ]  # fmt: skip
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

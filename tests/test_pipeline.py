@@ -14,10 +14,11 @@ import pytest
 import torch
 from fastcifar.kernels import reference
 
-from fastcifar.augment import RECIPES, Augment, draw
+from fastcifar.augment import Augment, draw
 from fastcifar.data.dataset import Dataset, split_of
 from fastcifar.errors import UsageError
 from fastcifar.pipeline import Batch, Pipeline, Request, available, open_pipeline, pipeline_names
+from fastcifar.recipes import RECIPES
 
 EXACT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 OUR_KERNEL = ("resident", "ffcv")  # equal to the reference bit by bit
@@ -93,7 +94,7 @@ def test_the_last_batch_is_kept_or_dropped_as_asked(name, drop_last, synthetic):
 
 @every_pipeline
 @pytest.mark.parametrize("dtype", EXACT_DTYPES)
-@pytest.mark.parametrize("recipe", ["none", "erasing", "imagenet256"])
+@pytest.mark.parametrize("recipe", ["none", "erasing", "imagenet256", "airbench96"])
 def test_pixels_labels_and_layout(name, dtype, recipe, synthetic):
     if reason := refusal(name, synthetic, recipe):
         pytest.skip(reason)

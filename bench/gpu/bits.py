@@ -11,7 +11,8 @@ from torch import Tensor
 from bench.gpu.notes import Notes
 from bench.lib import rows
 from bench.lib.device import bandwidth, repeated, replayed, times_to_last
-from fastcifar.augment import IMAGE_SIZE, RECIPES, Augment, draw
+from fastcifar.augment import IMAGE_SIZE, Augment, draw
+from fastcifar.recipes import RECIPES
 from fastcifar.rng.cursor import clock_of
 from fastcifar.rng.philox import Stream
 from fastcifar.system.measure import Clock, alternate

@@ -11,7 +11,7 @@ import torch
 from fastcifar.kernels import reference
 from torch import Tensor
 
-from fastcifar.augment import IMAGE_SIZE, Augment, Draws
+from fastcifar.augment import IMAGE_SIZE, REFLECTED, Augment, Draws
 
 COLOURS = (reference._brightness, reference._contrast, reference._saturation, reference._hue)  # by their numbers
 
@@ -24,6 +24,7 @@ class Given(NamedTuple):
     factors: Tensor  # (4, B, 1, 1, 1) float32: the factor of each colour part
     turn: Tensor  # (2, B, 1, 1) int64: cosine and sine, 24 fractional bits
     rectangle: Tensor  # (4, B, 1, 1, 1) int32: top, left, height, width
+    corners: Tensor  # (4, B, 1, 1, 1) int32: top and left of the crop and of the cutout
     normal: Tensor  # (2, 1, 3, 1, 1) float32: mean and 1 / std
     first: Tensor  # (S,) int64 and
     weight: Tensor  # (S,) float32: `reference.resize_taps`; empty without an enlargement
@@ -39,6 +40,7 @@ def given(draws: Draws, spec: Augment, device: torch.device) -> Given:
         np.stack([draws.brightness, draws.contrast, draws.saturation, draws.hue]).reshape(4, -1, 1, 1, 1),
         np.stack([draws.cos, draws.sin]).astype(np.int64).reshape(2, -1, 1, 1),
         np.stack(rectangle).reshape(4, -1, 1, 1, 1),
+        np.stack([draws.crop_top, draws.crop_left, draws.cut_top, draws.cut_left]).reshape(4, -1, 1, 1, 1),
         np.stack(reference.normalisation(spec)).reshape(2, 1, 3, 1, 1),
         first,
         weight,
@@ -52,6 +54,8 @@ def apply(images_BHWC: Tensor, known: Given, spec: Augment, out_dtype: torch.dty
     images_BHWC: (B, 32, 32, 3) uint8.
     """
     x_BCHW = images_BHWC.permute(0, 3, 1, 2).float() * (1 / 255)
+    if spec.crop:
+        x_BCHW = _crop(x_BCHW, *known.corners[:2].long(), reflects=spec.crop_fill == REFLECTED)
     x_BCHW = torch.where(known.flip, x_BCHW.flip(3), x_BCHW)
     if spec.jitters:
         x_BCHW = _jitter(x_BCHW, known)
@@ -62,7 +66,20 @@ def apply(images_BHWC: Tensor, known: Given, spec: Augment, out_dtype: torch.dty
         x_BCHW = _enlarge(x_BCHW, known.first, known.weight)
     if spec.erase:
         x_BCHW = _erase(x_BCHW, *known.rectangle)
+    if spec.cutout:
+        x_BCHW = _erase(x_BCHW, *known.corners[2:], spec.cutout, spec.cutout)
     return x_BCHW.to(out_dtype, memory_format=torch.channels_last)
+
+
+def _crop(x_BCHW: Tensor, top: Tensor, left: Tensor, reflects: bool) -> Tensor:
+    last = IMAGE_SIZE - 1
+    line = torch.arange(IMAGE_SIZE, device=x_BCHW.device)
+    rows, columns = top + line.view(1, 1, -1, 1), left + line.view(1, 1, 1, -1)
+    inside = (rows >= 0) & (rows <= last) & (columns >= 0) & (columns <= last)
+    rows, columns = (last - (last - at.abs()).abs() for at in (rows, columns))
+    index_B1P = (rows * IMAGE_SIZE + columns).flatten(2)
+    moved_BCHW = x_BCHW.flatten(2).gather(2, index_B1P.expand(-1, 3, -1)).view(x_BCHW.shape)
+    return moved_BCHW if reflects else moved_BCHW.where(inside, 0.0)
 
 
 def _jitter(x_BCHW: Tensor, known: Given) -> Tensor:
@@ -90,7 +107,7 @@ def _enlarge(x_BCHW: Tensor, first: Tensor, weight: Tensor) -> Tensor:
     return across[..., first, :] * (1 - down) + across[..., first + 1, :] * down
 
 
-def _erase(x_BCHW: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
+def _erase(x_BCHW: Tensor, top: Tensor, left: Tensor, height: Tensor | int, width: Tensor | int) -> Tensor:
     line = torch.arange(x_BCHW.shape[2], device=x_BCHW.device)
     rows, columns = line.view(1, 1, -1, 1), line.view(1, 1, 1, -1)
     erased = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)

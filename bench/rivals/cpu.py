@@ -6,7 +6,7 @@ from fastcifar.kernels import cpu, reference, torchvision
 
 from bench.rivals.plain import apply_numba_pixels
 from bench.rivals.rival import Rival
-from fastcifar.augment import RECIPES
+from fastcifar.recipes import RECIPES
 
 BASE = "torchvision, 1 thread"
 TORCHVISION_IMAGES = 64  # images it handles: it is slow, and its speed does not depend on the batch
@@ -41,7 +41,7 @@ def rivals(recipe: str, batch: int, dtype: torch.dtype) -> dict[str, Rival]:
         "cpu": Rival(len(images), ours, reference.apply(images[-batch:], draws[-batch:], spec, dtype), std),
         BASE: Rival(len(few), torchvision_one_thread, reference.apply(images[: len(few)], few, spec, dtype), std),
     }
-    if spec.size is None and spec.jitters and dtype == torch.float32:
+    if spec.size is None and spec.jitters and not (spec.crop or spec.cutout) and dtype == torch.float32:
         plain_out = np.empty((batch, 32, 32, 3), np.float32)
 
         def plain() -> torch.Tensor:

@@ -24,7 +24,8 @@ from torchvision.transforms import InterpolationMode, v2
 
 from bench.rivals import compiled
 from bench.rivals.rival import Rival
-from fastcifar.augment import RECIPES, Augment, Draws, draw
+from fastcifar.augment import IMAGE_SIZE, REFLECTED, Augment, Draws, draw
+from fastcifar.recipes import RECIPES
 from fastcifar.rng.cursor import clock_of
 
 BASE = "torchvision batch"
@@ -136,8 +137,11 @@ def _batchwise(
 def torchvision_batch(spec: Augment) -> BatchOperation:
     """Return a recipe as torchvision's own transforms, applied to whole batches."""
     steps: list[nn.Module] = [nn.Identity()]  # a recipe may need no transform
+    if spec.crop:
+        mode = "reflect" if spec.crop_fill == REFLECTED else "constant"
+        steps.append(v2.RandomCrop(IMAGE_SIZE, padding=spec.crop, padding_mode=mode))
     if spec.flip:
-        steps.append(v2.RandomHorizontalFlip(spec.flip))
+        steps.append(v2.RandomHorizontalFlip(0.5 if spec.alternates else float(spec.flip)))
     if spec.jitters:
         steps.append(v2.ColorJitter(spec.brightness, spec.contrast, spec.saturation, spec.hue))
     if spec.rotate:
@@ -148,6 +152,8 @@ def torchvision_batch(spec: Augment) -> BatchOperation:
         steps.append(v2.Normalize(spec.mean, spec.std))
     if spec.erase:
         steps.append(v2.RandomErasing(spec.erase, spec.erase_area, spec.erase_aspect))
+    if spec.cutout:
+        steps.append(v2.RandomErasing(1.0, (_cut_share(spec),) * 2, (1.0, 1.0)))
     return nn.Sequential(*steps)
 
 
@@ -158,8 +164,11 @@ def kornia_batch(spec: Augment) -> BatchOperation | None:
     except ImportError:
         return None
     steps: list[nn.Module] = [nn.Identity()]
+    if spec.crop:
+        mode = "reflect" if spec.crop_fill == REFLECTED else "constant"
+        steps.append(K.RandomCrop((IMAGE_SIZE, IMAGE_SIZE), padding=spec.crop, padding_mode=mode))
     if spec.flip:
-        steps.append(K.RandomHorizontalFlip(p=spec.flip))
+        steps.append(K.RandomHorizontalFlip(p=0.5 if spec.alternates else spec.flip))
     if spec.jitters:
         steps.append(K.ColorJitter(spec.brightness, spec.contrast, spec.saturation, spec.hue, p=1.0))
     if spec.rotate:
@@ -171,7 +180,14 @@ def kornia_batch(spec: Augment) -> BatchOperation | None:
         steps.append(K.Normalize(torch.tensor(spec.mean), torch.tensor(spec.std)))
     if spec.erase:
         steps.append(K.RandomErasing(spec.erase_area, spec.erase_aspect, p=spec.erase))
+    if spec.cutout:
+        steps.append(K.RandomErasing((_cut_share(spec),) * 2, (1.0, 1.0), p=1.0))
     return nn.Sequential(*steps)
+
+
+def _cut_share(spec: Augment) -> float:
+    """Return the share of the image that a whole cutout square covers, in (0, 1]."""
+    return (spec.cutout / spec.out_size) ** 2
 
 
 def _normalises(spec: Augment) -> bool:

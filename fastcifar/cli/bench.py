@@ -76,12 +76,13 @@ def bench_command(
         _show(plot, compare)
         return
     _require_positive(seconds=seconds, timeout=timeout)
+    from fastcifar.recipes import recipes_of
     from fastcifar.throughput.matrix import Matrix
 
     extent = (QUICK_TRAINING if quick else TRAINING) if models else (QUICK if quick else FULL)
     matrix = Matrix(
         pipelines=parts(pipelines),
-        recipes=parts(recipes or extent.recipes),
+        recipes=recipes_of(recipes or extent.recipes),
         batch_sizes=listed(
             batch_sizes or extent.batch_sizes, "--batch-sizes", positive, "positive integers such as 64,512"
         ),

@@ -8,10 +8,10 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from fastcifar.augment import RECIPES
 from fastcifar.errors import UsageError
 from fastcifar.experiments import EXPERIMENTS, PROTOCOLS
 from fastcifar.pipeline import available
+from fastcifar.recipes import RECIPES
 from fastcifar.runs.record import read_runs
 from fastcifar.show.text import spread
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from fastcifar.augment import RECIPES
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS
+from fastcifar.recipes import RECIPES
 from fastcifar.report.claims import counted_verdicts, verdicts
 from fastcifar.report.collection import Collection, collect, run_ids, with_predictions
 from fastcifar.report.contents import Contents, Drawn

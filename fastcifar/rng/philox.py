@@ -33,6 +33,10 @@ class Stream(IntEnum):
     WEIGHTS = 5  # initial weights: id = element, epoch = tensor
     DROPOUT = 6  # block = four units; the layer is in the stream's upper 16 bits
     IMAGES = 7  # synthetic images and labels
+    PLACES = 8  # crop: top, left; cutout: top, left
+    COIN = 9  # which images alternating flips flip in even epochs; always at epoch 0
+    VIEWS = 10  # the seed of a further view of an image: id = view
+    TRANSFORM = 11  # the seed of a loader's own transform: id = batch, block = process
 
 
 def key_of(seed: int) -> tuple[int, int]:

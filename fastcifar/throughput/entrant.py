@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcifar.augment import RECIPES
+from fastcifar.recipes import recipe
 from fastcifar.system.measure import environment
 from fastcifar.throughput import rows
 from fastcifar.throughput.contestant import REPLAY, Contestant
@@ -142,7 +142,7 @@ class Entrant:
         }
         bandwidth = self.rules.write_bandwidth.get(who.device)
         if bandwidth and who.model is None:
-            image_bytes = 3 * RECIPES[who.recipe].out_size ** 2 * DTYPE_BYTES[who.dtype]
+            image_bytes = 3 * recipe(who.recipe).out_size ** 2 * DTYPE_BYTES[who.dtype]
             row |= {
                 "write_bandwidth": bandwidth,
                 "ceiling_images_per_s": bandwidth / image_bytes,

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from fastcifar.augment import IMAGE_SIZE, RECIPES
+from fastcifar.augment import IMAGE_SIZE
 from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset
 from fastcifar.data.formats import FORMATS, extra_formats
-from fastcifar.errors import UsageError
+from fastcifar.errors import UsageError, unknown
 from fastcifar.pipeline import pipeline_names
+from fastcifar.recipes import recipe
 from fastcifar.runs.spec import PRECISIONS
 from fastcifar.system.devices import device_named
 from fastcifar.system.machine import usable_cores
@@ -38,7 +39,6 @@ class Matrix:
 
     def __post_init__(self) -> None:
         _known("pipeline", self.pipelines, pipeline_names())
-        _known("recipe", self.recipes, list(RECIPES))
         _known("network", self.models, NETWORKS)
         _known("dtype", self.dtypes, list(PRECISIONS))
         for device in self.devices:
@@ -47,10 +47,10 @@ class Matrix:
             raise UsageError("nothing to time: name at least one recipe, batch size, device and dtype")
         if self.threads is not None and not 1 <= self.threads <= usable_cores():
             raise UsageError(f"--threads {self.threads} is outside [1, {usable_cores()}]; choose another number")
-        for recipe in self.recipes if self.models else ():
-            if RECIPES[recipe].out_size != IMAGE_SIZE:
+        for name in self.recipes:
+            if recipe(name).out_size != IMAGE_SIZE and self.models:
                 raise UsageError(
-                    f"recipe {recipe!r} makes no {IMAGE_SIZE} x {IMAGE_SIZE} images, as networks need; choose another"
+                    f"recipe {name!r} makes no {IMAGE_SIZE} x {IMAGE_SIZE} images, as networks need; choose another"
                 )
 
     def heats(self, dataset: Dataset) -> list[list[Contestant]]:
@@ -80,7 +80,7 @@ class Matrix:
 def _known(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
-            raise UsageError(f"{kind} {name!r} does not exist; there are {', '.join(known)}")
+            raise unknown(kind, name, known)
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from fastcifar.augment import RECIPES
 from fastcifar.data.dataset import Dataset
 from fastcifar.pipeline import Batch, Pipeline, Request, open_pipeline
+from fastcifar.recipes import recipe
 from fastcifar.runs.spec import PRECISIONS
 from fastcifar.system.devices import device_of
 from fastcifar.system.measure import environment, peak_rss_bytes
@@ -34,7 +34,7 @@ class Racer:
         self._gpu_before = self._gpu_bytes()
         dataset = Dataset.open(contestant.data)
         request: dict[str, Any] = {
-            "augment": RECIPES[contestant.recipe],
+            "augment": recipe(contestant.recipe),
             "batch_size": contestant.batch_size,
             "seed": contestant.seed,
             "device": self._device,

@@ -16,11 +16,12 @@ from fastcifar.kernels.reference import check_output, normalisation, resize_taps
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastcifar.augment import IMAGE_SIZE, Augment, Draws
+from fastcifar.augment import IMAGE_SIZE, REFLECTED, ZEROS, Augment, Draws
 from fastcifar.errors import UsageError
 from fastcifar.rng.philox import key_of
 
 _DTYPES = {torch.float32: pixels.FLOAT32, torch.float16: pixels.FLOAT16, torch.bfloat16: pixels.BFLOAT16}
+_PADDINGS = {REFLECTED: pixels.REFLECTED, ZEROS: pixels.ZEROS}
 _NAMES = [field.name for field in fields(Draws)]
 _FEWEST_A_THREAD = 64  # below this many samples a second thread costs more than it brings
 
@@ -97,7 +98,9 @@ def _render(source: NDArray[np.uint8], rows: NDArray[np.int64], draws: Draws, sp
     empty = np.empty(0, np.float32 if dtype != pixels.FLOAT32 else np.uint16)
     outs = (values.numpy(), empty) if dtype == pixels.FLOAT32 else (empty, values.numpy())
     arrays = (getattr(draws, name) for name in _NAMES if name != "angle")
-    pixels.render(source, rows, *arrays, spec.jitters, spec.rotate > 0, *_constants(spec), *outs, dtype)
+    padding = _PADDINGS[spec.crop_fill] if spec.crop else pixels.UNPADDED
+    options = spec.jitters, spec.rotate > 0, padding, int(spec.cutout)
+    pixels.render(source, rows, *arrays, *options, *_constants(spec), *outs, dtype)
 
 
 @lru_cache(maxsize=64)

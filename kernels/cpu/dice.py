@@ -17,6 +17,7 @@ M0, M1 = (np.uint64(v) for v in MULTIPLIERS)
 W0, W1 = (np.uint64(v) for v in WEYL)
 LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 GATES, JITTER, ERASE = int(Stream.GATES), int(Stream.JITTER), int(Stream.ERASE)
+PLACES, COIN = int(Stream.PLACES), int(Stream.COIN)
 SINES, COSINES, EXPONENTIALS = (np.array(c, np.int64) for c in (SIN_COEFFICIENTS, COS_COEFFICIENTS, EXP2_COEFFICIENTS))
 FACTOR_UNIT, RECTANGLE_UNIT, ROUND = np.float32(2.0**-23), np.float32(2.0**-40), np.float32(0.5)
 UNIFORM_UNIT = np.float32(2.0**-24)
@@ -76,12 +77,14 @@ def _side(pixels, log_aspect):
 @numba.njit(**_COMPILE)
 def fill(
     bounds, seed, epoch, ids, flip, order, brightness, contrast, saturation, hue, angle, cos, sin,
-    top, left, height, width,
+    top, left, height, width, crop_top, crop_left, cut_top, cut_left,
 ):  # fmt: skip
     """Fill the arrays of `Draws` for ids (N,) int64. bounds: an `augment.Bounds`; seed: uint64; epoch: int64."""
     for i in range(ids.shape[0]):
         flip_word, angle_word, order_word, erase_word = philox(ids[i], epoch, GATES, 0, seed)
         flip[i] = flip_word < bounds.flip
+        if bounds.alternates:
+            flip[i] = (philox(ids[i], 0, COIN, 0, seed)[0] < bounds.flip) != (epoch & 1 == 1)
         order[i] = JITTER_ORDERS[_scaled(order_word, 24)]
         turn = bounds.rotate + _scaled(angle_word, bounds.rotate_span)
         angle[i] = turn
@@ -91,6 +94,11 @@ def fill(
         contrast[i] = np.float32(bounds.contrast + _scaled(words[1], bounds.contrast_span)) * FACTOR_UNIT
         saturation[i] = np.float32(bounds.saturation + _scaled(words[2], bounds.saturation_span)) * FACTOR_UNIT
         hue[i] = np.float32(bounds.hue + _scaled(words[3], bounds.hue_span)) * FACTOR_UNIT
+        words = philox(ids[i], epoch, PLACES, 0, seed)
+        crop_top[i] = bounds.crop + _scaled(words[0], bounds.crop_span)
+        crop_left[i] = bounds.crop + _scaled(words[1], bounds.crop_span)
+        cut_top[i] = bounds.cut + _scaled(words[2], bounds.cut_span)
+        cut_left[i] = bounds.cut + _scaled(words[3], bounds.cut_span)
         top[i] = left[i] = height[i] = width[i] = 0
         if erase_word >= bounds.erase:
             continue

@@ -16,13 +16,14 @@ from fastcifar.kernels.reference import check_output, normalisation, resize_taps
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastcifar.augment import IMAGE_SIZE, JITTER_ORDERS, Augment, Draws
+from fastcifar.augment import IMAGE_SIZE, JITTER_ORDERS, REFLECTED, ZEROS, Augment, Draws
 from fastcifar.rng.cursor import clock_of
 from fastcifar.system.devices import on
 
 INTERPRETED = not isinstance(pixels.augment, triton.JITFunction)
 """Whether the kernels run in Triton's interpreter, which takes tensors in host memory."""
 WIDE = 256  # values of an output row that a program of one warp writes: 16 bytes of float16 for each thread
+PADDINGS = {REFLECTED: pixels.REFLECTED, ZEROS: pixels.ZEROS}
 EXACT = {"enable_fp_fusion": False}
 """The compile option that forbids fused multiply-adds, so that the bits are those of the reference."""
 
@@ -90,7 +91,7 @@ def render(
 
     images: (N, 32, 32, 3) uint8, contiguous. labels: (N,) int64. order: (M,) int64 ids in [0, N), where M covers the
     batch. clock: a `clock_of`. out: (B, 3, S, S), channels_last, float32, float16 or bfloat16. out_labels, out_ids:
-    (B,) int64. given: (B, 16) int32, the `packed` draws to use; by default the kernels draw. launch: by default CHOSEN.
+    (B,) int64. given: (B, 20) int32, the `packed` draws to use; by default the kernels draw. launch: by default CHOSEN.
     """
     known, batch, device = spec_tables(spec, images.device), len(out), images.device
     if not batch:
@@ -99,26 +100,29 @@ def render(
     with on(device):
         if given is None and where == BEFORE and spec.random:
             given = _written(order, clock, spec, batch)
+        padding = PADDINGS[spec.crop_fill] if spec.crop else pixels.UNPADDED
         small, rectangles = out, known.bounds
         if spec.size:
             small = torch.empty((batch, IMAGE_SIZE * IMAGE_SIZE * 3), dtype=torch.float32, device=device)
-            rectangles = torch.empty((batch, 4), dtype=torch.int32, device=device)
+            rectangles = torch.empty((batch, 6), dtype=torch.int32, device=device)
         pixels.augment[(batch,)](
             images, labels, order, clock, known.bounds, known.orders, known.bounds if given is None else given,
             known.normal, small, rectangles, out_labels, out_ids, batch,
-            JITTERS=spec.jitters, ROTATES=spec.rotate > 0, ERASES=spec.erase > 0,
-            ENLARGES=spec.size is not None, GIVEN=given is not None, BY_HAND=INTERPRETED, num_warps=warps, **EXACT,
+            PADDING=padding, JITTERS=spec.jitters, ROTATES=spec.rotate > 0, ERASES=spec.erase > 0,
+            CUTOUT=int(spec.cutout), ENLARGES=spec.size is not None, GIVEN=given is not None, BY_HAND=INTERPRETED,
+            num_warps=warps, **EXACT,
         )  # fmt: skip
         if spec.size:
             crop = spec.size[1]
             pixels.enlarge[(batch, IMAGE_SIZE - 1, triton.cdiv(3 * crop, WIDE))](
                 small, rectangles, known.first, known.weight, known.row_starts, out,
-                CROP=crop, WIDE=WIDE, ERASES=spec.erase > 0, BY_HAND=INTERPRETED, num_warps=1, **EXACT,
+                CROP=crop, WIDE=WIDE, ERASES=spec.erase > 0, CUTOUT=int(spec.cutout), BY_HAND=INTERPRETED,
+                num_warps=1, **EXACT,
             )  # fmt: skip
 
 
 def _written(order: Tensor, clock: Tensor, spec: Augment, batch: int) -> Tensor:
-    """Draw the random numbers of a batch on the device. Returns (batch, 16) int32, the table that `render` reads."""
+    """Draw the random numbers of a batch on the device. Returns (batch, 20) int32, the table that `render` reads."""
     known = spec_tables(spec, order.device)
     table = torch.empty((batch, int(pixels.COLUMNS)), dtype=torch.int32, device=order.device)
     with on(order.device):
@@ -165,7 +169,7 @@ def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dty
 
 
 def packed(draws: Draws) -> Tensor:
-    """Return the draws as a table (B, 16) int32.
+    """Return the draws as a table (B, 20) int32.
 
     Its columns are the fields of Draws in their order. ``order`` takes four columns, and floats are stored as their
     bits.
@@ -179,7 +183,7 @@ def packed(draws: Draws) -> Tensor:
 
 
 def _unpacked(rows: NDArray[np.int32]) -> Draws:
-    """Return the draws of a table (B, 16) int32 that `packed` made."""
+    """Return the draws of a table (B, 20) int32 that `packed` made."""
     draws, at = Draws.empty(len(rows)), 0
     for field in fields(Draws):
         target = getattr(draws, field.name)

@@ -12,12 +12,16 @@ from fastcifar.augment import ERASE_TRIES, Bounds
 from fastcifar.rng import fixedpoint
 from fastcifar.rng.philox import Stream
 
-_GATES, _JITTER, _ERASE = (tl.constexpr(int(stream)) for stream in (Stream.GATES, Stream.JITTER, Stream.ERASE))
-_TRIES = tl.constexpr(ERASE_TRIES)
-_AT_FLIP, _AT_FACTORS, _AT_ROTATE, _AT_ERASE, _AT_AREA, _AT_ASPECT, _AT_SIZE = (
-    tl.constexpr(Bounds._fields.index(name))
-    for name in ("flip", "brightness", "rotate", "erase", "area", "aspect", "out_size")
+_GATES, _JITTER, _ERASE, _PLACES, _COIN = (
+    tl.constexpr(int(stream)) for stream in (Stream.GATES, Stream.JITTER, Stream.ERASE, Stream.PLACES, Stream.COIN)
 )
+_TRIES = tl.constexpr(ERASE_TRIES)
+_AT_FLIP, _AT_FACTORS, _AT_ROTATE, _AT_ERASE, _AT_AREA, _AT_ASPECT, _AT_SIZE, _AT_CROP, _AT_CUT, _AT_ALTERNATES = (
+    tl.constexpr(Bounds._fields.index(name))
+    for name in (
+        "flip", "brightness", "rotate", "erase", "area", "aspect", "out_size", "crop", "cut", "alternates"
+    )
+)  # fmt: skip
 _S1, _S3, _S5, _S7, _S9 = (tl.constexpr(c) for c in fixedpoint.SIN_COEFFICIENTS)
 _C0, _C2, _C4, _C6, _C8, _C10 = (tl.constexpr(c) for c in fixedpoint.COS_COEFFICIENTS)
 _E0, _E1, _E2, _E3, _E4, _E5, _E6, _E7, _E8, _E9, _E10 = (tl.constexpr(c) for c in fixedpoint.EXP2_COEFFICIENTS)
@@ -151,6 +155,9 @@ def gates(seed, sample, epoch, bounds):
     """Return flip (bool), jitter order in [0, 24), angle, cosine and sine (int64), and whether to erase (bool)."""
     flip_word, angle_word, order_word, erase_word = philox_words(seed, sample, epoch, _GATES, 0)
     flip = flip_word.to(tl.int64) < tl.load(bounds + _AT_FLIP)
+    if tl.load(bounds + _AT_ALTERNATES) != 0:
+        coin, _, _, _ = philox_words(seed, sample, 0, _COIN, 0)
+        flip = (coin.to(tl.int64) < tl.load(bounds + _AT_FLIP)) != ((epoch & 1) == 1)
     order = (order_word.to(tl.int64) * 24) >> 32
     angle = _between(angle_word, bounds, _AT_ROTATE)
     cos, sin = _cos_sin(angle)
@@ -166,4 +173,16 @@ def factors(seed, sample, epoch, bounds):
         _factor(b, bounds, _AT_FACTORS + 2),
         _factor(c, bounds, _AT_FACTORS + 4),
         _factor(d, bounds, _AT_FACTORS + 6),
+    )
+
+
+@triton.jit
+def places(seed, sample, epoch, bounds):
+    """Return the top and left of the crop, and the top and left of the cutout, int32."""
+    a, b, c, d = philox_words(seed, sample, epoch, _PLACES, 0)
+    return (
+        _between(a, bounds, _AT_CROP).to(tl.int32),
+        _between(b, bounds, _AT_CROP).to(tl.int32),
+        _between(c, bounds, _AT_CUT).to(tl.int32),
+        _between(d, bounds, _AT_CUT).to(tl.int32),
     )

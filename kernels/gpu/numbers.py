@@ -6,7 +6,7 @@ from fastcifar.kernels.gpu import dice
 
 from fastcifar.rng.philox import Stream
 
-COLUMNS = tl.constexpr(16)  # the fields of Draws in their order: four columns for ``order``, floats as their bits
+COLUMNS = tl.constexpr(20)  # the fields of Draws in their order: four columns for ``order``, floats as their bits
 SAMPLES = 128  # samples for each program of four warps
 COMPILE = {"num_warps": 4, "enable_fp_fusion": False}
 _ORDER = tl.constexpr(int(Stream.ORDER))
@@ -40,6 +40,11 @@ def write_draws(order, clock, bounds, orders, table, batch, SAMPLES: tl.constexp
     tl.store(row + 13, left, here)
     tl.store(row + 14, height, here)
     tl.store(row + 15, width, here)
+    crop_top, crop_left, cut_top, cut_left = dice.places(seed, sample, epoch, bounds)
+    tl.store(row + 16, crop_top, here)
+    tl.store(row + 17, crop_left, here)
+    tl.store(row + 18, cut_top, here)
+    tl.store(row + 19, cut_left, here)
 
 
 @triton.jit(do_not_specialize=["count"], do_not_specialize_on_alignment=["ids", "clock"])

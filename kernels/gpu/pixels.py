@@ -15,6 +15,7 @@ _SHARE = tl.constexpr(1 / 1024)  # the weight of a pixel in the mean; a power of
 _PER_LEVEL = tl.constexpr(1 / 255)
 _RED, _GREEN, _BLUE = tl.constexpr(0.2989), tl.constexpr(0.587), tl.constexpr(0.114)
 COLUMNS = numbers.COLUMNS
+UNPADDED, ZEROS, REFLECTED = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
 
 @triton.jit
@@ -82,6 +83,34 @@ def _turned_back(y, x, cos, sin):
 
 
 @triton.jit
+def _within(line, column, top, left, height, width):
+    return (line >= top) & (line < top + height) & (column >= left) & (column < left + width)
+
+
+@triton.jit
+def _reflected(at):
+    """Return the position in [0, 31] that a position in [-31, 62] mirrors."""
+    return -tl.abs(tl.abs(at) - (_SIZE - 1)) + (_SIZE - 1)  # a constexpr on the left would hide the tensor
+
+
+@triton.jit
+def _source_pixels(flip, top, left, PADDING: tl.constexpr):
+    """Return the index of the source pixel of each of the 1,024 pixels, and whether it lies in the image.
+
+    The image is cropped before it is flipped, so the way back from output to source flips first. PADDING: UNPADDED,
+    ZEROS or REFLECTED.
+    """
+    p = tl.arange(0, PIXELS) ^ tl.where(flip, _SIZE - 1, 0)
+    inside = p >= 0
+    if PADDING != UNPADDED:
+        line, column = p // _SIZE + top, p % _SIZE + left
+        if PADDING == ZEROS:
+            inside = _within(line, column, 0, 0, _SIZE, _SIZE)
+        p = _reflected(line) * _SIZE + _reflected(column)
+    return p, inside
+
+
+@triton.jit
 def cast(x, DTYPE: tl.constexpr, BY_HAND: tl.constexpr):
     """Cast float32 to DTYPE, rounded to nearest, ties to even.
 
@@ -100,16 +129,17 @@ def cast(x, DTYPE: tl.constexpr, BY_HAND: tl.constexpr):
 )
 def augment(
     images, labels, order, clock, bounds, orders, given, normal, out, rectangles, out_labels, out_ids, batch,
-    JITTERS: tl.constexpr, ROTATES: tl.constexpr, ERASES: tl.constexpr, ENLARGES: tl.constexpr,
-    GIVEN: tl.constexpr, BY_HAND: tl.constexpr,
+    PADDING: tl.constexpr, JITTERS: tl.constexpr, ROTATES: tl.constexpr, ERASES: tl.constexpr, CUTOUT: tl.constexpr,
+    ENLARGES: tl.constexpr, GIVEN: tl.constexpr, BY_HAND: tl.constexpr,
 ):  # fmt: skip
     """Program n writes sample n of a batch, without the enlargement.
 
     images: (N, 3072) uint8. labels: (N,) int64. order: (M,) int64 sample ids. clock: int64 seed, epoch, and number of
     the batch in the order. bounds: see `dice`. orders: (24, 4) int64, the jitter orders. given: the table of
     `numbers.write_draws`, read where GIVEN. normal: (6,) float32, mean and 1 / std.
-    out: (batch, 3072), channels interleaved. out_labels, out_ids: (batch,) int64. rectangles: (batch, 4) int32, the
-    rectangles that the enlargement erases, written where ENLARGES and ERASES.
+    out: (batch, 3072), channels interleaved. out_labels, out_ids: (batch,) int64. rectangles: (batch, 6) int32, where
+    the enlargement erases: the rectangle's top, left, height and width, then the cutout's top and left. Written where
+    ENLARGES. PADDING: see _source_pixels. CUTOUT: the side of the cutout's square in pixels, or 0.
     """
     n = tl.program_id(0)
     seed, epoch = tl.load(clock), tl.load(clock + 1)
@@ -127,11 +157,20 @@ def augment(
             top, left, height, width = tl.load(row + 12), tl.load(row + 13), tl.load(row + 14), tl.load(row + 15)
         else:
             top, left, height, width = dice.draw_rectangle(seed, sample, epoch, bounds, erases, False)
-    p = tl.arange(0, PIXELS)
-    source = images + sample * VALUES + (p ^ tl.where(flip, _SIZE - 1, 0)) * 3
+    crop_top, crop_left = 0, 0
+    if PADDING != UNPADDED or CUTOUT:
+        if GIVEN:
+            crop_top, crop_left = tl.load(row + 16), tl.load(row + 17)
+            cut_top, cut_left = tl.load(row + 18), tl.load(row + 19)
+        else:
+            crop_top, crop_left, cut_top, cut_left = dice.places(seed, sample, epoch, bounds)
+    p, inside = _source_pixels(flip, crop_top, crop_left, PADDING)
+    source = images + sample * VALUES + p * 3
     r = tl.load(source).to(tl.float32) * _PER_LEVEL
     g = tl.load(source + 1).to(tl.float32) * _PER_LEVEL
     b = tl.load(source + 2).to(tl.float32) * _PER_LEVEL
+    if PADDING == ZEROS:
+        r, g, b = tl.where(inside, r, 0.0), tl.where(inside, g, 0.0), tl.where(inside, b, 0.0)
     if JITTERS:
         if GIVEN:
             brightness = tl.load(row + 5).to(tl.float32, bitcast=True)
@@ -165,25 +204,31 @@ def augment(
         value = tl.gather(pixels, tl.where(used, (y * _SIZE + x) * 4 + channel, 0), 0)
     if ERASES:
         if ENLARGES:
-            tl.store(rectangles + n * 4, top)
-            tl.store(rectangles + n * 4 + 1, left)
-            tl.store(rectangles + n * 4 + 2, height)
-            tl.store(rectangles + n * 4 + 3, width)
+            tl.store(rectangles + n * 6, top)
+            tl.store(rectangles + n * 6 + 1, left)
+            tl.store(rectangles + n * 6 + 2, height)
+            tl.store(rectangles + n * 6 + 3, width)
         else:
-            value = tl.where((y >= top) & (y < top + height) & (x >= left) & (x < left + width), 0.0, value)
+            value = tl.where(_within(y, x, top, left, height, width), 0.0, value)
+    if CUTOUT:
+        if ENLARGES:
+            tl.store(rectangles + n * 6 + 4, cut_top)
+            tl.store(rectangles + n * 6 + 5, cut_left)
+        else:
+            value = tl.where(_within(y, x, cut_top, cut_left, CUTOUT, CUTOUT), 0.0, value)
     tl.store(out + n.to(tl.int64) * VALUES + k, cast(value, out.dtype.element_ty, BY_HAND), used)
 
 
 @triton.jit
 def enlarge(
     small, rectangles, first, weight, row_starts, out,
-    CROP: tl.constexpr, WIDE: tl.constexpr, ERASES: tl.constexpr, BY_HAND: tl.constexpr,
+    CROP: tl.constexpr, WIDE: tl.constexpr, ERASES: tl.constexpr, CUTOUT: tl.constexpr, BY_HAND: tl.constexpr,
 ):  # fmt: skip
     """Program (b, pair, part) writes the output rows of image b between two source rows, WIDE values of each.
 
     The two source rows are enlarged along their length once, in registers. Each output row blends them.
-    small: (B, 3072) float32, normalised, channels interleaved. rectangles: (B, 4) int32, top, left, height and width of
-    the erased rectangle. first (CROP,) int32, weight (CROP,) float32: the taps of `reference.resize_taps`.
+    small: (B, 3072) float32, normalised, channels interleaved. rectangles: (B, 6) int32 and CUTOUT: see augment.
+    first (CROP,) int32, weight (CROP,) float32: the taps of `reference.resize_taps`.
     row_starts: (32,) int32, the first output row of each pair, and the end. out: (B, CROP, CROP, 3).
     """
     b, pair, k = tl.program_id(0), tl.program_id(1), tl.program_id(2) * WIDE + tl.arange(0, WIDE)
@@ -195,13 +240,16 @@ def enlarge(
     upper = tl.load(at, here, 0.0) * (1.0 - w) + tl.load(at + 3, here, 0.0) * w
     lower = tl.load(below, here, 0.0) * (1.0 - w) + tl.load(below + 3, here, 0.0) * w
     if ERASES:
-        top, left = tl.load(rectangles + b * 4), tl.load(rectangles + b * 4 + 1)
-        bottom, right = top + tl.load(rectangles + b * 4 + 2), left + tl.load(rectangles + b * 4 + 3)
-        across = (column >= left) & (column < right)
+        top, left = tl.load(rectangles + b * 6), tl.load(rectangles + b * 6 + 1)
+        height, width = tl.load(rectangles + b * 6 + 2), tl.load(rectangles + b * 6 + 3)
+    if CUTOUT:
+        cut_top, cut_left = tl.load(rectangles + b * 6 + 4), tl.load(rectangles + b * 6 + 5)
     target = out + b.to(tl.int64) * (CROP * CROP * 3) + k
     for line in range(tl.load(row_starts + pair), tl.load(row_starts + pair + 1)):
         down = tl.load(weight + line)
         value = upper * (1.0 - down) + lower * down
         if ERASES:
-            value = tl.where(across & (line >= top) & (line < bottom), 0.0, value)
+            value = tl.where(_within(line, column, top, left, height, width), 0.0, value)
+        if CUTOUT:
+            value = tl.where(_within(line, column, cut_top, cut_left, CUTOUT, CUTOUT), 0.0, value)
         tl.store(target + line * (CROP * 3), cast(value, out.dtype.element_ty, BY_HAND), here)

@@ -46,6 +46,7 @@ class DaliPipeline(Pipeline):
     """
 
     forms = ("", "memory", "stock")
+    shares = True
     deviating = 0.0
 
     def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
@@ -94,17 +95,19 @@ class DaliPipeline(Pipeline):
             return f"{request.dataset.path} has no {name}; {CONVERT}"
         return None
 
-    def epoch(self, k: int) -> Iterator[Batch]:
+    def epoch(self, k: int, start: int = 0) -> Iterator[Batch]:
         if self._pool is None:
             raise UsageError("this pipeline is closed; open another one")
         self._turn = turn = object()
         try:
             self._operators.rewind()
             ready, self._next = self._next, None
-            prepared = ready[1] if ready and ready[0] == k else self._pool.submit(self._prepare, k)
+            at_hand = ready is not None and ready[0] == k and not start
+            prepared = ready[1] if ready and at_hand else self._pool.submit(self._prepare, k, start)
             self._operators.begin(*prepared.result(), k)
             self._next = k + 1, self._pool.submit(self._prepare, k + 1)
-            for left in range(len(self.request.ids), 0, -self.request.batch_size)[: len(self)]:
+            share = self.request.share
+            for left in range(self.request.samples - start * share, 0, -share)[: max(0, len(self) - start)]:
                 yield self._batch(left)
                 if self._turn is not turn:
                     raise UsageError("this epoch is over, as another was begun or the pipeline closed; begin it again")
@@ -119,12 +122,14 @@ class DaliPipeline(Pipeline):
             self._buffers = Buffers()
             self._operators.close()
 
-    def _prepare(self, k: int) -> "Prepared":
-        """Return the ids of epoch ``k``, filled up to whole batches, and an iterator over their samples.
+    def _prepare(self, k: int, start: int = 0) -> "Prepared":
+        """Return the ids of epoch ``k`` from batch ``start`` on, filled up to whole batches, and their samples.
 
         DALI's reader gives whole batches only.
         """
-        order = np.resize(self.request.order(k), max(1, len(self)) * self.request.batch_size)
+        share, order = self.request.share, self.request.order(k)
+        begin = min(start * share, len(order) - 1)
+        order = np.resize(order[begin:], max(1, len(self) - start) * share)
         return order, self._samples.read(order)
 
     def _batch(self, left: int) -> Batch:

@@ -12,7 +12,7 @@ from fastcifar.kernels.reference import GREY, normalisation
 from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, math, pipeline_def, types
 
-from fastcifar.augment import BRIGHTNESS, CONTRAST, IMAGE_SIZE, SATURATION, Augment, Draws
+from fastcifar.augment import BRIGHTNESS, CONTRAST, IMAGE_SIZE, REFLECTED, SATURATION, Augment, Draws
 
 Node = Any  # DALI's DataNode: a batch on its way through the graph
 Fed = dict[str, Node]
@@ -64,6 +64,9 @@ def arguments(spec: Augment, draws: Draws, stock: bool = False) -> dict[str, NDA
     stock: the arguments for DALI's own colour operator.
     """
     values: dict[str, NDArray[Any]] = {}
+    if spec.crop:
+        margin = spec.crop if spec.crop_fill == REFLECTED else 0
+        values["crop"] = np.stack([draws.crop_top, draws.crop_left], 1) + np.int32(margin)
     if spec.flip:
         values["flip"] = draws.flip.astype(np.int32)
     if spec.jitters:
@@ -78,6 +81,10 @@ def arguments(spec: Augment, draws: Draws, stock: bool = False) -> dict[str, NDA
     if spec.erase:
         values["corner"] = np.stack([draws.erase_top, draws.erase_left], 1).astype(np.float32)
         values["extent"] = np.stack([draws.erase_height, draws.erase_width], 1).astype(np.float32)
+    if spec.cutout:
+        corner = np.stack([draws.cut_top, draws.cut_left], 1)
+        values["cut_corner"] = corner.clip(0).astype(np.float32)
+        values["cut_extent"] = (spec.cutout + corner.clip(None, 0)).astype(np.float32)
     return {name: np.ascontiguousarray(array) for name, array in values.items()}
 
 
@@ -104,6 +111,8 @@ def turning(draws: Draws) -> NDArray[np.float32]:
 
 def augmented(image: Node, fed: Fed, spec: Augment, stock: bool = False) -> Node:
     """Augment (32, 32, 3) uint8 to (S, S, 3) float32. fed: the nodes of `arguments`, by name."""
+    if spec.crop:
+        image = _cropped(image, fed["crop"], spec)
     if spec.flip:
         image = fn.flip(image, horizontal=fed["flip"])
     if spec.jitters and stock:
@@ -120,7 +129,22 @@ def augmented(image: Node, fed: Fed, spec: Augment, stock: bool = False) -> Node
         image = _resized(image, *spec.size)
     if spec.erase:
         image = fn.erase(image, anchor=fed["corner"], shape=fed["extent"], axis_names="HW", fill_value=0)
+    if spec.cutout:
+        image = fn.erase(image, anchor=fed["cut_corner"], shape=fed["cut_extent"], axis_names="HW", fill_value=0)
     return image
+
+
+def _cropped(image: Node, start: Node, spec: Augment) -> Node:
+    """Cut 32 x 32 pixels out of the padded image, from ``start`` on. Reflection is put together from mirrored parts."""
+    if spec.crop_fill == REFLECTED:
+        pad, last = spec.crop, IMAGE_SIZE - 1
+        mirrored = fn.flip(image, horizontal=1)
+        image = fn.cat(mirrored[:, last - pad : last], image, mirrored[:, 1 : pad + 1], axis=1)
+        mirrored = fn.flip(image, horizontal=0, vertical=1)
+        image = fn.cat(mirrored[last - pad : last], image, mirrored[1 : pad + 1], axis=0)
+    return fn.slice(
+        image, start=start, shape=[IMAGE_SIZE, IMAGE_SIZE], axes=[0, 1], out_of_bounds_policy="pad", fill_values=0
+    )
 
 
 def _jittered(image: Node, fed: Fed, spec: Augment) -> Node:

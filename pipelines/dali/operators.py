@@ -27,7 +27,7 @@ class Operators:
     def __init__(self, request: Request, stock: bool, threads: int) -> None:
         self._request, self._stock = request, stock
         self._options: dict[str, Any] = {
-            "batch_size": request.batch_size,
+            "batch_size": request.share,
             "num_threads": threads,
             "device_id": _number(request.device),
             # DALI has no bfloat16, and on the CPU torch casts twice as fast
@@ -98,14 +98,14 @@ class Operators:
 
     def _with_arguments(self, order: I64, samples: Iterator[Read], k: int) -> Iterator[Read]:
         request = self._request
-        for start, read in zip(range(0, len(order), request.batch_size), samples, strict=False):
-            ids = order[start : start + request.batch_size]
+        for start, read in zip(range(0, len(order), request.share), samples, strict=False):
+            ids = order[start : start + request.share]
             if (read["id"][:, 0] != ids).any():
                 raise FastcifarError(
                     "DALI read other records than its index lists; convert the dataset again: "
                     "fastcifar convert SRC DEST --formats dali --overwrite"
                 )
-            yield read | arguments(request.augment, cpu.draw(request.augment, request.seed, k, ids), self._stock)
+            yield read | arguments(request.augment, cpu.draw(request.augment, request.draw_seed, k, ids), self._stock)
 
 
 def _number(device: torch.device) -> int | None:

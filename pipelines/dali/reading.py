@@ -25,7 +25,7 @@ class Memory:
     def __init__(self, request: Request) -> None:
         samples = Samples(request.dataset, request.dataset.part(request.split))
         self._images: U8 = np.array(samples.images)
-        self._labels, self._size = samples.labels[:, None], request.batch_size
+        self._labels, self._size = samples.labels[:, None], request.share
 
     def read(self, order: I64) -> Iterator[Read]:
         """Yield the samples in batches. order: (N,) their ids."""
@@ -49,7 +49,7 @@ class Records:
             raise FastcifarError(f"cannot read {index}: {error}") from error
         # Spaces, which the reader skips, give all lines one length, so that one indexing operation orders them.
         self._lines = np.char.add(np.char.ljust(lines, lines.itemsize), b"\n")
-        self._options = {"batch_size": request.batch_size, "num_threads": threads, "device_id": None}
+        self._options = {"batch_size": request.share, "num_threads": threads, "device_id": None}
 
     def read(self, order: I64) -> Iterator[Read]:
         """Yield the samples like `Memory.read`. DALI's reader is built at once, and reads a batch when it is needed."""

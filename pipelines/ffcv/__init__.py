@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from fastcifar.augment import REFLECTED
 from fastcifar.errors import UsageError
 from fastcifar.pipeline import Batch, Pipeline, Request
 
@@ -32,6 +33,7 @@ class FfcvPipeline(Pipeline):
     """
 
     forms = ("", "stock")
+    shares = True
 
     def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
         """Open the file, and compile FFCV's operations.
@@ -46,6 +48,8 @@ class FfcvPipeline(Pipeline):
             raise UsageError(f"FFCV does not load ({error}): {INSTALL}") from error
         if form == "stock" and request.augment.random:
             self.differs = "FFCV's own draws; colour parts in a fixed order, each rounded to 8 bits"
+            if request.augment.cutout:
+                self.differs += "; the cutout lies wholly in the image, and has the mean colour rounded to 8 bits"
         start = time.perf_counter()
         self._reader: Reader | None = Reader(request, form, workers or torch.get_num_threads())
         list(self._reader.read(request.ids[:1], 0))
@@ -74,16 +78,23 @@ class FfcvPipeline(Pipeline):
         name = f"ffcv/{dataset.part(request.split)}.beton"
         if name not in dataset.manifest["files"]:
             return f"{dataset.path} has no {name}: fastcifar convert SRC DEST --formats ffcv --overwrite"
-        beyond = {"hue": spec.hue, "rotation": spec.rotate, "erasing after normalising": spec.erase, "size": spec.size}
+        beyond = {
+            "hue": spec.hue, "rotation": spec.rotate, "erasing after normalising": spec.erase, "size": spec.size,
+            "a reflected crop": spec.crop and spec.crop_fill == REFLECTED, "alternating flips": spec.alternates,
+        }  # fmt: skip
         parts = [part for part, value in beyond.items() if value]
         if form == "stock" and parts:
             return f"FFCV has no operation of its own for {', '.join(parts)}; the pipeline 'ffcv' does it by our kernel"
         return None
 
-    def epoch(self, k: int) -> Iterator[Batch]:
+    def epoch(self, k: int, start: int = 0) -> Iterator[Batch]:
         if self._reader is None:
             raise UsageError("this pipeline is closed; open another one")
-        reading: Any = self._reader.read(self.request.order(k)[: len(self) * self.request.batch_size], k)
+        share = self.request.share
+        order = self.request.order(k)[start * share : len(self) * share]
+        if not len(order):
+            return
+        reading: Any = self._reader.read(order, k)
         try:
             for batch in reading:
                 yield batch

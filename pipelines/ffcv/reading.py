@@ -25,11 +25,13 @@ from ffcv.loader import Loader, OrderOption
 from ffcv.loader.epoch_iterator import EpochIterator
 from ffcv.transforms import (
     Convert,
+    Cutout,
     NormalizeImage,
     RandomBrightness,
     RandomContrast,
     RandomHorizontalFlip,
     RandomSaturation,
+    RandomTranslate,
     ToTensor,
     ToTorchImage,
 )
@@ -58,7 +60,7 @@ class Reader:
         with threads_kept():
             self._loader = loader = Loader(
                 str(request.dataset.path / "ffcv" / f"{part}.beton"),
-                request.batch_size,
+                request.share,
                 # threads of each of FFCV's operations; without operations, reading is faster with one thread
                 num_workers=min(workers, numba.config.NUMBA_NUM_THREADS) if stock else 1,
                 order=OrderOption.SEQUENTIAL,  # not used: each ReadAhead has its own order
@@ -106,7 +108,7 @@ class Reader:
 
     def _render(self, epoch: int, images: NDArray[np.uint8], ids: NDArray[np.int64]) -> Tensor:
         spec, dtype = self._request.augment, self._request.dtype
-        draws = cpu.draw(spec, self._request.seed, epoch, ids)
+        draws = cpu.draw(spec, self._request.draw_seed, epoch, ids)
         out = self._memory(len(ids), spec.out_size, dtype)
         return cpu.apply_rows(torch.from_numpy(images), np.arange(len(ids)), draws, spec, dtype, out, threads=1)
 
@@ -171,9 +173,11 @@ class ReadAhead(EpochIterator):
 def _stock(request: Request) -> list[Any]:
     """Return FFCV's operations for a recipe. `FfcvPipeline.refuses` has refused recipes that need other operations."""
     spec, half = request.augment, request.dtype == torch.float16
-    operations: list[Any] = [RandomHorizontalFlip(spec.flip)] if spec.flip else []
+    operations: list[Any] = [RandomTranslate(spec.crop, (0, 0, 0))] if spec.crop else []
+    operations += [RandomHorizontalFlip(spec.flip)] if spec.flip else []
     parts = ((RandomBrightness, spec.brightness), (RandomContrast, spec.contrast), (RandomSaturation, spec.saturation))
     operations += [part(strength, p=1) for part, strength in parts if strength]
     mean, std = (255 * np.array(values) for values in (spec.mean, spec.std))
+    operations += [Cutout(spec.cutout, tuple(mean.round().astype(int).tolist()))] if spec.cutout else []
     operations += [NormalizeImage(mean, std, np.float16 if half else np.float32), ToTensor(), ToTorchImage()]
     return operations + ([Convert(torch.bfloat16)] if request.dtype == torch.bfloat16 else [])

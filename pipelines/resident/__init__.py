@@ -35,10 +35,10 @@ class ResidentPipeline(Pipeline):
             return "its kernels for CUDA need Triton, which is not installed: pip install triton"
         return None
 
-    def epoch(self, k: int) -> Iterator[Batch]:
+    def epoch(self, k: int, start: int = 0) -> Iterator[Batch]:
         if self._maker is None:
             raise UsageError("this pipeline is closed; open another one")
-        yield from self._maker.epoch(k)
+        yield from self._maker.epoch(k, start)
 
     def renderer(self) -> Renderer | None:
         return self._maker if isinstance(self._maker, Renderer) else None

@@ -28,20 +28,24 @@ class OnDevice(Renderer):
         self._store = Store.of(request.dataset, request.dataset.part(request.split), device)
         self._ids = torch.from_numpy(request.ids).to(device)
         self._places = None if request.places is None else torch.from_numpy(request.places).to(device)
-        self._first_clock = clock_of(request.seed, 0, device)
+        self._first_clock = clock_of(request.draw_seed, 0, device)
+        self._order_clock = clock_of(request.seed, 0, device)
         self._orders = Ahead(device)
         self.render(self.order(0), self._first_clock, self.empty(1))  # compile now, not in the first timed epoch
 
-    def epoch(self, k: int) -> Iterator[Batch]:
-        """Yield the batches of epoch k. One launch makes several batches while they are small."""
+    def epoch(self, k: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of epoch k, from batch number ``start`` on.
+
+        One launch makes several batches while they are small.
+        """
         request, size = self._request, self._request.share
         order, clock = self.order(k), self.clock(k)
         images = min(len(order), request.batches() * size)
         image_bytes = 3 * request.augment.out_size**2 * request.dtype.itemsize
         together = max(1, LAUNCH_BYTES // (size * image_bytes)) * size
-        for start in range(0, images, together):
-            made = self.empty(min(together, images - start))
-            self.render(order[start:], clock, made)
+        for begin in range(start * size, images, together):
+            made = self.empty(min(together, images - begin))
+            self.render(order[begin:], clock, made)
             for first in range(0, len(made.ids), size):
                 yield Batch(*(part[first : first + size] for part in made))
 
@@ -52,14 +56,12 @@ class OnDevice(Renderer):
 
     def _shuffled(self, epoch: int) -> Tensor:
         """Return all ids in the order of an epoch, in three launches (with the radix sort as one)."""
-        keys = gpu.order_keys(self._ids, self.clock(epoch))
+        keys = gpu.order_keys(self._ids, _at(self._order_clock, epoch))
         return self._ids[torch.sort(keys, stable=True).indices]
 
     def clock(self, epoch: int) -> Tensor:
-        """Return the request's clock at the begin of ``epoch``, made on the device without waiting for the host."""
-        clock = self._first_clock.clone()
-        clock[EPOCH].fill_(epoch)
-        return clock
+        """Return the clock of the request's draws at the start of ``epoch``."""
+        return _at(self._first_clock, epoch)
 
     def empty(self, n: int) -> Batch:
         """Return a batch of n samples, whose memory is not initialised."""
@@ -120,3 +122,10 @@ class Ahead:
         with torch.cuda.stream(self._stream):
             self._next = epoch + 1, make(epoch + 1)
         return order
+
+
+def _at(clock: Tensor, epoch: int) -> Tensor:
+    """Return a clock at the start of an epoch, made on its device without waiting for the host."""
+    later = clock.clone()
+    later[EPOCH].fill_(epoch)
+    return later

@@ -28,17 +28,20 @@ class OnHost:
         self._pool = ThreadPoolExecutor(workers or torch.get_num_threads(), "fastcifar-resident")
         self._next_order: tuple[int, Future[NDArray[np.int64]]] | None = None
 
-    def epoch(self, k: int) -> Iterator[Batch]:
-        """Yield the batches of epoch k. Batches in progress are dropped when the consumer stops early."""
+    def epoch(self, k: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of epoch k, from batch number ``start`` on.
+
+        Batches in progress are dropped when the consumer stops early.
+        """
         pool, request, size = self._pool, self._request, self._request.share
         ready = self._next_order
         order = ready[1].result() if ready and ready[0] == k else request.order(k)
-        starts = iter(range(0, request.batches() * size, size))
+        starts = iter(range(start * size, request.batches() * size, size))
         coming: deque[Future[Batch]] = deque()
         try:
             while True:
-                while len(coming) < AHEAD and (start := next(starts, None)) is not None:
-                    coming.append(pool.submit(self._make, order[start : start + size], k))
+                while len(coming) < AHEAD and (first := next(starts, None)) is not None:
+                    coming.append(pool.submit(self._make, order[first : first + size], k))
                 if not coming:
                     break
                 yield coming.popleft().result()
@@ -53,7 +56,7 @@ class OnHost:
 
     def _make(self, ids: NDArray[np.int64], epoch: int) -> Batch:
         request = self._request
-        draws = cpu.draw(request.augment, request.seed, epoch, ids)
+        draws = cpu.draw(request.augment, request.draw_seed, epoch, ids)
         images = self._buffers.images(len(ids), request.augment.out_size, request.dtype)
         cpu.apply_rows(self._store.images, ids, draws, request.augment, request.dtype, images, threads=1)
         rows = torch.from_numpy(ids)

@@ -16,8 +16,9 @@ from bench.lib import rows, sass
 from bench.rivals.networks import NETWORKS
 from bench.rivals.plain import apply_numba_pixels
 from bench.tables import claims
-from fastcifar.augment import RECIPES, draw
+from fastcifar.augment import draw
 from fastcifar.models import build, count_parameters
+from fastcifar.recipes import RECIPES
 
 
 @pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: str(page.relative_to(ROOT)))

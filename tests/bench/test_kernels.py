@@ -15,7 +15,8 @@ from support.images import images
 from bench import kernels
 from bench.lib import device
 from bench.rivals import compiled, rival
-from fastcifar.augment import RECIPES, draw
+from fastcifar.augment import draw
+from fastcifar.recipes import RECIPES
 
 CPU = torch.device("cpu")
 OTHER_WORK = "draws once a batch: all of its images are changed alike"
@@ -128,7 +129,7 @@ import sys
 sys.path.insert(0, {root!r})
 import torch
 from bench.compiled import compiled_launches
-from fastcifar.augment import RECIPES
+from fastcifar.recipes import RECIPES
 from fastcifar.kernels import gpu
 from fastcifar.kernels.gpu import dropout
 

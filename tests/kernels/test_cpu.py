@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.images import images, specs
 
-from fastcifar.augment import RECIPES, Augment, draw
+from fastcifar.augment import Augment, draw
 from fastcifar.errors import UsageError
+from fastcifar.recipes import RECIPES
 
 DTYPES = reference.OUT_DTYPES
 INTEGERS = {torch.float16: torch.int16, torch.bfloat16: torch.int16, torch.float32: torch.int32}

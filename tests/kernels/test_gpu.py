@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from support.images import images, specs
 from support.triton_kernels import gpu, interpreted, on_each
 
-from fastcifar.augment import RECIPES, Augment, Draws, draw
+from fastcifar.augment import Augment, Draws, draw
 from fastcifar.errors import UsageError
+from fastcifar.recipes import RECIPES
 from fastcifar.rng.cursor import clock_of
 from fastcifar.rng.philox import Stream, shuffled
 

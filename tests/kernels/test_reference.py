@@ -11,9 +11,11 @@ from fastcifar.kernels import torchvision as oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.images import images
+from torchvision.transforms import v2
 
-from fastcifar.augment import JITTER_ORDERS, RECIPES, Augment, Draws, draw
+from fastcifar.augment import JITTER_ORDERS, Augment, Draws, draw
 from fastcifar.errors import UsageError
+from fastcifar.recipes import RECIPES
 
 ROUNDING = 4e-6  # of pixels in [0, 1]: a few dozen float32 operations; divided by std when normalised
 RESIZED = 8e-6  # torchvision's enlargement takes its weights from float32 coordinates up to 384
@@ -39,6 +41,15 @@ PARTS = {
     "erasing": Augment(erase=1.0),
     "normalise": Augment(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)),
     "erasing after normalising": Augment(erase=1.0, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)),
+    "reflected crop": Augment(crop=4),
+    "black crop": Augment(crop=4, crop_fill="zeros"),
+    "largest reflected crop": Augment(crop=31),
+    "largest black crop": Augment(crop=31, crop_fill="zeros"),
+    "cutout": Augment(cutout=7),
+    "whole cutout": Augment(cutout=32, mean=(0.5, 0.4, 0.3)),
+    "crop before colours, cutout after erasing": replace(RECIPES["erasing"], crop=4, cutout=12),
+    "standard": RECIPES["standard"],
+    "airbench96": RECIPES["airbench96"],
     "basic": RECIPES["basic"],
     "erasing recipe": RECIPES["erasing"],
 }
@@ -55,6 +66,30 @@ def test_every_part_is_torchvisions(name):
 def test_resize_and_crop_are_torchvisions(size):
     spec = replace(RECIPES["imagenet256"], size=size, erase=0.5, flip=0.5, hue=0.2)
     assert deviation(spec, draw(spec, 1, 2, np.arange(12))).max() <= RESIZED / min(spec.std)
+
+
+@pytest.mark.parametrize(("fill", "mode"), [("reflected", "reflect"), ("zeros", "constant")])
+def test_a_crop_is_random_crop_with_the_same_offsets(fill, mode, monkeypatch):
+    spec, x = Augment(crop=4, crop_fill=fill), images(20)
+    draws = draw(spec, 3, 0, np.arange(20))
+    got = reference.apply(x, draws, spec)
+    crop = v2.RandomCrop(32, padding=4, padding_mode=mode)
+    for n in range(20):
+        top, left = int(draws.crop_top[n]) + 4, int(draws.crop_left[n]) + 4
+        offsets = iter([torch.tensor([top]), torch.tensor([left])])
+        monkeypatch.setattr(torch, "randint", lambda *_, **__: next(offsets))  # noqa: B023
+        expected = crop(v2.functional.to_dtype(x[n].permute(2, 0, 1), torch.float32, scale=True))
+        monkeypatch.undo()
+        assert torch.equal(got[n], expected)
+
+
+def test_a_cutout_is_cut_off_at_the_border_and_is_0_after_normalising():
+    spec = Augment(cutout=6, mean=(0.5, 0.4, 0.3))
+    draws = replace(draw(spec, 0, 0, np.arange(2)), cut_top=np.int32([-3, 29]), cut_left=np.int32([10, -3]))
+    got = reference.apply(torch.full((2, 32, 32, 3), 255, dtype=torch.uint8), draws, spec)
+    black = [(got[n] == 0).all(0).nonzero().tolist() for n in range(2)]
+    assert black[0] == [[y, x] for y in range(3) for x in range(10, 16)]
+    assert black[1] == [[y, x] for y in range(29, 32) for x in range(3)]
 
 
 @pytest.mark.parametrize("order", list(permutations(range(4))))

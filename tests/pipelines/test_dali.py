@@ -14,10 +14,11 @@ from fastcifar.pipelines.dali import DaliPipeline
 from support.pretend_cuda import PretendDevice, Stream
 from torch.utils.dlpack import from_dlpack
 
-from fastcifar.augment import RECIPES, Augment, draw
+from fastcifar.augment import Augment, draw
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.pipeline import Request, open_pipeline
+from fastcifar.recipes import RECIPES
 
 pytest.importorskip("nvidia.dali.fn", reason="DALI is not installed", exc_type=ImportError)
 graph = importlib.import_module("fastcifar.pipelines.dali.graph")
@@ -59,6 +60,11 @@ def deviations(spec, images, dataset, stock=False):
         (Augment(), 0),
         (Augment(flip=0.5), 0),
         (Augment(erase=1.0), 0),
+        (Augment(crop=4, flip=0.5), 0),
+        (Augment(crop=31, crop_fill="zeros"), 0),
+        (Augment(crop=31), 0),
+        (Augment(cutout=7), 0),
+        (Augment(cutout=32, erase=0.5, size=(36, 32)), 8e-6),
         # the other three parts are there, too, with what should change nothing
         (Augment(brightness=0.9), 3e-6),
         (Augment(contrast=0.9), 3e-6),

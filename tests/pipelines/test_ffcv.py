@@ -10,10 +10,11 @@ import torch
 from fastcifar.pipelines.ffcv import FfcvPipeline
 from support.pretend_cuda import PretendDevice, same
 
-from fastcifar.augment import RECIPES, Augment
+from fastcifar.augment import Augment
 from fastcifar.data.convert import convert
 from fastcifar.errors import UsageError
 from fastcifar.pipeline import Request, available, open_pipeline
+from fastcifar.recipes import RECIPES
 
 needs_ffcv = pytest.mark.skipif(FfcvPipeline.missing("") is not None, reason="FFCV is not here")
 
@@ -168,9 +169,26 @@ def test_stock_on_several_threads_may_be_open_twice(synthetic):
             assert torch.equal(a.labels, torch.from_numpy(synthetic.labels("train")[a.ids.numpy()]).long())
 
 
+@pytest.mark.whole
+@needs_ffcv
+def test_stock_shifts_and_cuts_out_by_ffcvs_own_operations(synthetic):
+    spec = Augment(crop=4, crop_fill="zeros", cutout=8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    with FfcvPipeline(request(synthetic, spec, batch_size=16), "stock", 1) as pipeline:
+        assert "cutout" in pipeline.differs
+        (batch, *_) = pipeline.epoch(0)
+    level = 1 / 255 / 0.25
+    cut = (batch.images.abs() < level).all(1).sum((1, 2))
+    assert (cut >= 64).all()  # the square of 8 x 8 pixels, of the mean colour
+    padding = (batch.images <= -2 + level).all(1).sum((1, 2))
+    assert padding.float().mean() > 32  # shifted by two pixels on the average, on two axes
+
+
 def test_stock_names_what_it_cannot_do(synthetic):
     asked = request(synthetic, RECIPES["erasing"])
     assert "hue, rotation, erasing" in FfcvPipeline.refuses(asked, "stock")
+    assert "a reflected crop, alternating flips" in FfcvPipeline.refuses(
+        request(synthetic, RECIPES["airbench94"]), "stock"
+    )
     assert "size" in FfcvPipeline.refuses(request(synthetic, RECIPES["imagenet256"]), "stock")
 
 

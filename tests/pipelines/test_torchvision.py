@@ -16,9 +16,10 @@ from fastcifar.pipelines.torchvision import TorchvisionPipeline
 from PIL import Image
 from support.pretend_cuda import PretendDevice, same
 
-from fastcifar.augment import RECIPES, draw
+from fastcifar.augment import draw
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.pipeline import Request
+from fastcifar.recipes import RECIPES
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more processes than there are cores
 every_form = pytest.mark.parametrize("form", TorchvisionPipeline.forms)

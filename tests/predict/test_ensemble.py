@@ -9,9 +9,10 @@ import torch
 from fastcifar.kernels import reference
 from support.builders import class_folders, packed
 from support.kept import kept, saying
+from support.layouts import cifar10_1
 from support.predictions import Sides, opened
 
-from fastcifar.augment import RECIPES, draw
+from fastcifar.augment import draw
 from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
@@ -19,6 +20,7 @@ from fastcifar.experiments import PROTOCOLS
 from fastcifar.models import build
 from fastcifar.predict.ensemble import SLAB, PredictOptions, Slab, ensemble, rows_of
 from fastcifar.predict.scores import Classification
+from fastcifar.recipes import RECIPES
 from fastcifar.runs import trained
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.spec import RunSpec
@@ -118,7 +120,8 @@ def test_splits_that_differ_by_run_take_no_ensemble(synthetic, tmp_path):
         kept(synthetic, tmp_path, protocol="as-run", seed=1),
         kept(synthetic, tmp_path, protocol="as-run", seed=2),
     )
-    assert rows_of([second], synthetic, "validation").tolist() == synthetic.ids("validation", 2).tolist()
+    for name, split in (("validation", "validation"), ("val", "validation"), ("train", "training")):
+        assert rows_of([second], synthetic, name).tolist() == synthetic.ids(split, 2).tolist()
     assert rows_of([sound], synthetic, "validation").tolist() == synthetic.ids("validation").tolist()
     for split in ("validation", "training"):
         with pytest.raises(UsageError, match=rf"has the {split} images of the split of seed 1, .* has those of the"):
@@ -134,7 +137,12 @@ def test_what_has_no_images_is_refused(tmp_path, synthetic):
     runs = opened(kept(synthetic, tmp_path))
     with pytest.raises(UsageError, match=r"d has no test images, as .*folders.* had none; try --split val"):
         rows_of(runs, dataset, "test")
-    with pytest.raises(UsageError, match="unknown split 'garden'; there are training, validation, labelled, test"):
+    shifted = convert(str(packed(cifar10_1("v6"), "folder", tmp_path / "shifted")), tmp_path / "s")
+    assert rows_of(runs, shifted, "test").tolist() == list(range(20))
+    for split in ("val", "train", "labelled"):
+        with pytest.raises(UsageError, match=r"s has no .* images, as CIFAR-10\.1 v6 .* had none; try --split test"):
+            rows_of(runs, shifted, split)
+    with pytest.raises(UsageError, match="split 'garden' does not exist; there are training, validation"):
         rows_of(runs, dataset, "garden")
     with pytest.raises(UsageError, match="--tta 'spin' does not exist; there are none, flip"):
         ensemble(runs, synthetic, "test", PredictOptions(tta="spin"))

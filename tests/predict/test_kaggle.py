@@ -12,10 +12,11 @@ from support.kept import kept
 from support.predictions import Sides, opened
 from torch import nn
 
-from fastcifar.augment import RECIPES, draw
+from fastcifar.augment import draw
 from fastcifar.errors import FastcifarError
 from fastcifar.predict.ensemble import PredictOptions, ensemble, rows_of
 from fastcifar.predict.kaggle import kaggle_ids, write_submission
+from fastcifar.recipes import RECIPES
 from fastcifar.runs import trained
 from fastcifar.system.atomic import whole
 

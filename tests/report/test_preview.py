@@ -6,8 +6,9 @@ import torch
 from fastcifar.kernels import reference
 from PIL import Image
 
-from fastcifar.augment import RECIPES, draw
+from fastcifar.augment import draw
 from fastcifar.errors import UsageError
+from fastcifar.recipes import RECIPES
 from fastcifar.report.preview import BACKGROUND, GAP, preview
 
 

@@ -19,7 +19,7 @@ def images(n: int, seed: int = 0) -> torch.Tensor:
 
 specs = st.builds(
     Augment,
-    flip=shares,
+    flip=st.one_of(shares, st.just("alternating")),
     brightness=st.floats(0, 3),
     contrast=shares,
     saturation=shares,
@@ -28,5 +28,8 @@ specs = st.builds(
     erase=shares,
     erase_area=st.tuples(st.floats(1e-6, 0.5), st.floats(0.5, 1)),
     erase_aspect=st.tuples(st.floats(0.01, 1), st.floats(1, 100)),
+    crop=st.integers(0, 31),
+    crop_fill=st.sampled_from(["reflected", "zeros"]),
+    cutout=st.integers(0, 32),
     size=st.sampled_from([None, (32, 32), (256, 224), (384, 384)]),
 )

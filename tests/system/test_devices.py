@@ -8,11 +8,11 @@ import pytest
 import torch
 from support.written_runs import spec_of
 
-from fastcifar.augment import RECIPES
 from fastcifar.cli import app
 from fastcifar.errors import UsageError
 from fastcifar.grid.messages import Job
 from fastcifar.grid.worker import Worker
+from fastcifar.recipes import RECIPES
 from fastcifar.runs.trained import TrainedRun
 from fastcifar.system import devices
 from fastcifar.throughput.contestant import Contestant
@@ -150,6 +150,9 @@ class Trainee:
     """Learns nothing, on the second device."""
 
     spec, device, shape, network = type("Spec", (), {"batch_size": 4}), SECOND, (), None
+
+    def begin(self, steps):
+        pass
 
     def step(self, batch, clock=None, weight=1.0):
         return torch.zeros(())

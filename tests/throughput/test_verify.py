@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import torch
 
-from fastcifar.augment import RECIPES
 from fastcifar.pipeline import Batch, Pipeline, open_pipeline
+from fastcifar.recipes import RECIPES
 from fastcifar.throughput import verify
 
 

@@ -14,9 +14,9 @@ from support.counted import Dispatched
 from support.syncs import watched_syncs
 from support.triton_kernels import gpu, interpreted, on_each
 
-from fastcifar.augment import RECIPES
 from fastcifar.errors import DoesNotFit
 from fastcifar.pipeline import Request, open_pipeline
+from fastcifar.recipes import RECIPES
 from fastcifar.rng.cursor import clock_of
 
 device = importlib.import_module("fastcifar.pipelines.resident.device")

@@ -7,8 +7,8 @@ from fastcifar.kernels import cpu
 from fastcifar.pipelines.resident import ResidentPipeline, host
 from fastcifar.pipelines.resident.host import OnHost
 
-from fastcifar.augment import RECIPES
 from fastcifar.pipeline import Request
+from fastcifar.recipes import RECIPES
 from fastcifar.system.buffers import KEPT, Buffers
 
 

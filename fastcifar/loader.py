@@ -1,0 +1,410 @@
+"""The loader for anyone's own training loop: batches of any pipeline, as an iterable with a state."""
+
+import hashlib
+import inspect
+import random
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastcifar.augment import Augment
+from fastcifar.data.dataset import Dataset
+from fastcifar.errors import UsageError, unknown
+from fastcifar.pipeline import Batch, Pipeline, Request, open_pipeline, require_pipeline
+from fastcifar.recipes import recipe
+from fastcifar.rng.philox import Stream, words
+from fastcifar.system.devices import device_named
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+Transform = Callable[..., Any]
+
+
+class Loader:
+    """An iterable over the batches of a dataset's split. Each ``for`` loop is the next epoch.
+
+    A batch is (images, labels): images (B, 3, S, S) in ``dtype``, channels_last, on ``device``, augmented for each
+    sample; labels (B,) int64 on ``device``. Batches may be kept; nothing is written to their memory again.
+
+    An epoch begins with the first ``next``, not with ``iter``. Its batches are a pure function of the arguments and of
+    its number: no number of threads, no interruption and no other use of random numbers changes them. Only one epoch is
+    active at a time: a new one ends the one before.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset | str | Path,
+        split: str = "training",
+        *,
+        augment: Augment | str = "none",
+        batch_size: int = 128,
+        pipeline: str = "resident",
+        device: torch.device | str = "auto",
+        dtype: torch.dtype | str = "float32",
+        seed: int = 0,
+        shuffle: bool | None = None,
+        drop_last: bool = False,
+        ids: Sequence[int] | NDArray[np.int64] | Tensor | None = None,
+        split_seed: int | None = None,
+        with_ids: bool = False,
+        views: int = 1,
+        transform: Transform | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        workers: int | None = None,
+    ) -> None:
+        """Check the arguments. The pipeline is opened when the first epoch begins.
+
+        dataset: a Dataset, or the path of a dataset directory. split: training (or train), validation (or val),
+        labelled (both of these) or test. augment: an Augment, or a recipe such as "standard" or "flip=0.5,crop=4".
+        batch_size: the samples of a batch, of all processes together. pipeline: a name of `fastcifar list pipelines`.
+        device: "auto", "cpu", "cuda", "cuda:N" or a torch.device. dtype: float32, bfloat16 or float16. seed: the seed
+        of order and augmentation, in [0, 2**64). shuffle: whether each epoch has a new order; None: only if the split
+        is training. drop_last: whether to leave out a short last batch. ids: only these samples of the split (their
+        rows in the dataset's arrays), each once. split_seed: the seed to redraw the 4:1 split with. workers: the
+        threads or processes of the pipeline; None: as many as torch's threads.
+
+        with_ids: give (images, labels, ids) with ids (B,) int64. views: the number of independently augmented versions
+        of each image; for more than one, images are a tuple of so many tensors. transform: a callable on the batch on
+        the device, which is given the images or, where it takes two arguments, the images and the labels. It may use
+        the global random generators of torch, numpy and Python. They are seeded by (seed, epoch, batch) before it
+        runs, and are as before afterwards.
+
+        rank, world_size: this process and the number of processes that share each batch; None: those of
+        torch.distributed, read when an epoch begins. Together the processes have the batches of one process. In
+        evaluation no sample is repeated, so that a process may have one batch less; a shuffled epoch whose short last
+        batch cannot be shared equally raises UsageError.
+
+        Raises UsageError for arguments that are wrong or do not fit together.
+        """
+        self.dataset = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool):
+            raise UsageError(f"batch_size {batch_size!r} is not a whole number; choose one such as 512")
+        if not isinstance(views, int) or not 1 <= views <= 64:
+            raise UsageError(f"views {views!r} is not a whole number in [1, 64]")
+        if transform is not None and not callable(transform):
+            raise UsageError(f"transform {transform!r} cannot be called; give a function of the images")
+        if (rank is None) != (world_size is None):
+            raise UsageError("rank and world_size belong together; give both, or neither for torch.distributed's")
+        if rank is not None and world_size is not None and not 0 <= rank < world_size:
+            raise UsageError(f"rank {rank} is outside [0, {world_size}), as world_size is {world_size}")
+        self._place = None if rank is None or world_size is None else (rank, world_size)
+        self._request: dict[str, Any] = {
+            "split": split,
+            "augment": augment_of(augment),
+            "batch_size": batch_size,
+            "seed": seed,
+            "device": device if isinstance(device, torch.device) else device_named(str(device)),
+            "dtype": dtype_of(dtype),
+            "shuffle": shuffle,
+            "drop_last": drop_last,
+            "split_seed": split_seed,
+            "repeats": False,
+        }
+        self._pipeline_name, self._workers = pipeline, workers
+        self._with_ids, self._views = with_ids, views
+        self._transform = None if transform is None else _Transform(transform, seed)
+        whole = Request(self.dataset, **self._request)
+        if ids is not None:
+            self._request["subset"] = _subset(ids, whole)
+        self._whole = Request(self.dataset, **self._request)
+        require_pipeline(pipeline, self._whole)
+        self._epoch = self._handed = 0  # the epoch that is active or comes next, and its batches handed out
+        self._turn: object = None  # marks the iterator of the active epoch
+        self._streams: list[Iterator[Batch]] = []  # the batches of the active epoch, for each view
+        self._opened: tuple[tuple[int, int], list[Pipeline]] | None = None
+        self._closing: weakref.finalize[Any, Any] | None = None
+        self._closed = False
+
+    @property
+    def batch_size(self) -> int:
+        """The samples of a batch, of all processes together."""
+        return self._whole.batch_size
+
+    @property
+    def drop_last(self) -> bool:
+        """Whether a short last batch is left out."""
+        return self._whole.drop_last
+
+    @property
+    def epoch(self) -> int:
+        """The number of the active epoch; between two epochs, of the next one. The first is 0."""
+        return self._epoch
+
+    def __len__(self) -> int:
+        """Return the number of batches of an epoch in this process."""
+        return self._shared().batches()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next ``for`` loop epoch number ``epoch`` (>= 0), from its first batch on.
+
+        After `load_state_dict` with this epoch it goes on with the batch of the state.
+        """
+        if epoch < 0:
+            raise UsageError(f"epoch {epoch} must be at least 0")
+        loaded = self._turn is None and epoch == self._epoch
+        self._epoch, self._handed, self._turn = int(epoch), self._handed if loaded else 0, None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position as plain data: the epoch, the batches handed out, and what they depend on."""
+        return {"epoch": self._epoch, "batch": self._handed, "depends_on": self._identity()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a position: the next ``for`` loop gives the batch after those that the state counts.
+
+        Raises UsageError for a state of a loader with other batches.
+        """
+        try:
+            epoch, handed, identity = int(state["epoch"]), int(state["batch"]), dict(state["depends_on"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"the state is not one of a Loader's state_dict(): {error!r}") from error
+        mine = self._identity()
+        for name in mine:
+            if mine[name] != identity.get(name):
+                raise UsageError(
+                    f"the state is of a loader with {name} {identity.get(name)}, but this one has {mine[name]}; make "
+                    "the loader with the same arguments"
+                )
+        if epoch < 0 or not 0 <= handed <= self._whole.batches():
+            raise UsageError(f"the state's epoch {epoch} and batch {handed} are outside an epoch of this loader")
+        self._epoch, self._handed, self._turn = epoch, handed, None
+
+    def __iter__(self) -> Iterator[Any]:
+        return _Epoch(self)
+
+    def close(self) -> None:
+        """End threads and processes, and release memory. It is safe to call this twice."""
+        self._closed, self._turn = True, None
+        self._release()
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy in another process needs; the copy opens a pipeline of its own."""
+        return self.__dict__ | {"_opened": None, "_closing": None, "_turn": None, "_streams": []}
+
+    def _identity(self) -> dict[str, Any]:
+        whole = self._whole
+        return {
+            "dataset": self.dataset.sha256,
+            "split": whole.split,
+            "batch_size": whole.batch_size,
+            "seed": whole.seed,
+            "split_seed": whole.split_seed,
+            "shuffle": whole.shuffles,
+            "drop_last": whole.drop_last,
+            "augment": repr(whole.augment),
+            "ids": hashlib.sha256(whole.ids.tobytes()).hexdigest()[:16],
+            "views": self._views,
+        }
+
+    def _shard(self) -> tuple[int, int]:
+        if self._place is not None:
+            return self._place
+        distributed = torch.distributed
+        if distributed.is_available() and distributed.is_initialized():
+            return distributed.get_rank(), distributed.get_world_size()
+        return 0, 1
+
+    def _shared(self) -> Request:
+        """Return the request of this process's share."""
+        shard = self._shard()
+        return self._whole if shard == (0, 1) else Request(self.dataset, **self._request, shard=shard)
+
+    def _pipelines(self) -> list[Pipeline]:
+        """Return the open pipeline of each view, for the processes that there are now."""
+        if self._closed:
+            raise UsageError("this loader is closed; make another one")
+        shard = self._shard()
+        if self._opened is not None and self._opened[0] == shard:
+            return self._opened[1]
+        self._release()
+        request = self._shared()
+        rest = 0 if request.drop_last else len(request.ids) % request.batch_size
+        if request.shuffles and rest % shard[1]:
+            raise UsageError(
+                f"the last batch of an epoch has {rest} samples, which {shard[1]} processes cannot share equally; "
+                f"choose drop_last=True, or a batch size that leaves a multiple of {shard[1]}"
+            )
+        options = self._request | {"shard": shard, "workers": self._workers}
+        opened: list[Pipeline] = []
+        self._closing = weakref.finalize(self, _close, opened)
+        for view in range(self._views):
+            seeds = {} if view == 0 else {"augment_seed": view_seed(request.seed, view)}
+            opened.append(open_pipeline(self._pipeline_name, self.dataset, **options | seeds))
+        self._opened = shard, opened
+        return opened
+
+    def _release(self) -> None:
+        if self._closing is not None:
+            self._closing()
+        self._opened, self._closing, self._streams = None, None, []
+
+    def _begin(self, turn: object) -> None:
+        """Begin the next epoch for an iterator. An epoch that was left early counts as over."""
+        if self._turn is not None:
+            self._epoch, self._handed = self._epoch + 1, 0
+        pipelines = self._pipelines()
+        self._streams, self._turn = [pipeline.epoch(self._epoch, self._handed) for pipeline in pipelines], turn
+
+    def _next(self) -> Any:
+        """Return the next batch of the active epoch. Raises StopIteration at its end, which ends the epoch."""
+        try:
+            batches = [next(stream) for stream in self._streams]
+        except StopIteration:
+            self._epoch, self._handed, self._turn = self._epoch + 1, 0, None
+            raise
+        images: Any = batches[0].images
+        labels, ids = batches[0].labels, batches[0].ids
+        if self._transform is not None or self._views > 1:
+            views = [batch.images for batch in batches]
+            if self._transform is not None:
+                place = self._epoch, self._handed, self._shard()[0]
+                views, labels = self._transform(views, labels, place)
+            images = tuple(views) if self._views > 1 else views[0]
+        self._handed += 1
+        return (images, labels, ids) if self._with_ids else (images, labels)
+
+
+class _Epoch:
+    """The iterator of one ``for`` loop. Its epoch begins with the first ``next``."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader, self._turn, self._over = loader, object(), False
+        self._begun = False
+
+    def __iter__(self) -> "_Epoch":
+        return self
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __next__(self) -> Any:
+        if self._over:
+            raise StopIteration
+        loader = self._loader
+        if not self._begun:
+            loader._begin(self._turn)
+            self._begun = True
+        elif loader._turn is not self._turn:
+            raise UsageError(
+                "this epoch is over, as another one was begun or set, or the loader closed; begin it again"
+            )
+        try:
+            return loader._next()
+        except StopIteration:
+            self._over = True
+            raise
+
+
+class _Transform:
+    """A callable on batches, and the random numbers that it draws."""
+
+    def __init__(self, function: Transform, seed: int) -> None:
+        self._function, self._seed, self._takes_labels = function, seed, takes_labels(function)
+
+    def __call__(self, views: list[Tensor], labels: Tensor, place: tuple[int, int, int]) -> tuple[list[Tensor], Tensor]:
+        """Return the changed views and the labels. place: the numbers of the epoch, the batch and the process.
+
+        A transform of images and labels changes each view with the original labels; the first view's labels are kept.
+        """
+        made, answers = [], labels
+        with _seeded(self._seed, place, views[0].device):
+            for view, images in enumerate(views):
+                result = self._function(images, labels) if self._takes_labels else self._function(images)
+                if self._takes_labels:
+                    result, changed = result
+                    answers = changed if view == 0 else answers
+                made.append(result.contiguous(memory_format=torch.channels_last) if result.dim() == 4 else result)
+        return made, answers
+
+
+def takes_labels(function: Transform) -> bool:
+    """Return whether a transform is called with images and labels: it has two arguments, or is torchvision's."""
+    call = function.forward if isinstance(function, torch.nn.Module) else function
+    try:
+        parameters = inspect.signature(call).parameters.values()
+    except (TypeError, ValueError):  # a compiled function without a signature
+        return False
+    places = [
+        parameter for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.default is parameter.empty
+    ]  # fmt: skip
+    return len(places) == 2 or (not places and type(function).__module__.startswith("torchvision."))
+
+
+@contextmanager
+def _seeded(seed: int, place: tuple[int, int, int], device: torch.device) -> Iterator[None]:
+    """Seed the global generators of torch, numpy and Python for a batch, and restore their states at the end."""
+    epoch, batch, rank = place
+    high, low, legacy, _ = (int(word) for word in words(seed, Stream.TRANSFORM, batch, epoch, rank))
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 # transforms may use it
+    on_cuda = device.type == "cuda"
+    try:
+        with torch.random.fork_rng([device] if on_cuda else []):
+            torch.default_generator.manual_seed(high << 32 | low)  # torch.manual_seed would also seed other devices
+            if on_cuda:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(high << 32 | low)
+            np.random.seed(legacy)  # noqa: NPY002
+            random.seed(high << 32 | low)
+            yield
+    finally:
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
+
+
+def view_seed(seed: int, view: int) -> int:
+    """Return the seed of the augmentation of a view >= 1, in [0, 2**64), as a function of the loader's seed."""
+    high, low, _, _ = (int(word) for word in words(seed, Stream.VIEWS, view))
+    return high << 32 | low
+
+
+def augment_of(augment: Augment | str) -> Augment:
+    """Return an Augment, or the Augment of a recipe. Raises UsageError for anything else."""
+    if isinstance(augment, str):
+        return recipe(augment)
+    if not isinstance(augment, Augment):
+        raise UsageError(f"augment {augment!r} is neither an Augment nor a recipe such as 'standard'")
+    return augment
+
+
+def dtype_of(dtype: torch.dtype | str) -> torch.dtype:
+    """Return a dtype of pixels by its name, or unchanged. Raises UsageError for an unknown name."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    return DTYPES[name]
+
+
+def _subset(ids: Any, whole: Request) -> NDArray[np.int64]:
+    """Return ids as (n,) int64, ascending. Raises UsageError for ids that are not of the split, or given twice."""
+    chosen = np.asarray(ids.cpu() if isinstance(ids, Tensor) else ids)
+    if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in "iu":
+        raise UsageError(f"ids are {chosen.dtype} of shape {chosen.shape}; give at least one whole number, in one list")
+    chosen = np.sort(chosen.astype(np.int64))
+    twice = chosen[1:][chosen[1:] == chosen[:-1]]
+    if len(twice):
+        raise UsageError(f"ids have {twice[0]} twice; give each sample once")
+    stray = np.setdiff1d(chosen, whole.ids)
+    if len(stray):
+        raise UsageError(f"ids have {stray[0]}, which is not a sample of the {whole.split} split; choose from its ids")
+    return chosen
+
+
+def _close(pipelines: list[Pipeline]) -> None:
+    for pipeline in pipelines:
+        pipeline.close()
