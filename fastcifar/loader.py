@@ -116,6 +116,7 @@ class Loader:
         self._whole = Request(self.dataset, **self._request)
         require_pipeline(pipeline, self._whole)
         self._epoch = self._handed = 0  # the epoch that is active or comes next, and its batches handed out
+        self._loaded: tuple[int, int] | None = None  # the epoch and the batches of a loaded state, until they are used
         self._turn: object = None  # marks the iterator of the active epoch
         self._streams: list[Iterator[Batch]] = []  # the batches of the active epoch, for each view
         self._opened: tuple[tuple[int, int], list[Pipeline]] | None = None
@@ -144,12 +145,13 @@ class Loader:
     def set_epoch(self, epoch: int) -> None:
         """Make the next ``for`` loop epoch number ``epoch`` (>= 0), from its first batch on.
 
-        After `load_state_dict` with this epoch it goes on with the batch of the state.
+        Right after `load_state_dict`, the epoch of the state goes on with the batch after those that the state counts;
+        if it counts all of them, nothing is left of the epoch.
         """
         if epoch < 0:
             raise UsageError(f"epoch {epoch} must be at least 0")
-        loaded = self._turn is None and epoch == self._epoch
-        self._epoch, self._handed, self._turn = int(epoch), self._handed if loaded else 0, None
+        handed = self._loaded[1] if self._loaded is not None and self._loaded[0] == epoch else 0
+        self._epoch, self._handed, self._turn, self._loaded = int(epoch), handed, None, None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position as plain data: the epoch, the batches handed out, and what they depend on."""
@@ -158,7 +160,7 @@ class Loader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position: the next ``for`` loop gives the batch after those that the state counts.
 
-        Raises UsageError for a state of a loader with other batches.
+        After the last batch of an epoch comes the first one of the next epoch. Raises UsageError for a state of a loader with other batches.
         """
         try:
             epoch, handed, identity = int(state["epoch"]), int(state["batch"]), dict(state["depends_on"])
@@ -173,7 +175,8 @@ class Loader:
                 )
         if epoch < 0 or not 0 <= handed <= self._whole.batches():
             raise UsageError(f"the state's epoch {epoch} and batch {handed} are outside an epoch of this loader")
-        self._epoch, self._handed, self._turn = epoch, handed, None
+        self._loaded, self._turn = (epoch, handed), None
+        self._epoch, self._handed = (epoch, handed) if handed < len(self) else (epoch + 1, 0)
 
     def __iter__(self) -> Iterator[Any]:
         return _Epoch(self)
@@ -255,6 +258,7 @@ class Loader:
         if self._turn is not None:
             self._epoch, self._handed = self._epoch + 1, 0
         pipelines = self._pipelines()
+        self._loaded = None
         self._streams, self._turn = [pipeline.epoch(self._epoch, self._handed) for pipeline in pipelines], turn
 
     def _next(self) -> Any:

@@ -20,7 +20,7 @@ def predict_command(
         typer.Argument(metavar="RUN", help="Run directories; the probabilities of several runs are averaged."),
     ],
     data: Data = DATA,
-    split: Annotated[str, typer.Option(help="test, val, training or labelled (training and val).")] = "test",
+    split: Annotated[str, typer.Option(help="test, val, train or labelled (train and val).")] = "test",
     out: Annotated[Path | None, typer.Option(help="The CSV file to write: id,label, in Kaggle's format.")] = None,
     picture: Annotated[
         Path | None,
@@ -42,7 +42,7 @@ def predict_command(
     """
     require_writable(out, ".csv", "a submission is a CSV file")
     require_writable(picture, ".png", "the picture is a PNG file")
-    from fastcifar.data.dataset import Dataset
+    from fastcifar.data.dataset import Dataset, split_name
     from fastcifar.errors import UsageError
     from fastcifar.predict.ensemble import PredictOptions, ensemble, rows_of
     from fastcifar.predict.kaggle import kaggle_ids, write_submission
@@ -52,7 +52,7 @@ def predict_command(
 
     dataset, on = Dataset.open(data), device_of(device)
     precision = None if amp == "auto" else precision_of(amp, on)
-    split = {"val": "validation"}.get(split, split)
+    split = split_name(split)
     members = open_runs(runs, dataset)
     rows = rows_of(members, dataset, split)
     labels = dataset.labels(dataset.part(split))

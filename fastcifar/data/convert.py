@@ -1,46 +1,54 @@
 """Conversion of a source to a dataset directory, which appears whole or not at all.
 
-The directory holds manifest.json, train.images.npy (N, 32, 32, 3) uint8, train.labels.npy (N,) uint8 and split.npy (N,)
+The directory holds manifest.json, train.images.npy (N, 32, 32, 3) uint8, train.labels.npy (N,) and split.npy (N,)
 uint8. A labelled test part adds test.images.npy and test.labels.npy. Kaggle's test part adds test.images.npy and
-test.ids.npy (M,) int64. The optional formats add the folders ffcv/ and dali/.
+test.ids.npy (M,) int64. A source of test images alone gives only the files of the test part. Labels are uint8 for up to
+256 classes, uint16 for more. The optional formats add the folders ffcv/ and dali/.
 """
 
 import json
-import platform
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from math import sqrt
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcifar.data.dataset import FORMAT, MANIFEST, VERSION, Dataset, content_hash, files_in, read_manifest, split_of
+from fastcifar.data.dataset import HELD_OUT, Dataset, split_of, verify
 from fastcifar.data.formats import extra_formats
-from fastcifar.data.sources import IMAGE_SHAPE, Source, open_source
+from fastcifar.data.manifest import (
+    MANIFEST,
+    Histogram,
+    content_hash,
+    files_in,
+    histogram_of,
+    label_dtype,
+    manifest_of,
+    read_manifest,
+)
+from fastcifar.data.memory import Stored
+from fastcifar.data.npy import header_of
+from fastcifar.data.sources import IMAGE_SHAPE, Chunk, Source, open_source
 from fastcifar.data.sources.files import file_sha256
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.show.progress import track
 from fastcifar.system.atomic import neighbour, put_in_place, writing
-from fastcifar.version import __version__
-
-LEAST = 5  # the smallest number of train images that leaves one for validation
-Histogram = NDArray[np.int64]  # (3, 256): the number of pixels of each channel with each value
 
 
 def convert(
-    source: str,
+    source: str | Path | Dataset,
     dest: str | Path,
     formats: Sequence[str] = ("raw",),
-    split_seed: int = 0,
+    split_seed: int | None = None,
     overwrite: bool = False,
+    **options: Any,
 ) -> Dataset:
     """Write the images of a source as a dataset directory at ``dest``, and open it.
 
-    source: see ``fastcifar.data.sources.open_source``. formats: any of "raw" (always written), "ffcv", "dali".
-    overwrite: replace the dataset at ``dest``; the old one stays until the new one is complete.
+    source: see ``fastcifar.data.sources.open_source``, which takes the ``options`` as well; or a dataset or its
+    directory, which is copied, for example to add formats. formats: any of "raw" (always written), "ffcv", "dali".
+    split_seed: the seed of the validation split; by default 0, or the validation split of the source. overwrite:
+    replace the dataset at ``dest``; the old one stays until the new one is complete.
     Raises UsageError for arguments that cannot work, FastcifarError for a failed conversion. After an error, no
     incomplete dataset is left.
     """
@@ -48,13 +56,12 @@ def convert(
     dest = Path(dest).expanduser()
     dest = dest.resolve() if dest.is_symlink() else dest.absolute()
     _check_destination(dest, overwrite)
-    with open_source(source) as images, neighbour(dest) as folder:
-        if images.counts["train"] < LEAST:
-            raise FastcifarError(
-                f"{images.name} has {images.counts['train']} train images; at least {LEAST} are needed"
-            )
-        histogram = _write_arrays(images, folder, split_seed)
-        manifest = _manifest(images, histogram, split_seed, extras)
+    with _opened(source, options) as images, neighbour(dest) as folder:
+        split, seed = _split(images, split_seed)
+        histogram = _write_arrays(images, folder)
+        if split is not None:
+            _save(folder / "split.npy", split)
+        manifest = _manifest(images, histogram, seed, {name: module.version() for name, module in extras.items()})
         _write_manifest(folder, manifest)
         for module in extras.values():
             module.write(Dataset.open(folder))
@@ -62,6 +69,17 @@ def convert(
             _write_manifest(folder, manifest)
         put_in_place(folder, dest, overwrite)
     return Dataset.open(dest)
+
+
+def _opened(source: str | Path | Dataset, options: dict[str, Any]) -> Source:
+    """Open the source of a conversion. A dataset takes no options; its directory is verified first."""
+    if not isinstance(source, Dataset):
+        if not (Path(source) / MANIFEST).is_file():
+            return open_source(str(source), **options)
+        source = verify(source)
+    if given := [name for name, value in options.items() if value not in (None, False)]:
+        raise UsageError(f"{source.path} is a dataset, which takes no --{given[0]}; leave it out")
+    return Stored(source)
 
 
 def _check_destination(dest: Path, overwrite: bool) -> None:
@@ -80,24 +98,36 @@ def _check_destination(dest: Path, overwrite: bool) -> None:
         )
 
 
-def _write_arrays(source: Source, folder: Path, split_seed: int) -> Histogram:
-    """Write the .npy files; return the histogram of the train images."""
+def _split(source: Source, seed: int | None) -> tuple[NDArray[np.uint8] | None, int | None]:
+    """Return the validation split of the train images, (N,) uint8, and its seed; None and None without train images."""
+    if "train" not in source.counts or source.split is not None:
+        if seed is not None:
+            why = "there are no train images" if source.split is None else "the validation images are given"
+            raise UsageError(f"--split-seed {seed} draws no split, as {why} in {source.name}; leave it out")
+        return source.split, source.split_seed
+    if source.counts["train"] < HELD_OUT:
+        raise FastcifarError(f"{source.name} has {source.counts['train']} train images; at least {HELD_OUT} are needed")
+    seed = 0 if seed is None else seed
+    return split_of(source.counts["train"], seed), seed
+
+
+def _write_arrays(source: Source, folder: Path) -> Histogram:
+    """Write the images and labels; return the histogram of the train images, or of the test images without those."""
     histogram = np.zeros((3, 256), np.int64)
     for part, count in source.counts.items():
-        labels, seen = np.zeros(count, np.uint8), np.zeros(count, bool)
+        labels, seen = np.zeros(count, label_dtype(len(source.classes))), np.zeros(count, bool)
         path = folder / f"{part}.images.npy"
         with writing(path), open(path, "wb") as file:
             # Plain writes raise OSError on a full disk; a memory map would end the process with SIGBUS.
-            start = _write_header(file, np.dtype(np.uint8), (count, *IMAGE_SHAPE))
+            start = file.write(header_of(np.dtype(np.uint8), (count, *IMAGE_SHAPE)))
             chunks = track(source.chunks(part), f"reading {part} images", count, lambda chunk: len(chunk.rows))
             for chunk in chunks:
                 _write_rows(file, start, chunk.rows, chunk.images)
                 seen[chunk.rows] = True
                 if chunk.labels is not None:
-                    labels[chunk.rows] = chunk.labels
-                if part == "train":
-                    for channel in range(3):
-                        histogram[channel] += np.bincount(chunk.images[..., channel].ravel(), minlength=256)
+                    labels[chunk.rows] = _known(chunk, source)
+                if part == "train" or "train" not in source.counts:
+                    histogram += histogram_of(chunk.images)
         if not seen.all():
             raise FastcifarError(
                 f"{source.name} gave {seen.sum():,} of its {count:,} {part} images; "
@@ -107,8 +137,20 @@ def _write_arrays(source: Source, folder: Path, split_seed: int) -> Histogram:
             _save(folder / "test.ids.npy", source.test_ids)
         else:
             _save(folder / f"{part}.labels.npy", labels)
-    _save(folder / "split.npy", split_of(source.counts["train"], split_seed))
     return histogram
+
+
+def _known(chunk: Chunk, source: Source) -> NDArray[np.integer[Any]]:
+    """Return the labels of a chunk. Raises FastcifarError for a label that no class has."""
+    labels = chunk.labels
+    assert labels is not None
+    if labels.min() < 0 or labels.max() >= len(source.classes):
+        at = int(np.argmax((labels < 0) | (labels >= len(source.classes))))
+        raise FastcifarError(
+            f"{source.name}: image {chunk.rows[at]} has the label {labels[at]}; "
+            f"0 to {len(source.classes) - 1} are labels"
+        )
+    return labels
 
 
 def _write_rows(file: IO[bytes], start: int, rows: NDArray[np.int64], images: NDArray[np.uint8]) -> None:
@@ -121,53 +163,17 @@ def _write_rows(file: IO[bytes], start: int, rows: NDArray[np.int64], images: ND
 
 def _save(path: Path, array: NDArray[Any]) -> None:
     with writing(path), open(path, "wb") as file:
-        _write_header(file, array.dtype, array.shape)
+        file.write(header_of(array.dtype, array.shape))
         file.write(array.tobytes())  # the error of np.save would not name a full disk, only the number of items written
 
 
-def _write_header(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
-    """Write the header of a .npy file; return its size in bytes."""
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    return file.tell()
-
-
 def _manifest(
-    source: Source, histogram: Histogram, split_seed: int, extras: Mapping[str, ModuleType]
+    source: Source, histogram: Histogram, split_seed: int | None, libraries: dict[str, str]
 ) -> dict[str, Any]:
-    mean, std = zip(*map(_mean_std, histogram), strict=True)
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "sha256": None,  # _write_manifest sets sha256 and files
-        "classes": list(source.classes),
-        "counts": dict(source.counts),
-        "image_shape": list(IMAGE_SHAPE),
-        "mean": mean,
-        "std": std,
-        "source": {"name": source.name, "sha256": source.sha256()},
-        "split_seed": split_seed,
-        "formats": ["raw", *extras],
-        "tools": {
-            "fastcifar": __version__,
-            "python": platform.python_version(),
-            "numpy": version("numpy"),
-            "pillow": version("pillow"),
-            **{name: module.version() for name, module in extras.items()},
-        },
-        "files": {},
-    }
-
-
-def _mean_std(counts: NDArray[np.int64]) -> tuple[float, float]:
-    """Return the mean and standard deviation of pixels scaled to [0, 1].
-
-    counts: (256,) the number of pixels with each value in [0, 255]. All steps but the last use integers.
-    """
-    n = sum(map(int, counts))
-    total = sum(value * int(count) for value, count in enumerate(counts))
-    squares = sum(value * value * int(count) for value, count in enumerate(counts))
-    return total / (255 * n), sqrt(n * squares - total * total) / (255 * n)
+    about = {"name": source.name, "sha256": source.sha256()}
+    manifest = manifest_of(source.classes, source.counts, about, histogram, split_seed, libraries)
+    notes = source.notes()
+    return manifest | {"notes": notes} if notes else manifest
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:

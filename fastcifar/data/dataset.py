@@ -1,27 +1,26 @@
-"""The dataset directory: open, verify and split it. The module `convert` writes it and describes its layout."""
+"""The dataset: a directory, which is opened and verified, or arrays in memory. The module `convert` writes a directory
+and describes its layout.
+"""
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from fastcifar.data.manifest import MANIFEST as MANIFEST
+from fastcifar.data.manifest import content_hash, files_in, label_dtype, read_manifest
 from fastcifar.data.sources.files import file_sha256
-from fastcifar.data.sources.source import IMAGE_SHAPE, U8
-from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.data.sources.source import IMAGE_SHAPE, U8, Labels
+from fastcifar.errors import FastcifarError, UsageError, unknown
 from fastcifar.rng.philox import Stream, permutation
 
-FORMAT, VERSION = "fastcifar dataset", 1
-MANIFEST = "manifest.json"
 PARTS = ("train", "test")
 SPLITS = ("training", "validation", "labelled", "test")
+ALIASES = {"train": "training", "val": "validation"}
 REMAKE = "make the dataset anew: fastcifar convert SRC DEST --overwrite"
 HELD_OUT = 5  # one image in five is for validation
-ENTRY = {"bytes", "sha256"}  # the keys of each file in the manifest
-KEYS = ("classes", "counts", "image_shape", "mean", "std", "source", "split_seed", "files", "sha256", "tools")
 
 
 def split_of(n: int, seed: int) -> U8:
@@ -31,32 +30,58 @@ def split_of(n: int, seed: int) -> U8:
     return split
 
 
-def files_in(folder: Path) -> set[str]:
-    """Return the relative names of all files in a dataset directory, except the manifest."""
-    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir()} - {MANIFEST}
-
-
-def content_hash(files: dict[str, Any], classes: Sequence[str]) -> str:
-    """Return one SHA-256 for images, labels, ids, split and classes; other formats do not change it."""
-    arrays = {name: entry["sha256"] for name, entry in files.items() if name.endswith(".npy")}
-    return hashlib.sha256(json.dumps([sorted(arrays.items()), list(classes)]).encode()).hexdigest()
+def split_name(name: str) -> str:
+    """Return the name of a split: one of SPLITS, also for "train" and "val". Raises UsageError for any other name."""
+    split = ALIASES.get(name, name)
+    if split not in SPLITS:
+        raise unknown("split", name, [*SPLITS, *ALIASES])
+    return split
 
 
 class Dataset:
-    """A dataset directory. Each array is mapped into memory, read-only, at its first use.
+    """A dataset directory, whose arrays are mapped into memory, read-only, at their first use, or arrays in memory.
 
     path: the directory. manifest: the content of manifest.json. classes: the names of the labels. name: the name of the
-    source. sha256: the hash that identifies the content. mean, std: per channel, of the train pixels in [0, 1].
+    source. sha256: the hash that identifies the content. mean, std: per channel, of the train pixels in [0, 1]; of the
+    test pixels where there are no train images.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: dict[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
+        """arrays: the arrays by their file names, for a dataset in memory; ``path`` is then `memory.NOWHERE`."""
         self.path, self.manifest = path, manifest
         self.classes: tuple[str, ...] = tuple(manifest["classes"])
         self.name: str = manifest["source"]["name"]
         self.sha256: str = manifest["sha256"]
         self.mean: tuple[float, ...] = tuple(manifest["mean"])
         self.std: tuple[float, ...] = tuple(manifest["std"])
-        self._arrays: dict[str, NDArray[Any]] = {}
+        self._memory = arrays
+        self._arrays: dict[str, NDArray[Any]] = dict(arrays or {})
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: ArrayLike,
+        labels: ArrayLike,
+        classes: Sequence[str] | int,
+        *,
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
+        test: tuple[ArrayLike, ArrayLike] | None = None,
+        split_seed: int = 0,
+        name: str = "arrays in memory",
+    ) -> "Dataset":
+        """Return a dataset of arrays, which are copied; nothing is written to the disk.
+
+        images: (N, 32, 32, 3) uint8. labels: (N,) integers in [0, number of classes). classes: the name of each label,
+        or the number of classes, whose names are then "0", "1", ... validation, test: (images, labels) of these splits.
+        Without ``validation``, N // 5 images drawn by ``split_seed`` are for validation. name: the name for people.
+
+        The sha256 is that of a dataset directory with the same arrays; ``convert(dataset, DEST)`` writes one. Raises
+        UsageError for arrays of another shape, dtype or range.
+        """
+        from fastcifar.data.memory import arrays_of, dataset_of
+
+        made = arrays_of(images, labels, classes, validation, test, split_seed)
+        return dataset_of(made, name, split_seed if validation is None else None)
 
     @classmethod
     def open(cls, path: str | Path) -> "Dataset":
@@ -81,27 +106,36 @@ class Dataset:
             if size != entry["bytes"]:
                 fault = "is missing" if size is None else f"has {size:,} bytes, not the {entry['bytes']:,} written"
                 raise FastcifarError(f"{file} {fault}; {REMAKE}")
-        for part, count in self.manifest["counts"].items():
+        counts, files = self.manifest["counts"], self.manifest["files"]
+        if not counts or ("train" in counts) != ("split.npy" in files):
+            raise ValueError(f"its counts are {counts}")
+        for part, count in counts.items():
             self.images(part)
             if self.labels(part) is None and self.test_ids() is None:
                 raise FastcifarError(
                     f"{self.path} has neither labels nor ids for its {count:,} {part} images; {REMAKE}"
                 )
-        self._split()
+        if "train" in counts:
+            self._split()
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self._memory is not None:
+            return Dataset, (self.path, self.manifest, self._memory)
         return Dataset.open, (self.path,)  # a worker process maps the files itself instead of receiving their bytes
 
     def images(self, part: str) -> U8:
         """Return the images of "train" or "test": (N, 32, 32, 3) uint8, memory-mapped, read-only."""
         return self._array(f"{part}.images.npy", (self._count(part), *IMAGE_SHAPE), np.uint8)
 
-    def labels(self, part: str) -> U8 | None:
-        """Return the labels of "train" or "test", (N,) uint8; None for a test part without labels."""
+    def labels(self, part: str) -> Labels | None:
+        """Return the labels of "train" or "test", (N,); None for a test part without labels.
+
+        They are uint8 for up to 256 classes, uint16 for more.
+        """
         count = self._count(part)
         if part == "test" and "test.labels.npy" not in self.manifest["files"]:
             return None
-        return self._array(f"{part}.labels.npy", (count,), np.uint8)
+        return self._array(f"{part}.labels.npy", (count,), label_dtype(len(self.classes)))
 
     def test_ids(self) -> NDArray[np.int64] | None:
         """Return Kaggle's id of each test row, (N,) int64, ascending; None for any other source."""
@@ -111,16 +145,15 @@ class Dataset:
 
     def part(self, split: str) -> str:
         """Return the part that contains a split: "train" or "test". Raises UsageError for an unknown split."""
-        if split not in SPLITS:
-            raise UsageError(f"unknown split {split!r}; there are {', '.join(SPLITS)}")
-        return "test" if split == "test" else "train"
+        return "test" if split_name(split) == "test" else "train"
 
     def ids(self, split: str, split_seed: int | None = None) -> NDArray[np.int64]:
         """Return the rows of a split in its part, (n,) int64, ascending.
 
-        split: "training", "validation", "labelled" (both of these) or "test". split_seed: draw the training and
-        validation rows anew from this seed; None uses the dataset's own split.
+        split: "training" or "train", "validation" or "val", "labelled" (both of these) or "test". split_seed: draw the
+        training and validation rows anew from this seed; None uses the dataset's own split.
         """
+        split = split_name(split)
         count = self._count(self.part(split))
         if split in ("labelled", "test"):
             return np.arange(count)
@@ -149,35 +182,6 @@ class Dataset:
                 )
             self._arrays[name] = array
         return self._arrays[name]
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Return the content of a dataset directory's manifest.
-
-    Raises UsageError for a path that is not a dataset directory, FastcifarError for a damaged manifest.
-    """
-    cure = "make one with: fastcifar convert SRC DEST"
-    if not path.exists():
-        raise UsageError(f"there is no dataset at {path}; {cure}")
-    if not (path / MANIFEST).is_file():
-        raise UsageError(f"{path} is not a dataset directory, as it has no {MANIFEST}; {cure}")
-    try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-    except ValueError as error:
-        raise UsageError(f"{path / MANIFEST} is not JSON ({error}); {cure}") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise UsageError(f"{path / MANIFEST} is not a fastcifar dataset's; {cure}")
-    if manifest.get("version") != VERSION:
-        raise UsageError(
-            f"{path} has dataset format version {manifest.get('version')!r}; version {VERSION} is read here: {cure}"
-        )
-    if missing := [key for key in KEYS if key not in manifest]:
-        raise FastcifarError(f"{path / MANIFEST} lacks {', '.join(missing)}; {cure}")
-    files = manifest["files"]
-    entries = files.values() if isinstance(files, dict) else [None]
-    if not all(isinstance(entry, dict) and entry.keys() >= ENTRY for entry in entries):
-        raise FastcifarError(f"{path / MANIFEST} is damaged: its files are not as they were written; {cure}")
-    return manifest
 
 
 def verify(path: str | Path) -> Dataset:

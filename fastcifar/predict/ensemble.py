@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastcifar.data.dataset import Dataset
+from fastcifar.data.dataset import Dataset, split_name
 from fastcifar.data.sources.source import I64, U8
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
@@ -53,8 +53,10 @@ def rows_of(runs: Sequence[TrainedRun], dataset: Dataset, split: str) -> I64:
 
     Raises UsageError for an unknown split, a split without images, and a split that differs between the runs.
     """
+    split = split_name(split)
     if dataset.part(split) not in dataset.manifest["counts"]:
-        raise UsageError(f"{dataset.path} has no {split} images, as {dataset.name} had none; try --split val")
+        other = "val" if split == "test" else "test"
+        raise UsageError(f"{dataset.path} has no {split} images, as {dataset.name} had none; try --split {other}")
     seed = None
     if split in ("training", "validation"):
         seed = runs[0].split_seed

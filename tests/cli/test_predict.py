@@ -85,7 +85,7 @@ def test_predict_s_notes(command, synthetic, kaggles, tmp_path):
         (["{run}", "--out", "{tmp}/no/s.csv"], "s.csv: there is no folder {tmp}/no; make it first: mkdir -p {tmp}/no"),
         (["{run}", "--out", "{tmp}/folder.csv"], "is a directory; name a file, say {tmp}/folder.csv/predicted.csv"),
         (["{run}", "--split", "val", "--picture", "{tmp}/s.jpg"], "the picture is a PNG file; call it s.jpg.png"),
-        (["{run}", "--split", "tset"], "unknown split 'tset'; there are training, validation, labelled, test"),
+        (["{run}", "--split", "tset"], "split 'tset' does not exist; did you mean 'test'? There are training,"),
         (["{run}", "--out", "{tmp}/s.csv", "--tta", "spin"], "--tta 'spin' does not exist; there are none, flip"),
         (["{run}", "--amp", "on"], "--amp 'on' is not one of auto, off, bfloat16, float16"),
         (["{run}", "--device", "gpu"], "device 'gpu' is not one of auto, cpu, cuda, cuda:N"),

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from support.builders import kaggle, packed, pixels
 
 from fastcifar.data.convert import convert
-from fastcifar.data.dataset import Dataset, split_of, verify
+from fastcifar.data.dataset import Dataset, split_name, split_of, verify
 from fastcifar.errors import FastcifarError, UsageError
 
 
@@ -84,10 +85,25 @@ def test_rows_of_splits(made):
     assert [dataset.part(split) for split in ("training", "validation", "labelled", "test")] == ["train"] * 3 + ["test"]
 
 
+def test_train_and_val_are_other_names_of_splits(made):
+    dataset = Dataset.open(made)
+    for name, split in (("train", "training"), ("val", "validation")):
+        assert (split_name(name), dataset.part(name)) == (split, "train")
+        np.testing.assert_array_equal(dataset.ids(name), dataset.ids(split))
+        np.testing.assert_array_equal(dataset.ids(name, split_seed=4), dataset.ids(split, split_seed=4))
+
+
 def test_unknown_splits_and_parts_are_refused(made):
     dataset = Dataset.open(made)
-    with pytest.raises(UsageError, match="unknown split 'train'; there are training, validation, labelled, test"):
-        dataset.ids("train")
+    for name, near in (
+        ("trian", "did you mean 'train'? There are"),
+        ("validatoin", "did you mean 'validation'?"),
+        ("x", "there are training, validation, labelled, test, train, val"),
+        (None, "there are"),
+    ):
+        for ask in (dataset.ids, dataset.part):
+            with pytest.raises(UsageError, match=re.escape(f"split {name!r} does not exist; {near}")):
+                ask(name)
     for ask in (dataset.images, dataset.labels):
         with pytest.raises(UsageError, match="unknown part 'training'; there are train, test"):
             ask("training")
@@ -141,8 +157,8 @@ def change_manifest(path: Path, **entries) -> None:
 
 
 def test_another_format_version_is_refused(copy):
-    change_manifest(copy, version=2)
-    with pytest.raises(UsageError, match="format version 2; version 1 is read here"):
+    change_manifest(copy, version=3)
+    with pytest.raises(UsageError, match="format version 3; the versions 1 and 2 are read here"):
         Dataset.open(copy)
 
 
@@ -151,6 +167,13 @@ def test_an_incomplete_manifest_is_refused(copy):
     del manifest["mean"], manifest["files"]
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(FastcifarError, match="lacks mean, files"):
+        Dataset.open(copy)
+
+
+@pytest.mark.parametrize("counts", [{}, {"test": 8}])
+def test_a_manifest_without_its_train_images_is_refused(copy, counts):
+    change_manifest(copy, counts=counts)
+    with pytest.raises(FastcifarError, match=r"manifest\.json is damaged .*its counts are"):
         Dataset.open(copy)
 
 

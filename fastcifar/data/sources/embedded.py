@@ -1,4 +1,4 @@
-"""Sources that need no file: scikit-learn's digits, synthetic noise, and torchvision's download of CIFAR-10."""
+"""Sources that need no file: scikit-learn's digits, synthetic noise, and torchvision's downloads of CIFAR."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +13,7 @@ DIGITS_TEST = 297  # of the 1,797 digits; 1,500 remain for training
 DIGITS_MAX = 16  # the largest pixel value of a digit
 SYNTHETIC_LIMIT = 10_000_000  # images, which take 30 GB
 CHUNK = 1024  # images in a chunk
+DOWNLOADS = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # torchvision's classes
 BLOCKS = 192  # Philox blocks of 4 words of 4 bytes: together the 3,072 bytes of an image
 
 
@@ -73,8 +74,10 @@ def noise(ids: I64, epoch: int) -> tuple[U8, U8]:
     return images, labels.astype(np.uint8)
 
 
-def download(folder: Path) -> Path:
-    """Download the original python archive (170 MB) into ``folder`` with torchvision, and return its path.
+def download(folder: Path, name: str) -> Path:
+    """Download an original python archive (170 MB) into ``folder`` with torchvision, and return its path.
+
+    name: a key of DOWNLOADS.
 
     torchvision checks the MD5. Raises UsageError without torchvision, FastcifarError if the download fails.
     """
@@ -82,8 +85,8 @@ def download(folder: Path) -> Path:
         from torchvision import datasets
         from torchvision.datasets.utils import download_url
     except ImportError as error:
-        raise UsageError(f"cifar10 needs torchvision to fetch it ({error}): pip install torchvision") from error
-    dataset = datasets.CIFAR10
+        raise UsageError(f"{name} needs torchvision to fetch it ({error}): pip install torchvision") from error
+    dataset = getattr(datasets, DOWNLOADS[name])
     try:
         download_url(dataset.url, str(folder), dataset.filename, dataset.tgz_md5)
     except (OSError, RuntimeError) as error:  # no network, or a wrong checksum

@@ -1,4 +1,7 @@
-"""Class folders: ``train/<class>/*.png`` with or without ``test/<class>/*``, or just ``<class>/*``."""
+"""Class folders: ``train/<class>/*.png``, with or without ``val/`` and ``test/`` like it, or just ``<class>/*.png``.
+
+The folder of the validation images may be called val, valid or validation.
+"""
 
 import re
 from collections.abc import Iterator
@@ -6,42 +9,63 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastcifar.data.sources.files import Files
-from fastcifar.data.sources.images import IMAGE_LIMIT, decode_chunks
+from fastcifar.data.sources.images import Fit, decode_chunks
 from fastcifar.data.sources.source import CIFAR10, Chunk, Source
-from fastcifar.errors import FastcifarError
+from fastcifar.errors import FastcifarError, unknown
+from fastcifar.show.text import counted
 
 PARTS = ("train", "test")
+VALIDATION = ("val", "valid", "validation")
+FOLDERS = {"train": ("train", *VALIDATION), "test": ("test",)}  # the folders of each part, in the order of its rows
 SUFFIXES = (".png", ".jpg", ".jpeg")
-MAX_CLASSES = 256  # a label is a uint8
-LAYOUT = "train/<class>/<image>, with or without test/<class>/<image>, or <class>/<image>"
+MAX_CLASSES = 65_536  # a label is a uint8 or a uint16
+FILE_LIMIT = 64 << 20  # bytes; a photo may be resized
+LAYOUT = "train/<class>/<image>, with or without val/ and test/ like it, or <class>/<image>"
 
 
 class ClassFolders(Source):
     """A source of class folders. CIFAR's ten classes keep CIFAR's order; other classes are sorted by name.
 
     Rows are sorted by class, then by file name in natural order (2.png before 10.png), whatever the archive's order.
+    Validation images follow the other train images. resize, mode ("rgb"): see `Fit`.
     """
 
-    def __init__(self, files: Files) -> None:
-        self._files = files
+    options = frozenset({"resize", "mode"})
+    kind = "class folders of images"
+
+    def __init__(self, files: Files, resize: bool = False, mode: str | None = None) -> None:
+        if mode not in (None, "rgb"):
+            raise unknown("--mode", mode, ["rgb"])
+        self._files, self._fit = files, Fit(resize, mode == "rgb")
         self.name = f"class folders of {files.title}"
         images = _sorted_into_parts(files)
         self.classes = _classes(files, images)
         label = {name: index for index, name in enumerate(self.classes)}
         # {part: {member name: (row, label)}}
         self._places: dict[str, dict[str, tuple[int, int]]] = {}
-        for part, members in images.items():
-            order = sorted(members, key=lambda member: (label[members[member]], natural(member)))
-            self._places[part] = {member: (row, label[members[member]]) for row, member in enumerate(order)}
+        for part, folders in FOLDERS.items():
+            order = [place for folder in folders for place in _in_order(images.get(folder, {}), label)]
+            if order:
+                self._places[part] = {member: (row, index) for row, (index, member) in enumerate(order)}
         self.counts = {part: len(places) for part, places in self._places.items()}
+        if len(images["train"]) < self.counts["train"]:
+            self.split = np.ones(self.counts["train"], np.uint8)
+            self.split[: len(images["train"])] = 0
 
     def chunks(self, part: str) -> Iterator[Chunk]:
         places = self._places[part]
-        labels = np.array([label for _, label in places.values()], np.uint8)  # places are in row order
-        contents = self._files.stream(places.keys(), IMAGE_LIMIT)
+        labels = np.array([label for _, label in places.values()], np.uint16)  # places are in row order
+        contents = self._files.stream(places.keys(), FILE_LIMIT)
         named = ((places[member][0], f"{member!r} in {self._files.name}", content) for member, content in contents)
-        for rows, images in decode_chunks(named):
+        for rows, images in decode_chunks(named, self._fit):
             yield Chunk(rows, images, labels[rows])
+
+    def notes(self) -> list[str]:
+        done = {
+            "resized to 32×32: such pixels are not those of the file": self._fit.resized,
+            "converted to RGB": self._fit.converted,
+        }
+        return [f"{counted(n, 'image')} {'was' if n == 1 else 'were'} {what}" for what, n in done.items() if n]
 
     def sha256(self) -> str:
         return self._files.sha256()
@@ -55,8 +79,17 @@ def natural(name: str) -> tuple[list[tuple[str, int]], str]:
     return [(text, int(digits or 0)) for text, digits in re.findall(r"([^0-9]*)([0-9]*)", name)], name
 
 
+def _in_order(members: dict[str, str], label: dict[str, int]) -> list[tuple[int, str]]:
+    """Return (label, member name), in the order of the rows. members: {member name: class name}."""
+    found = [(label[name], member) for member, name in members.items()]
+    return sorted(found, key=lambda place: (place[0], natural(place[1])))
+
+
 def _sorted_into_parts(files: Files) -> dict[str, dict[str, str]]:
-    """Return {part: {member name: class name}}, always with "train". Raises FastcifarError for another layout."""
+    """Return {part: {member name: class name}}, always with "train". A part is one of PARTS and VALIDATION.
+
+    Raises FastcifarError for another layout.
+    """
     split = {name: name.split("/") for name in files.names}
     if not split:
         raise FastcifarError(f"{files.name} holds no files; {LAYOUT} is needed")
@@ -70,11 +103,13 @@ def _sorted_into_parts(files: Files) -> dict[str, dict[str, str]]:
     images: dict[str, dict[str, str]] = {"train": {}}
     for name, parts in split.items():
         part = parts.pop(0) if with_parts else "train"
-        if part not in PARTS or len(parts) != 2 or not parts[1].lower().endswith(SUFFIXES):
+        if part not in (*PARTS, *VALIDATION) or len(parts) != 2 or not parts[1].lower().endswith(SUFFIXES):
             raise FastcifarError(f"{files.name} holds {name!r}, which has no place in {LAYOUT} (.png, .jpg); remove it")
         images.setdefault(part, {})[name] = parts[0]
     if not images["train"]:
         raise FastcifarError(f"{files.name} has no train/ images; {LAYOUT} is needed")
+    if len(held := [part for part in VALIDATION if part in images]) > 1:
+        raise FastcifarError(f"{files.name} has {held[0]}/ and {held[1]}/ images; keep one folder of validation images")
     return images
 
 
@@ -82,7 +117,7 @@ def _classes(files: Files, images: dict[str, dict[str, str]]) -> tuple[str, ...]
     """Return the class names in label order. Raises FastcifarError if a part lacks a class."""
     names = set(images["train"].values())
     if not 2 <= len(names) <= MAX_CLASSES:
-        raise FastcifarError(f"{files.name} has {len(names)} class folders; 2 to {MAX_CLASSES} are needed")
+        raise FastcifarError(f"{files.name} has {len(names)} class folders; 2 to {MAX_CLASSES:,} are needed")
     for part, members in images.items():
         if other := sorted(names ^ set(members.values())):
             raise FastcifarError(

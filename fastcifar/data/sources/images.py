@@ -1,17 +1,19 @@
-"""The decoder of PNG and JPEG files; it refuses any file but a complete 32×32 8-bit RGB image."""
+"""The decoder of PNG and JPEG files. It refuses all but complete 32×32 8-bit RGB images, unless it may change them."""
 
 import io
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fastcifar.data.sources.source import I64, IMAGE_SHAPE, U8
 from fastcifar.errors import FastcifarError
 
 IMAGE_LIMIT = 1 << 20  # bytes; a 32×32 image has a few thousand, and metadata may need more
+PIXEL_LIMIT = 1 << 26  # pixels of an image that is resized
 CHUNK = 1024  # images in a chunk
 PNG_START = b"\x89PNG\r\n\x1a\n"
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -25,10 +27,39 @@ MODES = {
 }
 
 
-def decode(content: bytes, name: str) -> U8:
+@dataclass
+class Fit:
+    """What may be changed to make a 32×32 RGB image of any image, and how many images were changed."""
+
+    resize: bool = False
+    """Scale the central square of an image to 32×32, with Pillow's bicubic filter."""
+    rgb: bool = False
+    """Convert grey, palette and CMYK images to RGB, as Pillow does, and drop transparency."""
+    resized: int = 0
+    converted: int = 0
+
+    def cure(self, size: bool, mode: bool) -> str:
+        """Return which options are missing for an image with another size or another mode."""
+        cures = ["--resize, which changes its pixels"] * (size and not self.resize)
+        return " and ".join(cures + ["--mode rgb"] * (mode and not self.rgb))
+
+    def apply(self, image: Image.Image, size: bool, mode: bool) -> Image.Image:
+        """Return the image with 32×32 pixels, if ``size``, and in RGB, if ``mode``; count the changes."""
+        if mode:
+            self.converted += 1
+            # Pillow warns where a palette with transparency is not made RGBA first.
+            image = (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
+        if size:
+            self.resized += 1
+            image = ImageOps.fit(image, IMAGE_SHAPE[:2], Image.Resampling.BICUBIC)
+        return image
+
+
+def decode(content: bytes, name: str, fit: Fit | None = None) -> U8:
     """Return the pixels of a PNG or JPEG file, (32, 32, 3) uint8.
 
-    Raises FastcifarError for any other image, with its name, its format and the needed format.
+    fit: what may be changed in an image of another size or mode; None: nothing, and no option would allow it. Raises
+    FastcifarError for an image that does not fit, with its name, its format and the needed format.
     """
     if not content.startswith((PNG_START, JPEG_START)):
         raise FastcifarError(
@@ -44,14 +75,23 @@ def decode(content: bytes, name: str) -> U8:
             depth = content[PNG_DEPTH] if png else 8
             height, width = IMAGE_SHAPE[:2]
             transparent = "transparency" in image.info
-            if image.size != (width, height) or image.mode != "RGB" or depth > 8 or transparent:
-                mode = "RGBA" if transparent and image.mode == "RGB" else image.mode
+            size, mode = image.size != (width, height), image.mode != "RGB" or transparent
+            cure = fit.cure(size, mode) if fit else "convert it, for example with Pillow's convert and resize"
+            if depth > 8:
+                cure = "convert it to 8 bits, for example with Pillow"
+            if (size or mode or depth > 8) and cure:
+                shown = "RGBA" if transparent and image.mode == "RGB" else image.mode
                 raise FastcifarError(
-                    f"{name} is {image.width}×{image.height}, {depth}-bit {MODES.get(mode, mode)}; "
-                    f"{width}×{height} 8-bit RGB is needed: convert it, for example with Pillow's convert and resize"
+                    f"{name} is {image.width}×{image.height}, {depth}-bit {MODES.get(shown, shown)}; "
+                    f"{width}×{height} 8-bit RGB is needed: {f'allow {cure}' if fit and depth <= 8 else cure}"
+                )
+            if image.width * image.height > PIXEL_LIMIT:
+                raise FastcifarError(
+                    f"{name} is {image.width}×{image.height}; "
+                    f"images of at most {PIXEL_LIMIT:,} pixels are resized: make it smaller"
                 )
             image.load()
-            return np.asarray(image)
+            return np.asarray(fit.apply(image, size, mode) if fit else image)
     except FastcifarError:
         raise
     except Exception as error:  # damaged bytes can raise anything in a decoder
@@ -74,15 +114,15 @@ def _is_whole_png(content: bytes) -> bool:
     return False
 
 
-def decode_chunks(files: Iterable[tuple[int, str, bytes]]) -> Iterator[tuple[I64, U8]]:
+def decode_chunks(files: Iterable[tuple[int, str, bytes]], fit: Fit | None = None) -> Iterator[tuple[I64, U8]]:
     """Decode files, and yield (rows, images) of up to CHUNK files: (n,) int64 and (n, 32, 32, 3) uint8.
 
-    files: (row, name for messages, content) of each file.
+    files: (row, name for messages, content) of each file. fit: as for `decode`.
     """
     rows, images = np.empty(CHUNK, np.int64), np.empty((CHUNK, *IMAGE_SHAPE), np.uint8)
     count = 0
     for row, name, content in files:
-        rows[count], images[count] = row, decode(content, name)
+        rows[count], images[count] = row, decode(content, name, fit)
         count += 1
         if count == CHUNK:
             yield rows.copy(), images.copy()

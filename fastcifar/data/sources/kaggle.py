@@ -31,6 +31,8 @@ class Kaggle(Source):
     its 7z archive.
     """
 
+    kind = "a Kaggle download"
+
     def __init__(self, files: Files) -> None:
         self._outer = files
         self._nested: list[Files] = []

@@ -32,6 +32,8 @@ class Original(Source):
     batch_images: the images of a batch, 10,000 in every real archive; tests use fewer.
     """
 
+    kind = "an original CIFAR-10 archive"
+
     def __init__(self, files: Files, batch_images: int = BATCH_IMAGES) -> None:
         self._files, self._size = files, batch_images
         self.name = f"original archive {files.title}"
@@ -49,14 +51,12 @@ class Original(Source):
         for name, content in self._files.stream(order, BATCH_LIMIT):
             where = f"{name!r} in {self._files.name}"
             planes, labels = self._read_binary(content, where) if self._suffix else self._read_python(content, where)
-            height, width, channels = IMAGE_SHAPE
-            images = planes.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
             rows = np.arange(self._size) + order.index(name) * self._size
             if labels.max() >= len(CIFAR10):
                 raise FastcifarError(
                     f"{where}: image {labels.argmax()} has the label {labels.max()}; 0 to 9 are labels"
                 )
-            yield Chunk(rows, images, labels)
+            yield Chunk(rows, images_of(planes), labels)
 
     def sha256(self) -> str:
         return self._files.sha256()
@@ -76,24 +76,11 @@ class Original(Source):
 
     def _read_python(self, content: bytes, where: str) -> tuple[U8, U8]:
         """Return the planes (n, 3072) uint8 and labels (n,) uint8 of a python batch. where: its name for messages."""
-        batch = _by_text(unpickle(content, where), where)
-        planes, labels = batch.get("data"), batch.get("labels")
-        if not isinstance(planes, np.ndarray) or planes.shape != (self._size, IMAGE_BYTES):
-            kind = f"shape {planes.shape}" if isinstance(planes, np.ndarray) else type(planes).__name__
-            raise FastcifarError(f"{where}: data has {kind}; ({self._size}, {IMAGE_BYTES}) is needed")
-        if not isinstance(labels, list) or len(labels) != self._size:
-            kind = f"{len(labels):,} items" if isinstance(labels, list) else type(labels).__name__
-            raise FastcifarError(f"{where}: labels has {kind}; a list of {self._size:,} is needed")
-        for index, label in enumerate(labels):
-            if type(label) is not int or not 0 <= label < len(CIFAR10):
-                raise FastcifarError(f"{where}: image {index} has the label {label!r}; 0 to 9 are labels")
-        return planes, np.array(labels, np.uint8)
+        batch = by_text(unpickle(content, where), where)
+        return planes_in(batch, self._size, where), labels_in(batch, "labels", self._size, len(CIFAR10), where)
 
     def _check_classes(self) -> None:
-        """Raise FastcifarError if the archive lists other classes than CIFAR-10's.
-
-        CIFAR-100's archive never gets here, because its batches have other names.
-        """
+        """Raise FastcifarError if the archive lists other classes than CIFAR-10's."""
         name = self._base + ("batches.meta.txt" if self._suffix else "batches.meta")
         if name not in self._files.names:
             return
@@ -102,18 +89,46 @@ class Original(Source):
         if self._suffix:
             named: Any = content.decode("utf-8", "replace").split()
         else:
-            named = _by_text(unpickle(content, where), where).get("label_names")
-            named = [_text(item) for item in named] if isinstance(named, list) else named
+            named = by_text(unpickle(content, where), where).get("label_names")
+            named = [text(item) for item in named] if isinstance(named, list) else named
         if named != list(CIFAR10):
             raise FastcifarError(f"{where} names the classes {named}; CIFAR-10's are {', '.join(CIFAR10)}")
 
 
-def _text(item: Any) -> Any:
+def images_of(planes: U8) -> U8:
+    """Return images (n, 32, 32, 3) uint8 of planes (n, 3072) uint8, channel by channel."""
+    height, width, channels = IMAGE_SHAPE
+    return planes.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+
+
+def planes_in(batch: dict[Any, Any], count: int, where: str) -> U8:
+    """Return the planes (count, 3072) uint8 of an unpickled batch. where: its name for messages."""
+    planes = batch.get("data")
+    if not isinstance(planes, np.ndarray) or planes.shape != (count, IMAGE_BYTES):
+        kind = f"shape {planes.shape}" if isinstance(planes, np.ndarray) else type(planes).__name__
+        raise FastcifarError(f"{where}: data has {kind}; ({count}, {IMAGE_BYTES}) is needed")
+    return planes
+
+
+def labels_in(batch: dict[Any, Any], key: str, count: int, classes: int, where: str) -> U8:
+    """Return the labels (count,) uint8 of an unpickled batch: its ``key``, a list. where: its name for messages."""
+    labels = batch.get(key)
+    if not isinstance(labels, list) or len(labels) != count:
+        kind = f"{len(labels):,} items" if isinstance(labels, list) else type(labels).__name__
+        raise FastcifarError(f"{where}: {key} has {kind}; a list of {count:,} is needed")
+    for index, label in enumerate(labels):
+        if type(label) is not int or not 0 <= label < classes:
+            raise FastcifarError(f"{where}: image {index} has the label {label!r}; 0 to {classes - 1} are labels")
+    return np.array(labels, np.uint8)
+
+
+def text(item: Any) -> Any:
+    """Return Python 2's text as str, and anything else as it is."""
     return item.decode("latin1") if isinstance(item, bytes) else item
 
 
-def _by_text(batch: Any, where: str) -> dict[Any, Any]:
+def by_text(batch: Any, where: str) -> dict[Any, Any]:
     """Return the dictionary with str keys, because Python 2 wrote them as bytes."""
     if not isinstance(batch, dict):
         raise FastcifarError(f"{where} holds a {type(batch).__name__}; a CIFAR batch is a dictionary")
-    return {_text(key): value for key, value in batch.items()}
+    return {text(key): value for key, value in batch.items()}

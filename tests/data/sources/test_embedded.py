@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.builders import class_folders, original_binary, packed
+from support.layouts import cifar100_python
 
 from fastcifar.data.sources import CIFAR10, embedded, open_source
 from fastcifar.errors import FastcifarError, UsageError
@@ -83,34 +84,44 @@ def test_a_folder_called_like_a_generator_is_reached_by_its_path(tmp_path, monke
     assert len(open_source("digits").classes) == 10
 
 
-def test_the_download_is_read_and_removed(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [("cifar10", "original archive cifar.tar.gz"), ("cifar100", "CIFAR-100 archive cifar.tar.gz, coarse labels")],
+)
+def test_the_download_is_read_and_removed(monkeypatch, tmp_path, spec, name):
     folders = []
+    trees = {"cifar10": original_binary(2), "cifar100": cifar100_python()}
+    options = {"labels": "coarse"} if spec == "cifar100" else {}
 
-    def fetch(folder: Path) -> Path:
+    def fetch(folder: Path, wanted: str) -> Path:
         folders.append(folder)
-        return packed(original_binary(2), "tar.gz", folder / "cifar-10.tar.gz")
+        return packed(trees[wanted], "tar.gz", folder / "cifar.tar.gz")
 
     monkeypatch.setattr("fastcifar.data.sources.download", fetch)
-    with open_source("cifar10") as source:
-        assert source.name == "original archive cifar-10.tar.gz"
+    with open_source(spec, **options) as source:
+        assert source.name == name
         assert folders[0].exists()
     assert not folders[0].exists()
+    with pytest.raises(UsageError, match=r"cifar\.tar\.gz is an? .*CIFAR-10.* archive, which takes no --part; leave"):
+        open_source(spec, part="fog")
+    assert not folders[1].exists()
 
-    def fail(folder: Path) -> Path:
+    def fail(folder: Path, wanted: str) -> Path:
         folders.append(folder)
         raise FastcifarError("no network")
 
     monkeypatch.setattr("fastcifar.data.sources.download", fail)
     with pytest.raises(FastcifarError, match="no network"):
-        open_source("cifar10")
-    assert not folders[1].exists()
+        open_source(spec)
+    assert not folders[2].exists()
 
 
-def test_a_download_that_fails_says_what_to_do(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("name", "file"), [("cifar10", "cifar-10-python"), ("cifar100", "cifar-100-python")])
+def test_a_download_that_fails_says_what_to_do(monkeypatch, tmp_path, name, file):
     utils = pytest.importorskip("torchvision.datasets.utils")
 
     def fail(url, root, filename, md5):
-        assert url.endswith("cifar-10-python.tar.gz")
+        assert url.endswith(f"{file}.tar.gz")
         assert len(md5) == 32
         raise OSError("Name or service not known")
 
@@ -118,10 +129,12 @@ def test_a_download_that_fails_says_what_to_do(monkeypatch, tmp_path):
     with pytest.raises(
         FastcifarError, match=r"cannot download https://.*not known; where there is no network, give the path"
     ):
-        embedded.download(tmp_path)
+        embedded.download(tmp_path, name)
 
 
-@pytest.mark.parametrize(("spec", "library"), [("digits", "sklearn"), ("cifar10", "torchvision")])
+@pytest.mark.parametrize(
+    ("spec", "library"), [("digits", "sklearn"), ("cifar10", "torchvision"), ("cifar100", "torchvision")]
+)
 def test_a_missing_library_is_named(monkeypatch, spec, library):
     for name in [name for name in sys.modules if name.partition(".")[0] == library]:
         monkeypatch.setitem(sys.modules, name, None)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from support.builders import encoded, pixels, png
 
-from fastcifar.data.sources.images import CHUNK, decode, decode_chunks
+from fastcifar.data.sources.images import CHUNK, Fit, decode, decode_chunks
 from fastcifar.errors import FastcifarError
 
 
@@ -94,3 +94,35 @@ def test_a_damaged_png_is_refused():
         damaged[place] ^= 0x55
         with pytest.raises(FastcifarError, match="it "):
             decode(bytes(damaged), "it")
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_only_small_8_bit_images_are_made_to_fit(name):
+    content, _ = WRONG[name]
+    fit = Fit(resize=True, rgb=True)
+    if name in ("rgb 16", "grey 16", "bomb", "gif", "text", "empty"):
+        fault = {"bomb": "is 10000×9000; images of at most 67,108,864 pixels are resized"}.get(
+            name, "8 bits|neither a PNG"
+        )
+        with pytest.raises(FastcifarError, match=fault):
+            decode(content, "it", fit)
+        return
+    made = decode(content, "it", fit)
+    assert (made.shape, made.dtype) == ((32, 32, 3), np.uint8)
+    small = name in ("small", "large")
+    assert (fit.resized, fit.converted) == (int(small), int(not small))
+    with pytest.raises(FastcifarError, match="allow --resize, which changes" if small else "allow --mode rgb$"):
+        decode(content, "it", Fit(rgb=True) if small else Fit(resize=True))
+
+
+def test_transparency_is_dropped_and_grey_is_copied():
+    np.testing.assert_array_equal(decode(transparent_rgb(), "it", Fit(rgb=True)), pixels(0))
+    opaque = Image.fromarray(np.dstack([pixels(1), np.zeros((32, 32), np.uint8)]))
+    np.testing.assert_array_equal(decode(encoded(opaque), "it", Fit(rgb=True)), pixels(1))
+    both = encoded(Image.fromarray(np.zeros((8, 8), np.uint8)))
+    with pytest.raises(FastcifarError, match="allow --resize, which changes its pixels and --mode rgb"):
+        decode(both, "it", Fit())
+    palette = io.BytesIO()
+    image.convert("P").save(palette, "png", transparency=bytes(range(256)))
+    assert decode(palette.getvalue(), "it", Fit(rgb=True)).shape == (32, 32, 3)
