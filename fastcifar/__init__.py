@@ -25,6 +25,7 @@ PUBLIC = {
     "open_pipeline": "pipeline",
     "recipe": "recipes",
     "train": "training.loop",
+    "train_run": "training.api",
 }
 """The public names of the library, each with the module that defines it."""
 

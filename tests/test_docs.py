@@ -64,10 +64,15 @@ def test_the_readme_has_four_claims():
     assert all(cell.strip() for line in lines for cell in line.strip("|").split("|"))
 
 
-def test_the_readmes_python_runs(synthetic, tmp_path, monkeypatch, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert sum(1 for line in code.splitlines() if line) == 6
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "library.md"], ids=lambda page: page.name)
+def test_a_pages_python_runs_and_is_short(page, synthetic, tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert sum(1 for line in code.splitlines() if line) <= 6
     shutil.copytree(synthetic.path, tmp_path / "data" / "cifar10")
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.splitlines()[-1].startswith("1 torch.Size([80, 3, 32, 32]) [")
+    names: dict = {}
+    exec(compile(code, page.name, "exec"), names)
+    assert names["images"].shape == (80, 3, 32, 32)
+    assert names["loader"].epoch == 2
+    if page == README:
+        assert capsys.readouterr().out.splitlines()[-1].startswith("1 torch.Size([80, 3, 32, 32]) [")

@@ -48,6 +48,39 @@ def test_batches_are_those_of_the_host_bit_by_bit(dtype, more, on, synthetic):
     host.close()
 
 
+@pytest.mark.whole
+@somewhere
+@pytest.mark.parametrize("start", [0, 3, 9, 10])
+def test_an_epoch_may_begin_at_any_batch(start, on, synthetic, monkeypatch):
+    asked = request(synthetic, on)
+    maker, made = device.OnDevice(asked), []
+    whole = list(maker.epoch(2))
+    render = maker.render
+    monkeypatch.setattr(
+        maker, "render", lambda order, clock, out: made.append(len(out.ids)) or render(order, clock, out)
+    )
+    rest = list(maker.epoch(2, start))
+    assert len(rest) == 10 - start
+    assert sum(made) == 80 - 8 * start
+    for a, b in zip(whole[start:], rest, strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.ids, b.ids)
+
+
+@pytest.mark.whole
+@somewhere
+def test_a_seed_of_the_augmentation_alone_keeps_the_order(on, synthetic):
+    asked = request(synthetic, on, augment_seed=2**63 + 5)
+    host = OnHost(replace(asked, device=torch.device("cpu")), 1)
+    for a, b, plain in zip(
+        device.OnDevice(asked).epoch(1), host.epoch(1), device.OnDevice(request(synthetic, on)).epoch(1), strict=True
+    ):
+        assert torch.equal(a.images.cpu(), b.images)
+        assert torch.equal(a.ids, plain.ids)
+        assert not torch.equal(a.images, plain.images)
+    host.close()
+
+
 @somewhere
 @pytest.mark.parametrize("seed", [0, 5, 2**64 - 1])
 def test_the_order_is_the_requests(seed, on, synthetic):
