@@ -52,6 +52,7 @@ REQUIRED = [
     "matplotlib>=3.9",
     "scikit-learn>=1.5",
     "scipy>=1.13",
+    "pyyaml>=6.0",
 ]
 
 EXTRAS = {
@@ -62,10 +63,21 @@ EXTRAS = {
     "kaggle": ["py7zr>=1.1.4"],
     "ray": ["ray>=2.40"],
     "tensorboard": ["tensorboard>=2.18"],
+    "wandb": ["wandb>=0.20"],
+    "mlflow": ["mlflow-skinny>=3.0"],
+    # Libraries that people use the Loader and train_run with; the examples and the tests use them, too.
+    "lightning": ["lightning>=2.5"],
+    "accelerate": ["accelerate>=1.2"],
+    "optuna": ["optuna>=4.0"],
+    "kornia": ["kornia>=0.8"],
     "dev": [
+        "accelerate>=1.2",
         "build>=1.2",
         "hypothesis>=6.120",
+        "kornia>=0.8",
+        "lightning>=2.5",
         "mypy>=2.4,<2.5",  # pinned, as is ruff: a new release of either finds new faults in old code
+        "optuna>=4.0",
         "pre-commit>=4.0",
         "pytest>=8.3",
         "pytest-xdist>=3.6",

@@ -96,5 +96,5 @@ def test_ones_own_pipeline_keeps_the_contract(tmp_path):
 @pytest.mark.slow
 def test_the_fast_network_learns(digits, tmp_path):
     program = ROOT / "examples" / "fast_resnet.py"
-    line = run(program, digits.path, "--epochs", 4, "--width", 0.25, "--batch-size", 100, into=tmp_path)
+    line = run(program, digits.path, "--epochs", 8, "--width", 0.25, "--batch-size", 100, into=tmp_path)
     assert percent(line) > 60

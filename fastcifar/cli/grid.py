@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fastcifar.cli.config import Config, merged
 from fastcifar.cli.options import DATA, RUNS, Amp, Batches, Data, Epochs, Json, RunsTo
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.show.console import console, say
@@ -22,12 +23,18 @@ def grid_command(
     exp: Annotated[str, typer.Option(help="Experiments, comma-separated: 1 MLP, 2 CNN, 3 ViT, 4 pretrained; or all.")],
     data: Data = DATA,
     protocol: Annotated[str, typer.Option(help="sound, report, as-run; comma-separated, or all.")] = "sound",
+    model: Annotated[
+        str | None, typer.Option(help="Your own network in place of the experiments', package.module:factory.")
+    ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value: set it in every configuration. May be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--set", callback=merged, help="key=value,value: set them in every configuration, all combinations."
+        ),
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="key=value or key=value,value: only configurations with one of the values. May be repeated."),
+        typer.Option(callback=merged, help="key=value,value: only configurations with one of the values."),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Comma-separated, or FIRST-LAST.")] = "0,1,2",
     epochs: Epochs = None,
@@ -47,9 +54,10 @@ def grid_command(
         str | None, typer.Option(help="For experiment 4: none, or a file; default: ImageNet's, cached or downloaded.")
     ] = None,
     pipeline: Batches = "resident",
-    log: Annotated[str, typer.Option(help="none, or tensorboard.")] = "none",
+    log: Annotated[str, typer.Option(help="none, tensorboard, wandb or mlflow.")] = "none",
     out: RunsTo = RUNS,
     as_json: Json = False,
+    config: Config = None,
 ) -> None:
     """Train a whole grid of configurations and seeds, many runs at a time, each with the results of a run alone.
 
@@ -66,12 +74,12 @@ def grid_command(
     from fastcifar.experiments import EXPERIMENTS, PROTOCOLS
     from fastcifar.grid.packing import CHOOSABLE, Wanted, runs_of
     from fastcifar.grid.plan import Asked, plan, train_grid
-    from fastcifar.runs.settings import SETTABLE, parse_choices, parse_overrides
+    from fastcifar.runs.settings import SETTABLE, parse_choices
     from fastcifar.system.devices import device_of
 
     dataset, on = Dataset.open(data), device_of(device)
     limit = None if budget is None else budget_seconds(budget)
-    overrides = parse_overrides(settings or [], SETTABLE) | ({} if epochs is None else {"epochs": epochs})
+    overrides = parse_choices(settings or [], SETTABLE, "--set") | ({} if epochs is None else {"epochs": [epochs]})
     wanted = Wanted(
         list(EXPERIMENTS) if exp == "all" else [_number(part) for part in parts(exp)],
         protocols=list(PROTOCOLS) if protocol == "all" else parts(protocol),
@@ -81,6 +89,7 @@ def grid_command(
         amp=amp,
         pipeline=pipeline,
         weights=weights,
+        model=model,
     )
     runs = runs_of(wanted, dataset, on)
     asked = Asked(

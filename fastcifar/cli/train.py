@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fastcifar.cli.config import Config, merged
 from fastcifar.cli.options import DATA, RUNS, Amp, Batches, Data, Device, Epochs, Json, RunsTo, integers
 from fastcifar.cli.results import show_results
 from fastcifar.show.console import note
@@ -16,7 +17,10 @@ def train_command(
     data: Data = DATA,
     model: Annotated[
         str | None,
-        typer.Option(help="A model of the experiment, see `fastcifar list`; for 4 any of torchvision's, or timm:NAME."),
+        typer.Option(
+            help="A model of the experiment, see `fastcifar list`; your own: package.module:factory; for 4 any of "
+            "torchvision's, or timm:NAME."
+        ),
     ] = None,
     weights: Annotated[
         str | None,
@@ -27,7 +31,10 @@ def train_command(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="key=value: batch_size, lr, l2, dropout, recipe, tune (full, head, as-run). May be repeated."
+            "--set",
+            callback=merged,
+            help="key=value: batch_size, lr, l2, dropout, recipe, optimizer (adam, adamw, sgd, muon), schedule "
+            "(constant, cosine, onecycle), smoothing, tune (full, head, as-run). May be repeated.",
         ),
     ] = None,
     epochs: Epochs = None,
@@ -37,9 +44,10 @@ def train_command(
         str, typer.Option("--compile", help="auto (the fastest by measurement), graph, inductor or none.")
     ] = "auto",
     pipeline: Batches = "resident",
-    log: Annotated[str, typer.Option(help="none, or tensorboard: events in each run's folder.")] = "none",
+    log: Annotated[str, typer.Option(help="none, tensorboard, wandb or mlflow.")] = "none",
     out: RunsTo = RUNS,
     as_json: Json = False,
+    config: Config = None,
 ) -> None:
     """Train an experiment's headline configuration with three seeds, and show a table of the results.
 
@@ -52,9 +60,9 @@ def train_command(
     torchrun --nproc-per-node=gpu -m fastcifar train --exp 4 --data data/cifar10
     """
     from fastcifar.data.dataset import Dataset
+    from fastcifar.runs.logs import log_of
     from fastcifar.runs.plan import headline_runs, precision_of, weights_for
     from fastcifar.runs.settings import SETTABLE, parse_overrides
-    from fastcifar.runs.tensorboard import log_of
     from fastcifar.system.devices import device_of, leads
     from fastcifar.training import session
     from fastcifar.training.options import Options

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import torch
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import EXPERIMENTS, PROTOCOLS, SEEDS, experiment
+from fastcifar.models.own import check_own, is_own
 from fastcifar.packs.choice import Measured, shape_of
 from fastcifar.packs.shape import Shape
-from fastcifar.runs.plan import PRETRAINED, precision_of, weights_for
+from fastcifar.runs.plan import PRETRAINED, own_code, precision_of, weights_for
 from fastcifar.runs.settings import SETTABLE, require_key
 from fastcifar.runs.spec import RunSpec
 
@@ -56,8 +58,8 @@ class Wanted:
     """The numbers of the experiments."""
     protocols: Sequence[str] = ("sound",)
     seeds: Sequence[int] = SEEDS
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of RunSpec, with values that replace those of the configurations."""
+    overrides: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Fields of RunSpec, with the values that replace those of the configurations. All combinations are trained."""
     only: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Fields of RunSpec, with the values that they may have; other configurations are left out."""
     amp: str = "auto"
@@ -65,6 +67,8 @@ class Wanted:
     pipeline: str = "resident"
     weights: str | None = None
     """The pre-trained weights of experiment 4, as `weights_for` takes them."""
+    model: str | None = None
+    """One's own network, package.module:factory, in place of the experiments' networks."""
 
 
 def runs_of(wanted: Wanted, dataset: Dataset, device: torch.device) -> Runs:
@@ -77,8 +81,9 @@ def runs_of(wanted: Wanted, dataset: Dataset, device: torch.device) -> Runs:
         require_key(key, CHOOSABLE, "--only")
     for number in wanted.numbers:
         precision = precision_of(wanted.amp, device, number)
+        overrides = {**_own(number, wanted.model), **wanted.overrides}
         for protocol in wanted.protocols:
-            for point in _points(number, protocol, wanted.overrides, wanted.only):
+            for point in _points(number, protocol, overrides, wanted.only):
                 identity = _identity(number, point["model"], wanted.weights, left_out)
                 if identity is not None:
                     shared = {"precision": precision, "pipeline": wanted.pipeline, "weights": identity, **point}
@@ -90,14 +95,31 @@ def runs_of(wanted: Wanted, dataset: Dataset, device: torch.device) -> Runs:
             + " ".join(f"--only {key}={','.join(map(str, values))}" for key, values in wanted.only.items())
             + "; choose other values"
         )
+    if wanted.model is not None:
+        for side in {shape_of(spec).side for spec in first}:
+            check_own(wanted.model, len(dataset.classes), side)
     return Runs(tuple(spec.with_seed(seed) for spec in first for seed in wanted.seeds), left_out)
 
 
 def _points(
-    number: int, protocol: str, overrides: Mapping[str, Any], only: Mapping[str, Sequence[Any]]
+    number: int, protocol: str, overrides: Mapping[str, Sequence[Any]], only: Mapping[str, Sequence[Any]]
 ) -> list[dict[str, Any]]:
-    points = [{**point, **overrides} for point in experiment(number, protocol).configurations()]
+    combined = [dict(zip(overrides, values, strict=True)) for values in product(*overrides.values())]
+    configurations = experiment(number, protocol).configurations()
+    points = [{**point, **replaced} for point in configurations for replaced in combined]
     return [point for point in points if all(point.get(key, _default(key)) in values for key, values in only.items())]
+
+
+def _own(number: int, model: str | None) -> dict[str, list[Any]]:
+    """Return the values that one's own network sets in all configurations of an experiment."""
+    if model is None:
+        return {}
+    if not is_own(model):
+        raise UsageError(
+            f"--model {model}: this option is for your own network, package.module:factory; choose an experiment's "
+            f"network with --only model={model}"
+        )
+    return {"model": [model], "dropout": [0.0], "code": [own_code(number, model)]}
 
 
 def _default(key: str) -> Any:
@@ -126,7 +148,7 @@ def packs_of(specs: Iterable[RunSpec], most: Callable[[Shape], int]) -> list[Pac
     grouped: dict[Shape, list[RunSpec]] = {}
     for spec in specs:
         key = (spec.experiment, spec.model, spec.protocol, spec.batch_size, spec.recipe, spec.precision, spec.pipeline,
-               spec.tune, spec.weights)  # fmt: skip
+               spec.tune, spec.weights, spec.optimizer, spec.code)  # fmt: skip
         shape = shapes.get(key) or shapes.setdefault(key, shape_of(spec))
         grouped.setdefault(shape, []).append(spec)
     packs = []

@@ -17,13 +17,15 @@ from fastcifar.grid.packing import Pack, Runs, packs_of, seconds_of, unfinished
 from fastcifar.grid.progress import Progress, plan_table
 from fastcifar.grid.scheduler import Executor, Limits, Results, Scheduler
 from fastcifar.grid.worker import CALIBRATION
-from fastcifar.models import MODELS
+from fastcifar.models import is_published
 from fastcifar.packs.choice import Calibration, Measured
 from fastcifar.packs.shape import Shape
+from fastcifar.packs.stacked import can_stack
 from fastcifar.packs.ways import WAYS, possible
+from fastcifar.runs.code import changed_since
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.logs import log_of
 from fastcifar.runs.spec import RunSpec
-from fastcifar.runs.tensorboard import log_of
 from fastcifar.show.text import counted, duration
 from fastcifar.system import machine
 
@@ -132,8 +134,12 @@ def plan(asked: Asked, runs: Runs, say: Callable[[str], None] = lambda text: Non
     Raises UsageError where some runs cannot be trained in the way of ``asked``.
     """
     todo = unfinished(runs.specs, asked.out)
+    for changed in filter(None, (changed_since(spec, asked.out) for spec in todo)):
+        say(changed)
     calibration, measured = Calibration(asked.out / CALIBRATION), {}
     for pack in packs_of(todo, lambda shape: len(todo)):
+        if not is_published(pack.shape.model) and (reason := can_stack(pack.specs[0])) is not None:
+            say(f"{pack.title}: one run after another, since {reason}")
         of_shape = calibration.of(pack.specs[0], asked.dataset, asked.device, asked.most, say)
         if asked.way != "auto":
             if asked.way not in possible(pack.specs[0], asked.device):
@@ -149,7 +155,7 @@ def plan(asked: Asked, runs: Runs, say: Callable[[str], None] = lambda text: Non
 
 def _most(shape: Shape, measured: Measured, asked: Asked) -> int:
     """Return the largest number of runs in a pack of this shape, so that the pack fits in the device's memory."""
-    if shape.model not in MODELS:
+    if is_published(shape.model):
         return asked.most if shape.tune == "head" else 1
     total = machine.memory_bytes()
     if asked.device.type == "cuda":

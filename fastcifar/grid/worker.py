@@ -9,14 +9,14 @@ from typing import Any
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError
 from fastcifar.grid.messages import Began, Done, Ended, Epoch, Event, Job, Said
-from fastcifar.models import MODELS
+from fastcifar.models import is_published
 from fastcifar.packs.choice import Calibration
 from fastcifar.packs.options import Callbacks, Outcome, PackOptions, Stopped
 from fastcifar.packs.ways import train_pack
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.logs import Watcher, log_of
 from fastcifar.runs.plan import weights_for
 from fastcifar.runs.spec import RunSpec
-from fastcifar.runs.tensorboard import Watcher, log_of
 from fastcifar.system.devices import device_of, use
 
 CALIBRATION = "calibration.json"  # the file of measurements in the output folder
@@ -77,7 +77,8 @@ class Worker:
         way = self._way
         if way == "auto":
             way = self._calibration.of(first, self._dataset, device, job.most, say).way
-        tensors = {} if first.model in MODELS else weights_for(first.experiment, first.model, job.weights).tensors
+        published = is_published(first.model)
+        tensors = weights_for(first.experiment, first.model, job.weights).tensors if published else {}
         earlier: dict[RunSpec, int] = {}
         for spec in job.specs:
             directory = RunDirectory.of(spec, self._out)

@@ -7,6 +7,7 @@ from fastcifar.errors import UsageError
 from fastcifar.models.cnn import CNN
 from fastcifar.models.initial import initialise
 from fastcifar.models.mlp import MLP
+from fastcifar.models.own import NO_CODE, build_own, is_own
 from fastcifar.models.vit import AS_RUN, ViT
 
 MLP_HIDDEN = {"mlp_s": (1500, 500, 100), "mlp_l": (2048, 1024, 512, 256, 128, 64, 32, 16)}
@@ -15,17 +16,20 @@ MOST_PRODUCTS = 65_535
 """The most matrix products in a batched product on CUDA. cuBLAS numbers them with the third dimension of the launch
 grid, which has this limit (CUDA C++ Programming Guide, technical specifications per compute capability)."""
 MODELS = ("mlp_s", "mlp_l", "cnn", "vit", "vit_as_run")
-"""The names of the networks for 32 x 32 images; `pretrained` has the other networks."""
+"""The names of the networks for 32 x 32 images; `pretrained` and `own` have the other networks."""
 
 
-def build(name: str, classes: int, dropout: float, seed: int) -> nn.Module:
+def build(name: str, classes: int, dropout: float, seed: int, code: str = NO_CODE) -> nn.Module:
     """Return a network by name, with ``classes`` outputs and the initial weights of ``seed``, on the CPU in float32.
 
     dropout: probability in [0, 1). An MLP has dropout after its last hidden layer, the CNN on its channels, a ViT on
-    its embedding. A pretrained network has its own dropout and needs 0 here. Raises UsageError for an unknown name, or
-    a dropout that the network does not support.
+    its embedding. Another network has its own dropout and needs 0 here. code: the source of one's own network, by
+    `own.code_of`. Raises UsageError for an unknown name, or a dropout that the network does not support, and the errors
+    of `own.build_own`.
     """
     check_model(name, dropout)
+    if is_own(name):
+        return build_own(name, classes, seed, code)
     model: nn.Module
     if name in MLP_HIDDEN:
         model = MLP(MLP_HIDDEN[name], classes, dropout)
@@ -48,15 +52,27 @@ def check_model(name: str, dropout: float) -> None:
         raise UsageError(f"dropout {dropout} is outside [0, 1)")
     if name in MODELS:
         return
+    if is_own(name):
+        _refuse_dropout(name, dropout)
+        return
     from fastcifar.models import pretrained  # torchvision's models take a second to import
 
     if not pretrained.is_pretrained(name):
         raise UsageError(
             f"model {name!r} does not exist; there are {', '.join(MODELS)}, torchvision's classification networks "
-            f"such as {', '.join(pretrained.FEATURED)}, and {pretrained.TIMM}NAME"
+            f"such as {', '.join(pretrained.FEATURED)}, and {pretrained.TIMM}NAME; your own is package.module:factory"
         )
+    _refuse_dropout(name, dropout)
+
+
+def _refuse_dropout(name: str, dropout: float) -> None:
     if dropout:
         raise UsageError(f"dropout {dropout}: {name} has dropout of its own; leave it at 0")
+
+
+def is_published(name: str) -> bool:
+    """Return whether an existing model is one of torchvision's or timm's."""
+    return name not in MODELS and not is_own(name)
 
 
 def images_at_once(model: nn.Module, device: torch.device, runs: int = 1) -> int:

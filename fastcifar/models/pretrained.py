@@ -13,14 +13,15 @@ from torchvision.ops import StochasticDepth
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from fastcifar.augment import NORMALISATIONS
 from fastcifar.errors import UsageError
 from fastcifar.models.dropout import Dropout, Noise
 from fastcifar.models.initial import initialise
+from fastcifar.recipes import NORMALISATIONS
 
 FEATURED = ("mobilenet_v3_small", "efficientnet_v2_s", "resnet18")
 """The names of the networks of experiment 4."""
 TIMM = "timm:"
+BY_CHANNEL = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 class Preprocessing(NamedTuple):
@@ -43,11 +44,11 @@ class Pretrained(nn.Module):
         Raises UsageError if the network has no linear layer. enlarge: see `Preprocessing`.
         """
         super().__init__()
-        self._now = _CurrentNoise()
+        self._now = CurrentNoise()
         self._enlarge = enlarge
         place, last = _last_linear(network)
         network.set_submodule(place, nn.Identity())
-        self.backbone = _with_our_noise(network, self._now)
+        self.backbone = with_our_noise(network, self._now)
         self.head = nn.Linear(last.in_features, classes)
         self.head_place = place
         """The name of the last layer in the weights of the whole network."""
@@ -70,7 +71,7 @@ class Pretrained(nn.Module):
         return logits
 
 
-class _CurrentNoise:
+class CurrentNoise:
     """The noise of the current forward pass. A network and its dropout layers share one object."""
 
     noise: Noise | None = None
@@ -79,12 +80,12 @@ class _CurrentNoise:
 class _NoisyDropout(nn.Module):
     """A dropout layer inside a network whose forward pass takes no noise.
 
-    whole: drop whole samples, as stochastic depth does.
+    whole: drop whole samples, as stochastic depth does. channels: drop whole channels.
     """
 
-    def __init__(self, p: float, layer: int, whole: bool, now: _CurrentNoise) -> None:
+    def __init__(self, p: float, layer: int, now: CurrentNoise, whole: bool = False, channels: bool = False) -> None:
         super().__init__()
-        self._drop, self._whole, self._now = Dropout(p, layer), whole, now
+        self._drop, self._whole, self._now = Dropout(p, layer, channels), whole, now
         self.p = p  # some of timm's networks read this attribute
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,15 +95,16 @@ class _NoisyDropout(nn.Module):
         return x * noise.kept(self.p, self._drop.layer, 1).view(-1, *[1] * (x.ndim - 1)).to(x.dtype)
 
 
-def _with_our_noise(network: nn.Module, now: _CurrentNoise) -> nn.Module:
+def with_our_noise(network: nn.Module, now: CurrentNoise) -> nn.Module:
     """Replace dropout and stochastic depth in a network by layers that use the noise of ``now``."""
     number = 0
     for name, module in list(network.named_modules(remove_duplicate=False)):
-        if isinstance(module, nn.Dropout | StochasticDepth):
+        if isinstance(module, (nn.Dropout, StochasticDepth, *BY_CHANNEL)):
             whole = isinstance(module, StochasticDepth)
             if whole and module.mode != "row":
                 raise UsageError(f"stochastic depth of mode {module.mode!r} at {name} cannot be drawn per sample")
-            network.set_submodule(name, _NoisyDropout(module.p, number, whole, now))
+            channels = isinstance(module, BY_CHANNEL)
+            network.set_submodule(name, _NoisyDropout(module.p, number, now, whole, channels))
             number += 1
     return network
 

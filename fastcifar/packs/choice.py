@@ -17,7 +17,7 @@ import torch
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import DoesNotFit
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import MODELS
+from fastcifar.models import is_published
 from fastcifar.packs.shape import Shape
 from fastcifar.packs.training import is_shortage
 from fastcifar.packs.trial import Trial, run_bytes, trial_of
@@ -117,7 +117,7 @@ def measure(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) ->
 
     Raises RuntimeError or DoesNotFit where not even one run alone fits in memory.
     """
-    if spec.model not in MODELS:  # a published network costs hundreds of times as much, so few images are timed
+    if is_published(spec.model):  # a published network costs hundreds of times as much, so few images are timed
         spec = replace(spec, batch_size=min(4, spec.batch_size), weights="none")
     rates = _rates(spec, dataset, device, most)
     medians = {way: round(statistics.median(of_way), 1) for way, of_way in rates.items()}

@@ -62,8 +62,8 @@ class Feed(Pipeline):
         if self._sources:
             self.request = self._sources[0].pipeline.request
 
-    def epoch(self, k: int) -> Iterator[Batch]:
-        streams = [source.pipeline.epoch(source.start + k) for source in self._sources]
+    def epoch(self, k: int, start: int = 0) -> Iterator[Batch]:
+        streams = [source.pipeline.epoch(source.start + k, start) for source in self._sources]
         for batches in zip(*streams, strict=True):
             yield stacked(batches)
 

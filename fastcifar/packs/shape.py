@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from fastcifar.models.own import NO_CODE
 from fastcifar.runs.spec import RunSpec
 
 
@@ -18,11 +19,13 @@ class Shape(NamedTuple):
     pipeline: str
     tune: str
     weights: str
+    optimizer: str = "adam"
+    code: str = NO_CODE
 
     @classmethod
     def of(cls, spec: RunSpec, side: int) -> "Shape":
         """Return the shape of a run. side: height and width of the images that its recipe makes, in pixels."""
         return cls(
             spec.experiment, spec.model, spec.protocol, spec.batch_size, side, spec.precision, spec.pipeline, spec.tune,
-            spec.weights,
+            spec.weights, spec.optimizer, spec.code,
         )  # fmt: skip

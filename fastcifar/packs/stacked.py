@@ -13,11 +13,13 @@ from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
 from fastcifar.errors import UsageError
-from fastcifar.models import MODELS, images_at_once
+from fastcifar.models import MODELS, images_at_once, is_published
 from fastcifar.models.dropout import Dropout, Noise
+from fastcifar.models.own import is_own
 from fastcifar.packs.casting import casting
 from fastcifar.packs.convolution import WAYS, convolving
 from fastcifar.packs.masks import Masks, units_of
+from fastcifar.packs.own import why_serial
 from fastcifar.pipeline import Batch
 from fastcifar.runs.spec import PRECISIONS, RunSpec
 from fastcifar.training.learner import Learner, mean_loss
@@ -25,11 +27,13 @@ from fastcifar.training.learner import Learner, mean_loss
 
 def can_stack(spec: RunSpec) -> str | None:
     """Return why a run cannot train in a stack, with the cure; None where it can."""
-    if spec.model not in MODELS:
+    if is_published(spec.model):
         return f"{spec.model} is not one of {', '.join(MODELS)}; its runs train one after another"
+    if spec.optimizer == "muon":
+        return "muon's steps in bfloat16 enlarge a stack's different rounding; optimizer=sgd trains in stacks"
     if spec.precision == "float16":
         return "in float16 each run scales its gradients by a factor of its own; choose --set precision=bfloat16"
-    return None
+    return why_serial(spec) if is_own(spec.model) else None
 
 
 def alike(spec: RunSpec) -> tuple[Any, ...]:
@@ -40,8 +44,8 @@ def alike(spec: RunSpec) -> tuple[Any, ...]:
 class Stacked:
     """The learners' networks as one network with a leading run dimension.
 
-    Each learner keeps its Adam, its state and its parameters, which become views of the stacks. A change of a learner
-    between steps therefore changes its part of the stack.
+    Each learner keeps its optimizer, its state and its parameters, which become views of the stacks. A change of a
+    learner between steps therefore changes its part of the stack.
     """
 
     def __init__(self, learners: Sequence[Learner], which: Sequence[int], way: str = WAYS[0]) -> None:
@@ -74,6 +78,8 @@ class Stacked:
         self._at_once = images_at_once(self._skeleton, self.device, len(learners))
         self._dropped = self._probabilities()
         self._units = units_of(self._skeleton)
+        smoothing = [learner.spec.smoothing for learner in learners]
+        self._smoothing_R = torch.tensor(smoothing, device=self.device) if any(smoothing) else None
 
     def _probabilities(self) -> dict[int, list[float]]:
         """Return each run's dropout probability by layer, without the layers where it is 0 in every run.
@@ -90,8 +96,13 @@ class Stacked:
                 module.p = max(dropped.get(module.layer, [0.0]))
         return dropped
 
+    def begin(self, steps: int) -> None:
+        """Prepare for the next epoch of each run, which has ``steps`` steps."""
+        for learner in self._learners:
+            learner.begin(steps)
+
     def step(self, batch: Batch, clock: Tensor | None = None, weight: float = 1.0) -> Tensor:
-        """Do one Adam step for each run, and return the mean losses of their batches, (R,) float32 on the device.
+        """Do one step of each run's optimizer, and return the mean losses of their batches, (R,) float32 on the device.
 
         batch: images (G, B, 3, S, S), labels and ids (G, B). clock: (G, 3), the source of seeds and epochs; it must not
         be None. weight: must be 1, as a stack trains in one process.
@@ -110,6 +121,7 @@ class Stacked:
                 parameters[n].grad = gradient
             stack.grad = None
         for learner in self._learners:
+            learner.rate.advance()
             learner.optimizer.step()
             learner.optimizer.zero_grad()
         return losses_R.detach()
@@ -172,7 +184,12 @@ class Stacked:
         return logits
 
     def _losses(self, logits_RBC: Tensor, labels: Tensor) -> Tensor:
-        return _means(logits_RBC, self._by_run(labels))
+        labels_RB = self._by_run(labels)
+        losses_R = _means(logits_RBC, labels_RB)
+        if self._smoothing_R is None:
+            return losses_R
+        uniform_R = -logits_RBC.float().log_softmax(2).mean((1, 2))  # the loss for labels that are equally likely
+        return losses_R + self._smoothing_R * (uniform_R - losses_R)
 
     def _by_run(self, values: Tensor) -> Tensor:
         """Return the values of each run, (R, ...), from those of each group, (G, ...)."""
@@ -199,7 +216,8 @@ class Stacked:
 def _stack(parameters: list[nn.Parameter]) -> Tensor:
     """Return a leaf tensor (R, ...). The parameters become views of it, each with its former strides.
 
-    These are also the strides of Adam's moments, on which fused Adam relies: it reads all of them in memory order.
+    These are also the strides of the optimizer's moments, on which fused Adam and SGD rely: they read all values in
+    memory order.
     """
     first = parameters[0]
     stack = torch.empty_strided(

@@ -20,7 +20,9 @@ FORMATS = {
     "lr": "{:g}",
     "l2": "{:g}",
     "dropout": "{:g}",
+    "smoothing": "{:g}",
     "dataset": "{:.12}",
+    "code": "{:.12}",
 }
 
 

@@ -7,10 +7,11 @@ import torch
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
-from fastcifar.experiments import SEEDS, experiment
+from fastcifar.experiments import PROTOCOLS, SEEDS, experiment
+from fastcifar.models.own import check_own, code_of, is_own
 from fastcifar.models.pretrained import TIMM, is_pretrained, preprocessing
 from fastcifar.models.published import NONE, Weights, weights_of
-from fastcifar.pipeline import pipeline_names
+from fastcifar.pipeline import find_pipeline
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system import machine
 
@@ -31,17 +32,30 @@ def headline_runs(
     declared, model = experiment(number, protocol), settings.get("model")
     if model is not None and number == PRETRAINED and is_pretrained(model):
         settings = {"recipe": preprocessing(model).recipe, **settings}
+    elif model is not None and is_own(model):
+        settings = {"dropout": 0.0, **settings, "code": own_code(number, model)}
     elif model not in (None, *declared.models):
         raise UsageError(
             f"experiment {number} under protocol {protocol} has no model {model!r}; "
-            f"there are {', '.join(declared.models)}"
+            f"there are {', '.join(declared.models)}, and package.module:factory for your own"
         )
     fields = {"precision": "float32", "pipeline": "resident", "weights": NONE} | declared.configuration(**settings)
-    if fields["pipeline"] not in pipeline_names():
-        raise UsageError(f"pipeline {fields['pipeline']!r} does not exist; there are {', '.join(pipeline_names())}")
+    find_pipeline(fields["pipeline"])
+    if is_own(fields["model"]):
+        check_own(fields["model"], len(dataset.classes), PROTOCOLS[protocol].recipe(fields["recipe"]).out_size)
     return [
         RunSpec(experiment=number, protocol=protocol, seed=seed, dataset=dataset.sha256, **fields) for seed in seeds
     ]
+
+
+def own_code(number: int, model: str) -> str:
+    """Return the hash of the source of one's own network, for a run of an experiment.
+
+    Raises UsageError where it cannot be imported, or where the experiment is for pretrained networks.
+    """
+    if number == PRETRAINED:
+        raise UsageError(f"experiment {number} fine-tunes published networks; train {model} with --exp 2")
+    return code_of(model)
 
 
 def weights_for(number: int, model: str | None, asked: str | None) -> Weights:

@@ -8,7 +8,8 @@ from fastcifar.runs.settings import parse_choices, require_key
 
 Row = dict[str, Any]
 
-_LATER = ("pipeline", "tune", "weights", "dataset")  # fields of the spec that few runs differ in
+# the fields of the spec in which few runs differ
+_LATER = ("pipeline", "tune", "weights", "optimizer", "schedule", "smoothing", "code", "dataset")
 COLUMNS: dict[str, type] = {
     "run_id": str,
     **{name: kind for name, kind in SPEC.items() if name not in ("epochs", *_LATER)},

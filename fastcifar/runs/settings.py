@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from fastcifar.errors import UsageError
+from fastcifar.recipes import recipes_of
 from fastcifar.runs.spec import RunSpec
 
 
@@ -15,18 +16,20 @@ def parse_overrides(pairs: list[str], settable: Mapping[str, type], option: str 
     settable: the known keys with their types. option: the option's name, for errors. Raises UsageError for an unknown
     key or a bad value.
     """
-    return {key: _typed(key, text, settable, option) for key, text in _split(pairs, settable, option)}
+    return {key: typed(key, text, settable, option) for key, text in _split(pairs, settable, option)}
 
 
 def parse_choices(pairs: list[str], known: Mapping[str, type], option: str) -> dict[str, list[Any]]:
     """Parse ``key=value,value`` strings to lists of typed values, by key.
 
-    The values of a key that is given twice are joined. Raises UsageError as `parse_overrides` does.
+    The values of a key that is given twice are joined. A part field=value of a recipe belongs to the recipe before it:
+    ``recipe=none,crop=4`` is one recipe. Raises UsageError as `parse_overrides` does.
     """
     chosen: dict[str, list[Any]] = {}
     for key, texts in _split(pairs, known, option):
-        values = [text.strip() for text in texts.split(",")]  # not `parts`: an empty value is a mistake here
-        chosen.setdefault(key, []).extend(_typed(key, text, known, option) for text in values)
+        # not `parts`: an empty value is a mistake here
+        values = recipes_of(texts) if key == "recipe" else [text.strip() for text in texts.split(",")]
+        chosen.setdefault(key, []).extend(typed(key, text, known, option) for text in values)
     return chosen
 
 
@@ -35,7 +38,8 @@ def require_key(key: str, known: Iterable[str], option: str) -> None:
     if key not in known:
         near = difflib.get_close_matches(key, known)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-        raise UsageError(f"{option} {key}: no such {'setting' if option == '--set' else 'field'}; {hint}")
+        what = "setting" if option in ("--set", "train_run") else "field"
+        raise UsageError(f"{option} {key}: no such {what}; {hint}")
 
 
 def _split(pairs: list[str], known: Iterable[str], option: str) -> Iterator[tuple[str, str]]:
@@ -47,16 +51,21 @@ def _split(pairs: list[str], known: Iterable[str], option: str) -> Iterator[tupl
         yield key, text
 
 
-def _typed(key: str, text: str, known: Mapping[str, type], option: str) -> Any:
+def typed(key: str, value: Any, known: Mapping[str, type], option: str) -> Any:
+    """Return a value, which may be a text, with the type of its key. Raises UsageError where it is not of this type."""
+    kind = known[key]
     try:
-        return known[key](text)
-    except ValueError as error:
-        raise UsageError(f"{option} {key}={text}: {text!r} is not of type {known[key].__name__}") from error
+        converted = kind(value)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{option} {key}={value}: {value!r} is not of type {kind.__name__}") from error
+    if isinstance(value, bool) or (not isinstance(value, str) and converted != value):
+        raise UsageError(f"{option} {key}={value}: {value!r} is not of type {kind.__name__}")
+    return converted
 
 
 SETTABLE: dict[str, type] = {
     field.name: field.type  # type: ignore[misc]
     for field in fields(RunSpec)
-    if field.name in ("batch_size", "lr", "l2", "dropout", "recipe", "epochs", "precision", "tune")
+    if field.name not in ("experiment", "protocol", "model", "seed", "dataset", "pipeline", "weights", "code")
 }
-"""The keys that --set takes, with their types."""
+"""The keys that --set takes, with their types. The other fields have options of their own."""

@@ -8,12 +8,20 @@ from functools import cached_property
 import torch
 
 from fastcifar.augment import IMAGE_SIZE
-from fastcifar.errors import UsageError
+from fastcifar.errors import UsageError, unknown
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import MODELS, MOST_IMAGES, check_model
+from fastcifar.models import MODELS, MOST_IMAGES, check_model, is_published
+from fastcifar.models.own import NO_CODE, is_own
 from fastcifar.rng.philox import key_of
 
+OPTIMIZERS = ("adam", "adamw", "sgd", "muon")
+"""The optimizers. sgd has Nesterov momentum. muon trains matrices and convolutions, and sgd its other weights."""
+SCHEDULES = ("constant", "cosine", "onecycle")
+"""The schedules of the learning rate over all steps of a run. onecycle begins with a warm-up."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+ADDED = ("tune", "weights", "optimizer", "schedule", "smoothing", "code")
+"""The fields that were added later. A run-id does not hash them where they have their default, so older ids stay."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +33,9 @@ class RunSpec:
     model: str
     batch_size: int
     lr: float
+    """The learning rate, the largest one of the schedule."""
     l2: float
-    """Adam's coupled weight decay."""
+    """Weight decay, coupled in Adam and SGD, decoupled in AdamW and Muon."""
     dropout: float
     recipe: str
     seed: int
@@ -35,12 +44,20 @@ class RunSpec:
     epochs: int = 100
     """The largest number of epochs; early stopping may end a run before."""
     precision: str = "bfloat16"
-    """The precision of activations and pixels, a key of PRECISIONS. Weights and Adam's moments are float32."""
+    """The precision of activations and pixels, a key of PRECISIONS. Weights and the optimizer's moments are float32."""
     pipeline: str = "resident"
     tune: str = "full"
     """How a pretrained network is fine-tuned: one of models.tuning.WAYS."""
     weights: str = "none"
     """The initial weights: the identity of a published.Weights, or none."""
+    optimizer: str = "adam"
+    """One of OPTIMIZERS."""
+    schedule: str = "constant"
+    """One of SCHEDULES."""
+    smoothing: float = 0.0
+    """Label smoothing of the training loss, in [0, 1): the share of a label that all classes get equally."""
+    code: str = NO_CODE
+    """The SHA-256 of the source of one's own network, by `own.code_of`."""
 
     def __post_init__(self) -> None:
         for name, low, high in (("lr", 1e-9, 10_000), ("l2", 0, 10), ("dropout", 0, 0.99), ("epochs", 1, 100_000),
@@ -49,19 +66,29 @@ class RunSpec:
                 raise UsageError(
                     f"{name} {getattr(self, name)} is outside [{low:g}, {high:g}]; choose a value in this range"
                 )
-        for name, known in (("precision", PRECISIONS), ("protocol", PROTOCOLS)):
+        for name, known in (("precision", PRECISIONS), ("protocol", PROTOCOLS), ("optimizer", OPTIMIZERS),
+                            ("schedule", SCHEDULES)):  # fmt: skip
             if getattr(self, name) not in known:
-                raise UsageError(f"{name} {getattr(self, name)!r} does not exist; there are {', '.join(known)}")
+                raise unknown(name, getattr(self, name), known)
+        if not 0 <= self.smoothing < 1:
+            raise UsageError(f"smoothing {self.smoothing} is outside [0, 1); choose a value such as 0.1")
+        if (self.optimizer, self.precision) == ("muon", "float16"):
+            raise UsageError("optimizer muon cannot scale gradients, as float16 needs; choose --amp bfloat16 or off")
         check_model(self.model, self.dropout)
         side = PROTOCOLS[self.protocol].recipe(self.recipe).out_size
-        if self.model not in MODELS:
+        if is_own(self.model) != (self.code != NO_CODE):
+            raise UsageError(
+                f"code {self.code!r} does not fit model {self.model}: one's own network has the hash of its source, as "
+                f"fastcifar.runs.plan.headline_runs sets it, and other networks have {NO_CODE!r}"
+            )
+        if is_published(self.model):
             from fastcifar.models import tuning  # torchvision's models take a second to import
 
             tuning.check_tune(self.tune)
             return
         if (self.tune, self.weights) != ("full", "none"):
             raise UsageError(f"{self.model} is not pretrained; leave tune at 'full' and weights at 'none'")
-        if side != IMAGE_SIZE:
+        if side != IMAGE_SIZE and self.model in MODELS:
             raise UsageError(
                 f"recipe {self.recipe!r} makes images of {side} x {side} pixels, but {self.model} takes "
                 f"{IMAGE_SIZE} x {IMAGE_SIZE}; choose another recipe, as fastcifar list recipes shows them"
@@ -71,11 +98,14 @@ class RunSpec:
     def label(self) -> str:
         """A readable name of the configuration, without the seed."""
         tuned = "" if self.tune == "full" else f"-{self.tune}"
-        if self.model not in MODELS and self.weights == "none":
+        if is_published(self.model) and self.weights == "none":
             tuned += "-scratch"
+        tuned += "".join(f"-{value}" for value, usual in ((self.optimizer, "adam"), (self.schedule, "constant"))
+                         if value != usual)  # fmt: skip
+        tuned += f"-smooth{self.smoothing:g}" if self.smoothing else ""
+        model, recipe = (name.replace(":", "-").replace("/", "-") for name in (self.model, self.recipe))
         return (
-            f"{self.model.replace(':', '-').replace('/', '-')}-{self.recipe}-b{self.batch_size}-lr{self.lr:g}"
-            f"-l2_{self.l2:g}-d{self.dropout:g}{tuned}-{self.protocol}"
+            f"{model}-{recipe}-b{self.batch_size}-lr{self.lr:g}-l2_{self.l2:g}-d{self.dropout:g}{tuned}-{self.protocol}"
         )
 
     @cached_property
@@ -103,8 +133,8 @@ class RunSpec:
         It is JSON of the typed fields, sorted by name.
         """
         values = {field.name: field.type(getattr(self, field.name)) for field in fields(self)}  # type: ignore[operator]
-        for field in fields(self):  # these fields were added later; without them, older runs keep their ids
-            if field.name in ("tune", "weights") and values[field.name] == field.default:
+        for field in fields(self):
+            if field.name in ADDED and values[field.name] == field.default:
                 del values[field.name]
         before, _, after = json.dumps(values | {"seed": None}, sort_keys=True).partition('"seed": null')
         return f'{before}"seed": ', after

@@ -1,10 +1,10 @@
-"""The callbacks of --log for a run's epochs: one for TensorBoard, and one that does nothing."""
+"""The callback of --log tensorboard for a run's epochs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
-from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.errors import FastcifarError
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.spec import RunSpec
 
@@ -14,51 +14,8 @@ SCALARS = {
     "val/accuracy": "val_accuracy",
     "images_per_s": "images_per_s",
 }
-"""TensorBoard's tags, with the keys of metrics.jsonl. Accuracies are in [0, 1]."""
+"""The names of the metrics in a log, with the keys of metrics.jsonl. Accuracies are in [0, 1]."""
 EXACT = 1 << 53  # TensorBoard's numbers are float64, which is exact for all integers up to this one
-
-
-class Watcher(Protocol):
-    """A callback for each line of a run's metrics, the lines of earlier sessions first. It is closed at the end."""
-
-    def __call__(self, line: Mapping[str, Any]) -> None: ...
-
-    def close(self) -> None: ...
-
-
-Log = Callable[[RunSpec, RunDirectory], Watcher]
-
-
-def log_of(name: str) -> Log:
-    """Return the maker of callbacks for a value of --log.
-
-    Raises UsageError for an unknown name, or where a library is missing.
-    """
-    known: dict[str, Log] = {"none": Silent, "tensorboard": Events}
-    if name not in known:
-        raise UsageError(f"--log {name!r} is not one of {', '.join(known)}")
-    if name == "tensorboard":
-        try:
-            import torch.utils.tensorboard  # noqa: F401
-        except ImportError as error:
-            raise UsageError(
-                f"--log tensorboard needs the extra tensorboard, which cannot be used here ({error}); "
-                "pip install tensorboard, or pip install 'fastcifar[tensorboard]'"
-            ) from error
-    return known[name]
-
-
-class Silent:
-    """A callback that does nothing."""
-
-    def __init__(self, spec: RunSpec, directory: RunDirectory) -> None:
-        pass
-
-    def __call__(self, line: Mapping[str, Any]) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 class Events:

@@ -56,7 +56,9 @@ class TrainedRun:
         tensors, note = saved
         try:
             spec = RunSpec(**begun["spec"])
-            return cls(directory, spec, dict(begun["dataset"]), len(tensors["head.bias"]), int(note["epoch"]))
+            about = dict(begun["dataset"])
+            outputs = len(about["classes"] if "classes" in about else tensors["head.bias"])
+            return cls(directory, spec, about, outputs, int(note["epoch"]))
         except (KeyError, TypeError, ValueError) as error:
             raise FastcifarError(
                 f"{path} does not hold a run that this version knows ({error!r}); delete it to train it anew"
@@ -103,7 +105,7 @@ class TrainedRun:
         """
         spec = self.spec
         exact(device)
-        model = build(spec.model, self.outputs, spec.dropout, spec.seed)
+        model = build(spec.model, self.outputs, spec.dropout, spec.seed, spec.code)
         saved = self.directory.load_tensors("model", CPU)
         try:
             model.load_state_dict(saved[0] if saved else {})

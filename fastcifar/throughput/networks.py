@@ -10,7 +10,8 @@ from fastcifar.data.dataset import Dataset
 from fastcifar.models.dropout import Noise
 from fastcifar.runs.plan import headline_runs
 from fastcifar.throughput.contestant import Contestant
-from fastcifar.training.learner import Learner, adam
+from fastcifar.training.learner import Learner, trained_parameters
+from fastcifar.training.optimizers import optimizer_of
 
 NETWORKS = ("cnn", "resnet18")
 """cnn: the network of experiment 2 in its headline configuration. resnet18: torchvision's, at 32 x 32 pixels."""
@@ -42,4 +43,4 @@ def trainee(contestant: Contestant, dataset: Dataset) -> Learner:
         torch.manual_seed(contestant.seed)
         network = torchvision.models.resnet18(num_classes=len(dataset.classes))
     model = WithoutNoise(network.to(device).to(memory_format=torch.channels_last))
-    return dataclasses.replace(learner, model=model, optimizer=adam(model, spec))
+    return dataclasses.replace(learner, model=model, optimizer=optimizer_of(trained_parameters(model), spec, spec.lr))

@@ -24,13 +24,19 @@ from fastcifar.runs.spec import RunSpec
 from fastcifar.system.devices import processes
 from fastcifar.training.features import Features, features_of
 from fastcifar.training.learner import Learner, mean_loss
+from fastcifar.training.optimizers import optimizer_of
 from fastcifar.training.options import Options, Watches
 from fastcifar.training.record import context
+from fastcifar.training.schedule import Rate
 
 
 def can_be_cached(spec: RunSpec) -> bool:
-    """Return whether a run's backbone gives an image the same features in every epoch."""
-    return spec.tune == "head" and not PROTOCOLS[spec.protocol].recipe(spec.recipe).random
+    """Return whether a run's last layer can be trained on cached features.
+
+    Its backbone must give an image the same features in every epoch. Muon is for the matrix of one run, not of several.
+    """
+    still = not PROTOCOLS[spec.protocol].recipe(spec.recipe).random
+    return spec.tune == "head" and still and spec.optimizer != "muon"
 
 
 def train_heads(
@@ -102,7 +108,7 @@ def _train(
 
 
 class Heads:
-    """The last layers of several runs on one backbone, and their Adam optimizer, with a leading run dimension.
+    """The last layers of several runs on one backbone, and their optimizer, with a leading run dimension.
 
     Shape suffixes: R runs, B batch, F features, C classes. The runs do not influence one another.
     """
@@ -125,7 +131,8 @@ class Heads:
         self._weight_RCF = torch.stack([head.weight.detach() for head in heads]).requires_grad_()
         self._bias_RC = torch.stack([head.bias.detach() for head in heads]).requires_grad_()
         spec = self._first.spec
-        self._adam = torch.optim.Adam([self._weight_RCF, self._bias_RC], lr=spec.lr, weight_decay=spec.l2, fused=True)
+        self._rate = Rate(spec, device)
+        self._optimizer = optimizer_of([self._weight_RCF, self._bias_RC], spec, self._rate.value)
 
     def of(self, n: int) -> tuple[Tensor, Tensor]:
         """Return copies of the weight (C, F) and bias (C,) of run n."""
@@ -139,8 +146,10 @@ class Heads:
         started, size = perf_counter(), self._first.spec.batch_size
         orders = np.stack([request.order(k) for request in self._requests])
         orders_RN = torch.from_numpy(orders).to(self._first.device)
+        batches = orders_RN.split(size, dim=1)
+        self._rate.begin(k, len(batches))
         losses, sizes = [], []
-        for rows_RB in orders_RN.split(size, dim=1):
+        for rows_RB in batches:
             losses.append(self._step(rows_RB))
             sizes.append(rows_RB.shape[1])
         by_run = torch.stack(losses).T.cpu()
@@ -161,14 +170,16 @@ class Heads:
         ]
 
     def _step(self, rows_RB: Tensor) -> Tensor:
-        """Do a step of Adam for each run, and return the mean losses of their batches, (R,)."""
+        """Do a step of the optimizer for each run, and return the mean losses of their batches, (R,)."""
         with self._first.autocast():
             logits_RBC = torch.baddbmm(self._bias_RC[:, None], self._values[rows_RB], self._weight_RCF.mT)
-        each = cross_entropy(logits_RBC.float().flatten(0, 1), self._labels[rows_RB].flatten(), reduction="none")
+        each = cross_entropy(logits_RBC.float().flatten(0, 1), self._labels[rows_RB].flatten(), reduction="none",
+                             label_smoothing=self._first.spec.smoothing)  # fmt: skip
         losses_R = each.view(rows_RB.shape).mean(1)
         losses_R.sum().backward()  # a run's parameters get gradients from its own loss only
-        self._adam.step()
-        self._adam.zero_grad()
+        self._rate.advance()
+        self._optimizer.step()
+        self._optimizer.zero_grad()
         return losses_R.detach()
 
     @torch.inference_mode()

@@ -20,16 +20,19 @@ from fastcifar.runs.spec import PRECISIONS, RunSpec
 from fastcifar.system import machine
 from fastcifar.system.devices import exact
 from fastcifar.training.memory import within_memory
+from fastcifar.training.optimizers import optimizer_of
+from fastcifar.training.schedule import Rate
 
 
 @dataclass
 class Learner:
-    """A network with its optimizer, gradient scaler and number of trained epochs."""
+    """A network with its optimizer, gradient scaler, learning rate and number of trained epochs."""
 
     spec: RunSpec
     model: nn.Module
-    optimizer: torch.optim.Adam
+    optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    rate: Rate
     device: torch.device
     epoch: int = 0
     network: Callable[..., Any] | None = None
@@ -52,17 +55,18 @@ class Learner:
         if device.type == "cpu":
             machine.keep_freed_memory()
         exact(device)
-        model = build(spec.model, classes, spec.dropout, spec.seed)
+        model = build(spec.model, classes, spec.dropout, spec.seed, spec.code)
         if tensors:
             assert isinstance(model, Pretrained)  # RunSpec refuses weights for other models
             load(model, Weights(spec.weights, tensors))
         freeze(model, spec.tune)
         ready(model, spec.tune)
         model = model.to(device).to(memory_format=torch.channels_last)
-        optimizer = adam(model, spec)
+        rate = Rate(spec, device)
+        optimizer = optimizer_of(trained_parameters(model), spec, rate.value)
         # bfloat16 has float32's range and needs no scaling
         scaler = torch.amp.GradScaler(device.type, enabled=spec.precision == "float16")
-        return cls(spec, model, optimizer, scaler, device, micro_batch=images_at_once(model, device))
+        return cls(spec, model, optimizer, scaler, rate, device, micro_batch=images_at_once(model, device))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -74,13 +78,18 @@ class Learner:
         dtype = PRECISIONS[self.spec.precision]
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
+    def begin(self, steps: int) -> None:
+        """Prepare for the next epoch, which has ``steps`` steps, as every epoch of the run."""
+        self.rate.begin(self.epoch + 1, steps)
+
     def step(self, batch: Batch, clock: Tensor | None = None, weight: float = 1.0) -> Tensor:
-        """Do one step of Adam, and return the batch's mean loss, on the device.
+        """Do one step of the optimizer, and return the batch's mean loss, on the device.
 
         clock: the device memory from which a captured step reads seed and epoch; by default the learner's seed and
         epoch are used. weight: the weight of this batch's gradients in the mean over processes.
         """
         loss = (self._first_gradients if self._untried else self._gradients)(batch, clock, weight)
+        self.rate.advance()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
@@ -107,7 +116,7 @@ class Learner:
             with network.no_sync() if alone else nullcontext():  # type: ignore[attr-defined]
                 with self.autocast():
                     logits = network(images, noise)
-                loss = cross_entropy(logits.float(), labels)
+                loss = cross_entropy(logits.float(), labels, label_smoothing=self.spec.smoothing)
                 if len(ids) < whole:
                     loss = loss * (len(ids) / whole)
                 losses.append(loss.detach())
@@ -119,7 +128,7 @@ class Learner:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"adam.{key}.{name}"] = value
+                tensors[f"{self.spec.optimizer}.{key}.{name}"] = value
         return tensors, {"epoch": self.epoch, "scaler": self.scaler.state_dict()}
 
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -132,25 +141,14 @@ class Learner:
         self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
-                value.copy_(tensors[f"adam.{key}.{name}"])
+                value.copy_(tensors[f"{self.spec.optimizer}.{key}.{name}"])
         self.scaler.load_state_dict(note["scaler"])
         self.epoch = note["epoch"]
 
 
-def adam(model: nn.Module, spec: RunSpec) -> torch.optim.Adam:
-    """Return the optimizer of a run. Its state is initialised with zeros, as Adam would do in its first step."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    recordable = parameters[0].device.type == "cuda"
-    optimizer = torch.optim.Adam(parameters, lr=spec.lr, weight_decay=spec.l2, fused=True, capturable=recordable)
-    for parameter in parameters:
-        optimizer.state[parameter] = {
-            "step": torch.zeros((), device=parameter.device),
-            **{
-                key: torch.zeros_like(parameter, memory_format=torch.preserve_format)
-                for key in ("exp_avg", "exp_avg_sq")
-            },
-        }
-    return optimizer
+def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that are not frozen."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 @torch.inference_mode()

@@ -19,7 +19,7 @@ class Stepping(Protocol):
 
     spec: RunSpec
     model: nn.Module
-    optimizer: torch.optim.Adam
+    optimizer: torch.optim.Optimizer
     device: torch.device
     micro_batch: int
 

@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fastcifar.data.dataset import Dataset
+from fastcifar.runs.code import changed_since
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.logs import Log, log_of
 from fastcifar.runs.outcome import diverged
 from fastcifar.runs.spec import RunSpec
-from fastcifar.runs.tensorboard import Log, log_of
 from fastcifar.show.figures import curves
 from fastcifar.system.devices import leads
 from fastcifar.training.compile import Modes
@@ -70,6 +71,8 @@ def run(
                     trained = train_heads(together, dataset, out, device, watches, options)
                 else:
                     (spec,) = together
+                    if changed := changed_since(spec, out):
+                        options.say(changed)
                     how = replace(options, mode=modes.of(spec, RunDirectory.of(spec, out)))
                     trained = [train(spec, dataset, out, device, watches[spec], how)]
                     if trained[0].get("peak_device_bytes"):

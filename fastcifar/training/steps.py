@@ -31,6 +31,8 @@ class Trainee(Protocol):
         """The shape of a step's losses: () for one run, (R,) for R runs."""
         ...
 
+    def begin(self, steps: int) -> None: ...
+
     def step(self, batch: Batch, clock: Tensor | None = None, weight: float = 1.0) -> Tensor: ...
 
     def snapshot(self) -> tuple[Any, Any]: ...
@@ -61,6 +63,7 @@ class Eager:
     def epoch(self, k: int, at_most: int | None = None) -> Trained:
         """Train on the batches of epoch k, or on the first ``at_most`` batches."""
         started, waited = perf_counter(), Stopwatch()
+        self._learner.begin(len(self._pipeline))
         # A compiled network reads seed and epoch from the clock: as plain numbers, they would cause recompilations.
         clock = None if self._learner.network is None else self._pipeline.clock(k)
         losses: list[Tensor] = []
@@ -75,7 +78,7 @@ class Eager:
 
 
 class Captured:
-    """Steps as one CUDA graph of pixels, network and Adam, which is replayed for each full batch.
+    """Steps as one CUDA graph of pixels, network and optimizer, which is replayed for each full batch.
 
     The step of a short last batch is launched by the host. The values that change (order, epoch and batch number) are
     in device memory. Within an epoch the host does not wait for the device.
@@ -87,12 +90,14 @@ class Captured:
         self._order = renderer.order(0).clone()
         self._size = learner.spec.batch_size
         self._full = self._order.shape[-1] // self._size
+        self._steps = -(-self._order.shape[-1] // self._size)
         self._clock = renderer.clock(0).clone()
         self._batch = renderer.empty(self._size)
         self._losses = torch.zeros((self._full, *learner.shape), device=learner.device)
         self._pixels_share = 0.0
         if self._full:
             before = learner.snapshot()
+            learner.begin(self._steps)
             with on(learner.device):
                 self._replay = record(self._warm_up, self._step)
                 self._pixels_share = self._share_of_pixels(record)
@@ -105,6 +110,7 @@ class Captured:
         """
         started, order = perf_counter(), self._renderer.order(k)
         start = self._renderer.clock(k)
+        self._learner.begin(self._steps)
         self._order.copy_(order)
         self._clock.copy_(start)
         full = self._full if at_most is None else min(at_most, self._full)

@@ -18,7 +18,10 @@ import pytest
         (("--exp", "2", "--executor", "slurm"), "is not one of local, ray"),
         (("--exp", "2", "--way", "magic"), "is not one of auto, serial"),
         (("--exp", "2", "--address", "auto"), "add --executor ray"),
-        (("--exp", "2", "--log", "wandb"), "--log 'wandb' is not one of"),
+        (("--exp", "2", "--log", "comet"), "--log 'comet' is not one of"),
+        (("--exp", "2", "--model", "vit"), "is for your own network, package.module:factory; choose"),
+        (("--exp", "4", "--model", "net:make"), "published networks; train net:make with --exp 2"),
+        (("--exp", "2", "--set", "lr=1e-3,fast"), "--set lr=fast: 'fast' is not of type float"),
     ],
 )
 def test_misuse_is_told_and_changes_nothing(synthetic, tmp_path, monkeypatch, capsys, arguments, message):

@@ -79,7 +79,8 @@ def test_a_row_is_what_the_run_is_and_has(four, tmp_path):
         "lr": 0.001, "l2": 0.0, "dropout": 0.5, "recipe": "basic", "seed": 3, "precision": "bfloat16", "epochs": 2,
         "kept_epoch": 1, "val_accuracy": 0.8, "val_loss": 1 - 0.8, "images_per_s": 1500.0, "seconds": 0.2,
         "status": "finished", "max_epochs": 100, "pipeline": "resident", "tune": "full", "weights": "none",
-        "dataset": SPEC.dataset, "error": None,
+        "optimizer": "adam", "schedule": "constant", "smoothing": 0.0, "code": "none", "dataset": SPEC.dataset,
+        "error": None,
     }  # fmt: skip
     assert all(list(row) == list(COLUMNS) for row in map(rows.row_of, found.records))
     results = ("status", "epochs", "kept_epoch", "val_accuracy")
@@ -253,7 +254,8 @@ def test_the_table_has_what_differs_and_the_line_above_what_does_not(tmp_path):
     assert notes == [
         "2 runs, all of experiment 2, protocol sound, model cnn, batch_size 128, lr 0.001, l2 0, dropout 0.5, recipe "
         "basic, precision bfloat16, kept_epoch 2, val_loss 0.2500, images_per_s 1,500, seconds 0.2, max_epochs 100, "
-        "pipeline resident, tune full, weights none, dataset 0123456789ab"
+        "pipeline resident, tune full, weights none, optimizer adam, schedule constant, smoothing 0, code none, "
+        "dataset 0123456789ab"
     ]
     assert lines[0].split() == ["run_", "val_"]
     assert lines[1].split() == ["id", "seed", "epochs", "accuracy", "status"]

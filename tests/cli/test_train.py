@@ -54,6 +54,7 @@ def test_train_s_options_make_the_run(command, synthetic, tmp_path):
         "experiment": 3, "protocol": "as-run", "model": "vit_as_run", "batch_size": 40, "lr": 0.01, "l2": 0.0,
         "dropout": 0.25, "recipe": "none", "seed": 5, "dataset": synthetic.sha256, "epochs": 1,
         "precision": "bfloat16", "pipeline": "resident", "tune": "full", "weights": "none",
+        "optimizer": "adam", "schedule": "constant", "smoothing": 0.0, "code": "none",
     }  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def test_train_s_options_make_the_run(command, synthetic, tmp_path):
         (["--exp", 2, "--device", "gpu"], "device 'gpu' is not one of auto, cpu, cuda, cuda:N"),
         (["--exp", 2, "--device", "cuda:99"], "device 'cuda:99': torch sees"),
         (["--exp", 2, "--amp", "on"], "--amp 'on' is not one of auto, off, bfloat16, float16"),
-        (["--exp", 2, "--log", "wandb"], "--log 'wandb' is not one of none, tensorboard"),
+        (["--exp", 2, "--log", "comet"], "--log 'comet' is not one of none, tensorboard, wandb, mlflow"),
         (["--exp", 2, "--seeds", ""], "--seeds '' is not a list of different integers such as 0,1,2"),
         (["--exp", 2, "--seeds", "0,0"], "--seeds '0,0' is not a list of different integers"),
         (["--exp", 2, "--seeds", "a"], "--seeds 'a' is not a list of different integers"),

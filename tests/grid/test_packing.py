@@ -11,6 +11,7 @@ from fastcifar.errors import UsageError
 from fastcifar.experiments import experiment
 from fastcifar.grid import packing
 from fastcifar.grid.packing import Wanted, packs_of, runs_of, unfinished
+from fastcifar.grid.plan import Asked, plan
 from fastcifar.packs.choice import Measured
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.spec import RunSpec
@@ -42,10 +43,29 @@ def test_runs_are_those_that_train_plans(protocol):
 
 
 def test_only_chooses_and_set_replaces():
-    chosen = runs(2, only={"batch_size": [128], "recipe": ["none", "basic"]}, overrides={"epochs": 3, "lr": 0.5})
+    chosen = runs(2, only={"batch_size": [128], "recipe": ["none", "basic"]}, overrides={"epochs": [3], "lr": [0.5]})
     assert {(spec.batch_size, spec.lr, spec.epochs) for spec in chosen} == {(128, 0.5, 3)}
     assert len(chosen) == 3 * 2 * 2 * 2  # seeds, recipes, L2, dropout: what differed in lr alone is one now
     assert len(runs(3, only={"dropout": [0.0]})) == 18  # a field that all share
+
+
+def test_set_combines_its_values():
+    chosen = runs(2, overrides={"lr": [1e-3, 3e-3], "batch_size": [64, 256], "optimizer": ["sgd"]}, seeds=[0])
+    assert Counter((spec.lr, spec.batch_size) for spec in chosen) == dict.fromkeys(
+        [(1e-3, 64), (1e-3, 256), (3e-3, 64), (3e-3, 256)], 2 * 2 * 3  # L2, dropout, recipes
+    )  # fmt: skip
+    assert {spec.optimizer for spec in chosen} == {"sgd"}
+    packs = packs_of([*chosen, *runs(2)], lambda shape: 1000)
+    assert all(len({spec.optimizer for spec in pack.specs}) == 1 for pack in packs)
+
+
+def test_runs_that_cannot_be_stacked_are_planned_serially_and_it_is_said(tmp_path, synthetic):
+    wanted = Wanted([2], overrides={"optimizer": ["muon"], "lr": [0.01], "batch_size": [40], "l2": [0.0],
+                                    "dropout": [0.0], "recipe": ["none"]}, seeds=[0, 1], amp="off")  # fmt: skip
+    said = []
+    planned = plan(Asked(synthetic, tmp_path, CPU), runs_of(wanted, synthetic, CPU), said.append)
+    assert {measured.way for measured in planned.measured.values()} == {"serial"}
+    assert "exp 2 cnn b40 none x 2: one run after another, since muon's steps in bfloat16 enlarge" in said[0]
 
 
 def test_nothing_left_is_said():

@@ -53,7 +53,7 @@ def test_where_nothing_is_shared_all_is_sent_there_and_back(digits, tmp_path, wh
     nodes.add_node(num_cpus=1)
     out, nowhere = prepared(tmp_path / "runs", whole), tmp_path / "nowhere"
     monkeypatch.setattr(executor, "Place", lambda _, sha256, __, sign: Place(nowhere, sha256, nowhere, sign))
-    overrides, only = {"epochs": EPOCHS}, {"batch_size": [128], "recipe": ["none"], "l2": [0.0], "lr": [1e-3]}
+    overrides, only = {"epochs": [EPOCHS]}, {"batch_size": [128], "recipe": ["none"], "l2": [0.0], "lr": [1e-3]}
     runs = runs_of(Wanted([2], seeds=(0, 1), overrides=overrides, only=only, amp="off"), digits, CPU)
     begun = runs.specs[0]
 

@@ -17,11 +17,11 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from fastcifar.augment import draw as drawn
-from fastcifar.augment import recipe
 from fastcifar.errors import UsageError
 from fastcifar.models import build, count_parameters, pretrained
 from fastcifar.models.dropout import Noise
 from fastcifar.models.pretrained import FEATURED, Preprocessing, Pretrained, preprocessing, published
+from fastcifar.recipes import recipe
 
 
 @cache

@@ -45,8 +45,8 @@ def losses(steps):
     while sum(map(len, found)) < STEPS:
         k += 1
         found.append(steps.epoch(k).losses)
-        if hasattr(steps._learner, "epoch"):
-            steps._learner.epoch += 1
+        for learner in getattr(steps._learner, "_learners", [steps._learner]):
+            learner.epoch = k
     return torch.cat(found)[:STEPS]
 
 
@@ -125,6 +125,24 @@ def test_in_bfloat16_every_layers_types_are_a_solo_runs(synthetic, model, way, n
 
 
 @pytest.mark.whole
+def test_runs_of_one_stack_may_differ_in_optimizer_schedule_and_smoothing(synthetic):
+    ways = [("adam", "cosine", 0.1), ("sgd", "onecycle", 0.0), ("adamw", "constant", 0.3)]
+    specs = [
+        spec_of(synthetic, lr=1e-3, optimizer=optimizer, schedule=schedule, smoothing=smoothing)
+        for optimizer, schedule, smoothing in ways
+    ]
+    stack, feed = stacked(specs, synthetic)
+    with feed:
+        together = losses(Eager(stack, feed))
+    for n, spec in enumerate(specs):
+        learner, training = solo(spec, synthetic)
+        with training:
+            alone = losses(Eager(learner, training))
+        assert torch.allclose(together[:1, n], alone[:1], rtol=FIRST, atol=0)
+        assert torch.allclose(together[:, n], alone, rtol=TWENTY, atol=0)
+
+
+@pytest.mark.whole
 @pytest.mark.parametrize("way", CONVOLUTIONS)
 def test_neighbours_change_nothing(synthetic, way):
     specs = some_specs(synthetic, "cnn", 7, 4)
@@ -181,7 +199,9 @@ class OnHost:
 @pytest.mark.whole
 def test_a_recorded_step_of_a_pack_gives_the_same(digits):
     specs = [spec_of(digits, lr=1e-3, seed=seed, recipe="basic") for seed in (0, 0, 1)]
-    specs[1] = spec_of(digits, lr=1e-4, recipe="basic", dropout=0.0)
+    specs[1] = spec_of(
+        digits, lr=1e-4, recipe="basic", dropout=0.0, optimizer="sgd", schedule="onecycle", smoothing=0.1
+    )
     results = []
     for record in (None, again):
         stack, feed = stacked(specs, digits)
@@ -199,6 +219,7 @@ def test_a_recorded_step_of_a_pack_gives_the_same(digits):
 
 def test_what_cannot_be_stacked_is_said(digits):
     assert "scales its gradients" in can_stack(spec_of(digits, precision="float16"))
+    assert "muon's steps in bfloat16" in can_stack(spec_of(digits, optimizer="muon"))
     assert can_stack(spec_of(digits)) is None
     assert ways.possible(spec_of(digits, precision="float16"), CPU) == ["serial"]
 

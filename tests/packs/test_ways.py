@@ -76,3 +76,23 @@ def test_a_run_that_fails_leaves_the_others_alone(synthetic, tmp_path, monkeypat
         )
         assert isinstance(outcomes[specs[1]], FastcifarError | OSError)
         assert outcomes[specs[0]]["status"] == outcomes[specs[2]]["status"] == "finished"
+
+
+@pytest.mark.whole
+def test_a_stack_goes_on_with_its_moments_and_learning_rates(synthetic, tmp_path):
+    settings = [("sgd", "onecycle"), ("adamw", "cosine"), ("adam", "onecycle")]
+    specs = [spec_of(synthetic, lr=1e-3, optimizer=optimizer, schedule=schedule) for optimizer, schedule in settings]
+
+    def stop(spec, line):
+        if line["epoch"] == 2:
+            raise Stopped
+
+    def trained(out, **callbacks):
+        train_pack(specs, synthetic, tmp_path / out, CPU, PackOptions(way="grouped"), Callbacks(**callbacks))
+
+    trained("whole")
+    with pytest.raises(Stopped):
+        trained("stopped", watch=stop)
+    trained("stopped")
+    for spec in specs:
+        assert left_by(spec, tmp_path / "stopped") == left_by(spec, tmp_path / "whole")

@@ -18,7 +18,7 @@ from support.specs import PRETRAINED, SPEC
 
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.runs.directory import RunDirectory, find_runs
-from fastcifar.runs.settings import SETTABLE, parse_overrides
+from fastcifar.runs.settings import SETTABLE, parse_choices, parse_overrides
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system import machine
 
@@ -38,6 +38,8 @@ OTHER = {
     "precision": "float32",
     "pipeline": "torchvision",
 }
+OTHER |= {"optimizer": "sgd", "schedule": "cosine", "smoothing": 0.1}
+OTHER_OF_OWN = {"code": "1" * 64}
 OTHER_OF_PRETRAINED = {"model": "timm:vit_tiny/8", "tune": "head", "weights": "0123456789abcdef"}
 
 
@@ -47,12 +49,15 @@ def test_a_run_id_is_readable_and_stays_what_it_is():
     assert SPEC.label == "cnn-basic-b128-lr0.001-l2_0-d0.5-sound"
     assert PRETRAINED.run_id == "resnet18-imagenet256-b128-lr0.001-l2_0-d0-scratch-sound-s0-139b877c"
     other = replace(PRETRAINED, **OTHER_OF_PRETRAINED)
+    changed = replace(SPEC, optimizer="sgd", schedule="onecycle", smoothing=0.1)
+    assert changed.run_id == "cnn-basic-b128-lr0.001-l2_0-d0.5-sgd-onecycle-smooth0.1-sound-s0-1f47af58"
     assert other.run_id == "timm-vit_tiny-8-imagenet256-b128-lr0.001-l2_0-d0-head-sound-s0-b918103d"
 
 
 def test_run_ids_differ_when_anything_does():
-    assert {*OTHER, *OTHER_OF_PRETRAINED} == {field.name for field in fields(RunSpec)}
-    for spec, other in ((SPEC, OTHER), (PRETRAINED, OTHER_OF_PRETRAINED)):
+    assert {*OTHER, *OTHER_OF_PRETRAINED, *OTHER_OF_OWN} == {field.name for field in fields(RunSpec)}
+    own = replace(SPEC, model="net:make", dropout=0.0, code="0" * 64)
+    for spec, other in ((SPEC, OTHER), (PRETRAINED, OTHER_OF_PRETRAINED), (own, OTHER_OF_OWN)):
         ids = {spec.run_id, *(replace(spec, **{name: value}).run_id for name, value in other.items())}
         assert len(ids) == 1 + len(other)
 
@@ -82,6 +87,11 @@ def test_a_run_id_is_a_file_name():
         ("seed", -1, "seed -1 is outside"),
         ("seed", 1 << 64, "seed 18446744073709551616 is outside"),
         ("precision", "int8", "precision 'int8' does not exist; there are float32, bfloat16, float16"),
+        ("smoothing", 1.0, r"smoothing 1.0 is outside \[0, 1\); choose a value such as 0.1"),
+        ("smoothing", float("nan"), "smoothing nan is outside"),
+        ("optimizer", "lion", "optimizer 'lion' does not exist; there are adam, adamw, sgd, muon"),
+        ("schedule", "linear", "schedule 'linear' does not exist; there are constant, cosine, onecycle"),
+        ("code", "0" * 64, "code '0000.*' does not fit model cnn"),
         ("protocol", "best", "protocol 'best' does not exist; there are sound, report, as-run"),
         ("model", "resnet", "model 'resnet' does not exist; there are mlp_s"),
         ("model", "resnet18", "dropout 0.5: resnet18 has dropout of its own; leave it at 0"),
@@ -119,6 +129,15 @@ def test_overrides_are_typed():
     assert [type(value) for value in chosen.values()] == [float, int, str, int, float, float, str]
     assert parse_overrides(["lr=1", "lr=2"], SETTABLE) == {"lr": 2.0}  # the last one counts
     assert parse_overrides([], SETTABLE) == {}
+
+
+def test_choices_are_lists_and_a_recipe_keeps_its_changes():
+    pairs = ["lr=1e-3,3e-3", "recipe=none,basic,crop=4,erase=0.5", "recipe=flip=0.5", "lr=1"]
+    assert parse_choices(pairs, SETTABLE, "--set") == {
+        "lr": [1e-3, 3e-3, 1.0], "recipe": ["none", "basic,crop=4,erase=0.5", "flip=0.5"],
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="--set lr=: '' is not of type float"):
+        parse_choices(["lr=1,"], SETTABLE, "--set")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from support.specs import SPEC
 
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.logs import log_of
 from fastcifar.runs.plan import headline_runs
-from fastcifar.runs.tensorboard import SCALARS, Events, log_of
+from fastcifar.runs.tensorboard import SCALARS, Events
 from fastcifar.training import session
 from fastcifar.training.options import Options
 
@@ -190,8 +191,8 @@ def test_nobody_is_told_without_asking(directory):
 
 
 def test_what_cannot_be_told_is_refused(monkeypatch):
-    with pytest.raises(UsageError, match="--log 'wandb' is not one of none, tensorboard"):
-        log_of("wandb")
+    with pytest.raises(UsageError, match="--log 'comet' is not one of none, tensorboard, wandb, mlflow"):
+        log_of("comet")
     for name in [name for name in sys.modules if name.split(".")[0] == "tensorboard" or "utils.tensorboard" in name]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)

@@ -9,7 +9,8 @@ from support.tuning import MODEL, batch_of, changed, short_of_memory, spec
 from torch import nn
 
 from fastcifar.training.footprint import footprint, peak_flops
-from fastcifar.training.learner import Learner, adam
+from fastcifar.training.learner import Learner, trained_parameters
+from fastcifar.training.optimizers import optimizer_of
 
 CPU = torch.device("cpu")
 N = 16
@@ -30,7 +31,7 @@ class Countable(nn.Module):
 def countable(synthetic):
     learner = Learner.new(spec_of(synthetic), 10, CPU)
     learner.model = Countable()
-    learner.optimizer = adam(learner.model, learner.spec)
+    learner.optimizer = optimizer_of(trained_parameters(learner.model), learner.spec, learner.spec.lr)
     return learner
 
 
@@ -68,7 +69,7 @@ def test_gradients_of_a_convolution_take_twice_its_operations(layer, forward, co
             return self.last(self.layer(self.first(images)).flatten(1))
 
     countable.model = Three()
-    countable.optimizer = adam(countable.model, countable.spec)
+    countable.optimizer = optimizer_of(trained_parameters(countable.model), countable.spec, countable.spec.lr)
     rest = 2 * (2 * PIXELS * 6 * 3) + 3 * (2 * last.in_features * 10)
     assert footprint(countable, batch_of(synthetic, 4)).flops == 3 * forward + rest
 

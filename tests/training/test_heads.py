@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from fastcifar.augment import RECIPES
 from fastcifar.errors import FastcifarError
 from fastcifar.models import build
+from fastcifar.recipes import RECIPES
 from fastcifar.runs.directory import TIMING, RunDirectory
 from fastcifar.runs.spec import RunSpec
 from fastcifar.training import features, heads, session
@@ -194,3 +194,17 @@ def test_two_sessions_do_not_train_one_run(synthetic, tensors, tmp_path):
     specs = specs_of(synthetic, epochs=1)
     with RunDirectory.of(specs[1], tmp_path).locked(), pytest.raises(FastcifarError, match="another process"):
         train_heads(specs, synthetic, tmp_path, CPU, options=Options(tensors=tensors))
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_heads_follow_optimizer_schedule_and_smoothing(optimizer, synthetic, tensors, tmp_path):
+    settings = {"optimizer": optimizer, "schedule": "onecycle", "smoothing": 0.1}
+    (spec,) = specs_of(synthetic, [1], **settings)
+    assert can_be_cached(spec)
+    assert not can_be_cached(dataclasses.replace(spec, optimizer="muon"))  # which is for the matrix of one run
+    train_heads([spec], synthetic, tmp_path / "heads", CPU, options=Options(tensors=tensors))
+    train(spec, synthetic, tmp_path / "alone", CPU, options=Options(tensors=tensors))
+    for got, wanted in zip(lines_of(spec, tmp_path / "heads"), lines_of(spec, tmp_path / "alone"), strict=True):
+        for key in ("train_loss", "val_loss"):
+            assert got[key] == pytest.approx(wanted[key], rel=1e-4)

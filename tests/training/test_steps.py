@@ -11,8 +11,8 @@ from support.syncs import watched_syncs
 from support.triton_kernels import gpu, interpreted, on_each
 
 from bench.gpu.loops import twin
-from fastcifar.augment import RECIPES
 from fastcifar.pipeline import Pipeline, Request
+from fastcifar.recipes import RECIPES
 from fastcifar.runs.spec import PRECISIONS, RunSpec
 from fastcifar.system.cuda import recorded
 from fastcifar.training import steps
@@ -81,6 +81,24 @@ def test_replays_are_the_steps_one_by_one(precision, recipe, on, synthetic):
         wanted, got = stepping.epoch(epoch), replaying.epoch(epoch)
         assert got.sizes == wanted.sizes == [24, 24, 24, 8]
         assert got.losses.tolist() == wanted.losses.tolist()
+        one.epoch = other.epoch = epoch
+    assert differing(one, other) == []
+
+
+@pytest.mark.whole
+@somewhere
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"), [("sgd", "onecycle"), ("adamw", "cosine"), ("adam", "onecycle"), ("muon", "cosine")]
+)
+def test_replays_follow_the_schedule_with_every_optimizer(optimizer, schedule, on, synthetic):
+    """The learning rate is read by the recorded step, at each replay another one; one epoch is trained twice."""
+    settings = {"optimizer": optimizer, "schedule": schedule, "epochs": 2, "smoothing": 0.1, "recipe": "none"}
+    (one, eager), (other, renderer) = both(synthetic, on, **settings)
+    stepping, replaying = Eager(one, Rendered(eager)), captured(other, renderer)
+    for epoch in (1, 2):
+        wanted, got = stepping.epoch(epoch), replaying.epoch(epoch)
+        assert got.losses.tolist() == wanted.losses.tolist()
+        assert float(other.rate.value) == float(one.rate.value)
         one.epoch = other.epoch = epoch
     assert differing(one, other) == []
 

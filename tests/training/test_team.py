@@ -55,9 +55,10 @@ def test_the_pipeline_gives_its_share(synthetic):
         assert torch.equal(torch.cat([part[n].images for part in parts]), batch.images)
 
 
-def test_what_cannot_be_shared_is_refused(synthetic):
+def test_what_cannot_be_shared_is_refused(synthetic, monkeypatch):
     with pytest.raises(UsageError, match="batch size 16 cannot be shared out to 3 processes equally"):
         Request(synthetic, batch_size=16, shard=(0, 3))
+    monkeypatch.setattr("fastcifar.pipelines.torchvision.PIPELINE.shares", False)
     with pytest.raises(UsageError, match="'torchvision' does not share batches out to processes; resident does"):
         open_pipeline("torchvision", synthetic, batch_size=16, shard=(0, 2))
 

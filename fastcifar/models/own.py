@@ -1,0 +1,166 @@
+"""One's own network: ``package.module:factory`` or ``FILE.py:factory``, as `foreign.imported` finds modules.
+
+The factory is called with the number of classes and returns a torch module that takes images (B, 3, S, S) and returns
+logits (B, classes).
+"""
+
+import difflib
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.models.dropout import Noise
+from fastcifar.models.source import digest_of, sources_of
+from fastcifar.system.foreign import NoSuchModule, imported, nearest, place_of, public, said
+
+NO_CODE = "none"
+"""The code of a network that is not one's own."""
+
+_digests: dict[str, str] = {}  # the SHA-256 of each module's source when it was imported here
+_alone = threading.RLock()  # modules and global generators belong to the whole process
+
+
+def is_own(name: str) -> bool:
+    """Return whether a model's name has the form of one's own network."""
+    return ":" in name and not name.startswith("timm:")
+
+
+class Own(nn.Module):
+    """One's own network, whose dropout layers use `Noise` in place of the global generator."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        from fastcifar.models.pretrained import CurrentNoise, with_our_noise  # torchvision takes a second to import
+
+        self._now = CurrentNoise()
+        self.network = with_our_noise(network, self._now)
+
+    def forward(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        self._now.noise = noise
+        try:
+            logits: Tensor = self.network(images)
+        finally:
+            self._now.noise = None
+        return logits
+
+
+def code_of(name: str) -> str:
+    """Return the SHA-256 of the source of one's own network. Raises UsageError where it cannot be imported."""
+    with _alone:
+        return _factory(name)[1]
+
+
+def build_own(name: str, classes: int, seed: int, code: str) -> Own:
+    """Return one's own network, with the initial weights that its factory draws from torch's, numpy's and Python's
+    global generators, each seeded with ``seed``. Their states are then as before.
+
+    code: the result of `code_of` that the run was made with. Raises FastcifarError where the source is another one now,
+    and UsageError where the network cannot be made.
+    """
+    with _alone, _seeded(seed):
+        factory, now = _factory(name)
+        if now != code:
+            raise FastcifarError(
+                f"the code of {name} has changed: the run was made with {code[:12]}, and now it is {now[:12]}; restore "
+                "the code, or run the command again, which begins a new run"
+            )
+        try:
+            network = factory(classes)
+        except Exception as error:  # foreign code raises errors of any kind
+            raise UsageError(
+                f"{name}({classes}) raises {said(error)}{place_of(error)}; it is called with the number of classes"
+            ) from error
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"{name}({classes}) returns {network!r:.60}; return a torch.nn.Module")
+    return Own(network)
+
+
+def check_own(name: str, classes: int, side: int) -> None:
+    """Raise UsageError unless one's own network can train on images (B, 3, side, side): it must return (B, classes),
+    have weights, and draw no random numbers from torch's global generator.
+    """
+    model = build_own(name, classes, 0, code_of(name))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UsageError(f"{name}({classes}) has no weights to train; return a network with parameters")
+    images = torch.zeros((2, 3, side, side))
+    with _alone, torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.get_rng_state()
+        try:
+            logits = model(images)
+        except Exception as error:
+            raise UsageError(
+                f"{name} fails on images of shape {tuple(images.shape)}: {said(error)}{place_of(error)}"
+            ) from error
+        drew = not torch.equal(before, torch.get_rng_state())
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+    if shape != (2, classes):
+        raise UsageError(
+            f"{name} returns {shape} for images of shape {tuple(images.shape)}; return logits of shape {(2, classes)}"
+        )
+    if drew:
+        raise UsageError(
+            f"{name} draws random numbers from torch's global generator in its forward pass, so its runs could not be "
+            "repeated; use layers such as nn.Dropout, whose random numbers fastcifar replaces"
+        )
+
+
+def _factory(name: str) -> tuple[Callable[[int], Any], str]:
+    """Return the factory of a name, and the SHA-256 of its source. A module that has changed is imported again."""
+    place, _, wanted = name.rpartition(":")
+    module_name = Path(place).stem if place.endswith(".py") else place
+    if module_name in ("", "__main__") or not wanted:
+        raise UsageError(f"model {name!r} is not of the form package.module:factory, where module is a file of its own")
+    if module_name in sys.modules and _digests.get(module_name) != digest_of(_sources(module_name)):
+        for each in _sources(module_name):
+            sys.modules.pop(each, None)
+    fresh = module_name not in sys.modules
+    module = _import(name, place, wanted)
+    if fresh:
+        _digests[module_name] = digest_of(_sources(module_name))
+    factory = getattr(module, wanted, None)
+    if factory is None:
+        raise UsageError(f"module {place} has no {wanted!r}; {nearest(wanted, public(module, callable))}")
+    if not callable(factory):
+        raise UsageError(f"{name} is {factory!r:.60}, which cannot be called; name a function or a class")
+    return factory, _digests[module_name]
+
+
+def _import(name: str, place: str, wanted: str) -> ModuleType:
+    try:
+        return imported(place, f"model {name!r}")
+    except NoSuchModule as error:
+        here = [path.stem for path in Path.cwd().iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+        near = difflib.get_close_matches(place, here, 1)
+        hint = f"did you mean {near[0]}:{wanted}?" if near else "write package.module:factory"
+        raise UsageError(f"{error}; {hint}") from error
+
+
+def _sources(module_name: str) -> dict[str, bytes]:
+    """Return the sources of an imported module, by `sources_of`."""
+    path = Path(sys.modules[module_name].__file__ or "").resolve()
+    return sources_of(module_name, path.parents[module_name.count(".") + (path.name == "__init__.py")])
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators of the CPU, and restore their states afterwards."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which seeds CUDA devices, too
+            random.seed(seed)
+            np.random.seed(seed % (1 << 32))  # noqa: NPY002
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
