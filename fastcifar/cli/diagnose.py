@@ -28,7 +28,9 @@ def bn(
     ] = "0.1,0.01",
     epochs: Annotated[int, typer.Option(help="Epochs of each arm.")] = 10,
     last: Annotated[int, typer.Option(min=3, help="Evaluate after each of the last N steps of an epoch.")] = 8,
-    recipe: Annotated[str | None, typer.Option(help="Recipe of the images; default: that of the weights.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "--augment", help="Recipe of the images; default: that of the weights.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Batch size of training.")] = 128,
     lr: Annotated[float, typer.Option(help="Adam's learning rate.")] = 1e-4,
     seed: Annotated[int, typer.Option(help="Seed of the head's initial weights and of the order of images.")] = 0,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from fastcifar.cli.config import Config, merged
-from fastcifar.cli.options import DATA, RUNS, Amp, Batches, Data, Epochs, Json, RunsTo
+from fastcifar.cli.options import DATA, RUNS, Amp, Augmented, Batches, Data, Epochs, Json, RunsTo
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.show.console import console, say
 from fastcifar.show.text import counted, parts
@@ -37,6 +37,7 @@ def grid_command(
         typer.Option(callback=merged, help="key=value,value: only configurations with one of the values."),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Comma-separated, or FIRST-LAST.")] = "0,1,2",
+    augment: Augmented = None,
     epochs: Epochs = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and train nothing.")] = False,
     budget: Annotated[
@@ -74,12 +75,14 @@ def grid_command(
     from fastcifar.experiments import EXPERIMENTS, PROTOCOLS
     from fastcifar.grid.packing import CHOOSABLE, Wanted, runs_of
     from fastcifar.grid.plan import Asked, plan, train_grid
+    from fastcifar.recipes import recipes_of
     from fastcifar.runs.settings import SETTABLE, parse_choices
     from fastcifar.system.devices import device_of
 
     dataset, on = Dataset.open(data), device_of(device)
     limit = None if budget is None else budget_seconds(budget)
     overrides = parse_choices(settings or [], SETTABLE, "--set") | ({} if epochs is None else {"epochs": [epochs]})
+    overrides |= {} if augment is None else {"recipe": recipes_of(augment)}
     wanted = Wanted(
         list(EXPERIMENTS) if exp == "all" else [_number(part) for part in parts(exp)],
         protocols=list(PROTOCOLS) if protocol == "all" else parts(protocol),

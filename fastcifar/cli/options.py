@@ -20,6 +20,10 @@ RUNS = Path("runs")
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Amp = Annotated[str, typer.Option(help="auto, off, bfloat16 or float16.")]
 Epochs = Annotated[int | None, typer.Option(help="The most epochs of a run (early stopping may end it before).")]
+Augmented = Annotated[
+    str | None,
+    typer.Option("--augment", help="A recipe, or field=value,... such as flip=0.5,crop=4; the same as --set recipe=."),
+]
 Batches = Annotated[str, typer.Option(help="The pipeline that makes the batches; see `fastcifar list pipelines`.")]
 
 

@@ -11,7 +11,14 @@ from fastcifar.show.console import say
 
 def preview_command(
     data: Data = DATA,
-    recipe: Annotated[str, typer.Option(help="A recipe of `fastcifar list recipes`, or field=value,... such as flip=0.5,crop=4.")] = "erasing",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            "--augment",
+            help="A recipe of `fastcifar list recipes`, or field=value,... such as flip=0.5,crop=4.",
+        ),
+    ] = "erasing",
     rows: Annotated[int, typer.Option(help="Number of images.")] = 8,
     columns: Annotated[int, typer.Option(help="Augmented versions of each image.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the augmentation.")] = 0,

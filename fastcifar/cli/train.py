@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fastcifar.cli.config import Config, merged
-from fastcifar.cli.options import DATA, RUNS, Amp, Batches, Data, Device, Epochs, Json, RunsTo, integers
+from fastcifar.cli.options import DATA, RUNS, Amp, Augmented, Batches, Data, Device, Epochs, Json, RunsTo, integers
 from fastcifar.cli.results import show_results
 from fastcifar.show.console import note
 
@@ -37,6 +37,7 @@ def train_command(
             "(constant, cosine, onecycle), smoothing, tune (full, head, as-run). May be repeated.",
         ),
     ] = None,
+    augment: Augmented = None,
     epochs: Epochs = None,
     device: Device = "auto",
     amp: Amp = "auto",
@@ -71,6 +72,7 @@ def train_command(
     dataset, on = Dataset.open(data), device_of(device)
     initial = weights_for(exp, model, weights)
     overrides = parse_overrides(settings or [], SETTABLE) | ({} if epochs is None else {"epochs": epochs})
+    overrides |= {} if augment is None else {"recipe": augment}
     defaults = {"precision": precision_of(amp, on, exp), "pipeline": pipeline, "weights": initial.identity}
     specs = headline_runs(exp, dataset, protocol, integers(seeds), model=model, **defaults | overrides)
     say = note if leads() else lambda text: None

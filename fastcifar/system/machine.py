@@ -6,6 +6,8 @@ import re
 import subprocess
 from contextlib import suppress
 from ctypes import CDLL
+from functools import cache
+from glob import glob
 from importlib import metadata
 from pathlib import Path
 
@@ -31,6 +33,13 @@ def usable_cores() -> int:
     cores = min(cores, _most_cores or cores)
     quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
     return max(1, min(cores, int(quota) // int(period))) if quota.isdigit() else cores
+
+
+@cache
+def last_cache() -> int:
+    """Return the bytes of the largest cache that processor 0 uses; 32 MiB where Linux does not say."""
+    sizes = [_read(path) for path in glob("/sys/devices/system/cpu/cpu0/cache/index*/size")]
+    return max((int(size[:-1]) << 10 for size in sizes if size[:-1].isdigit() and size[-1] == "K"), default=32 << 20)
 
 
 def keep_to_cores(count: int) -> None:

@@ -11,16 +11,17 @@ from functools import cache, lru_cache
 
 import numpy as np
 import torch
-from fastcifar.kernels.cpu import dice, pixels
-from fastcifar.kernels.reference import check_output, normalisation, resize_taps
+from fastcifar.kernels.cpu import dice, enlarge, pixels
+from fastcifar.kernels.reference import check_output, normalisation
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fastcifar.augment import IMAGE_SIZE, REFLECTED, ZEROS, Augment, Draws
 from fastcifar.errors import UsageError
 from fastcifar.rng.philox import key_of
+from fastcifar.system.machine import last_cache
 
-_DTYPES = {torch.float32: pixels.FLOAT32, torch.float16: pixels.FLOAT16, torch.bfloat16: pixels.BFLOAT16}
+_DTYPES = {torch.float32: enlarge.FLOAT32, torch.float16: enlarge.FLOAT16, torch.bfloat16: enlarge.BFLOAT16}
 _PADDINGS = {REFLECTED: pixels.REFLECTED, ZEROS: pixels.ZEROS}
 _NAMES = [field.name for field in fields(Draws)]
 _FEWEST_A_THREAD = 64  # below this many samples a second thread costs more than it brings
@@ -76,11 +77,11 @@ def apply_rows(
     threads = threads or torch.get_num_threads()
     parts = max(1, min(threads, len(rows) // _FEWEST_A_THREAD))
     edges = [len(rows) * part // parts for part in range(parts + 1)]
-    source = images_NHWC.flatten(1).numpy()
+    source, streams = images_NHWC.flatten(1).numpy(), _streams(spec, flat)
 
     def slice_of(part: int) -> None:
         here = slice(edges[part], edges[part + 1])
-        _render(source, rows[here], draws[here], spec, flat[here])
+        _render(source, rows[here], draws[here], spec, flat[here], streams)
 
     if parts == 1:
         slice_of(0)
@@ -92,28 +93,35 @@ def apply_rows(
     return out
 
 
-def _render(source: NDArray[np.uint8], rows: NDArray[np.int64], draws: Draws, spec: Augment, flat: Tensor) -> None:
+def _render(
+    source: NDArray[np.uint8], rows: NDArray[np.int64], draws: Draws, spec: Augment, flat: Tensor, streams: bool
+) -> None:
     dtype = _DTYPES[flat.dtype]
-    values = flat.view(-1) if dtype == pixels.FLOAT32 else flat.view(-1).view(torch.uint16)
-    empty = np.empty(0, np.float32 if dtype != pixels.FLOAT32 else np.uint16)
-    outs = (values.numpy(), empty) if dtype == pixels.FLOAT32 else (empty, values.numpy())
+    values = flat.view(-1) if dtype == enlarge.FLOAT32 else flat.view(-1).view(torch.uint16)
+    empty = np.empty(0, np.float32 if dtype != enlarge.FLOAT32 else np.uint16)
+    outs = (values.numpy(), empty) if dtype == enlarge.FLOAT32 else (empty, values.numpy())
     arrays = (getattr(draws, name) for name in _NAMES if name != "angle")
     padding = _PADDINGS[spec.crop_fill] if spec.crop else pixels.UNPADDED
     options = spec.jitters, spec.rotate > 0, padding, int(spec.cutout)
-    pixels.render(source, rows, *arrays, *options, *_constants(spec), *outs, dtype)
+    pixels.render(source, rows, *arrays, *options, *_constants(spec), *outs, dtype, streams)
 
 
 @lru_cache(maxsize=64)
-def _constants(spec: Augment) -> tuple[NDArray, NDArray, NDArray, NDArray, int]:
-    """Return the arrays of a spec for `pixels.render`.
-
-    They are mean and 1 / std of each value of an image, (3072,) float32, the taps of the enlargement, and its crop in
-    pixels, 0 without an enlargement.
-    """
+def _constants(spec: Augment) -> tuple[NDArray, ...]:
+    """Return the arrays of a spec for `pixels.render`: mean and 1 / std of each value of an image, and its `Taps`."""
     mean, scale = (np.tile(values, IMAGE_SIZE * IMAGE_SIZE) for values in normalisation(spec))
-    if spec.size is None:
-        return mean, scale, np.zeros(0, np.int64), np.zeros(0, np.float32), 0
-    return mean, scale, *resize_taps(*spec.size), spec.size[1]
+    return mean, scale, *enlarge.taps(spec.size)
+
+
+def _streams(spec: Augment, flat: Tensor) -> bool:
+    """Return whether an enlarged batch is written past the caches. flat: (B, S * S * 3), the whole batch.
+
+    What takes the batch next finds a smaller batch in the last cache. The beginning of a larger one has left this cache
+    before the end is written, so writing through the cache only costs reading each line first.
+    """
+    row = 3 * spec.out_size * flat.element_size()
+    aligned = flat.data_ptr() % enlarge.LINE == 0 == row % enlarge.LINE
+    return spec.size is not None and aligned and flat.numel() * flat.element_size() > last_cache()
 
 
 @cache

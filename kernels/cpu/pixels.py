@@ -3,14 +3,20 @@
 The scratch memory fits the L1 cache. A crop copies the bytes of the image to their new places first. The image is split
 into three planes of 1,024 floats, so that every colour operation is a loop that LLVM turns into vector instructions.
 Rotation and flip are one table of source positions. The result is gathered into (H, W, C) order and normalised. Then it
-is enlarged where the spec has a size, first along the 32 source rows, and cast in one pass.
+is cast, or `enlarge` enlarges and casts it.
 
-All compiled functions that `render` calls are in this file, because numba's on-disk cache detects changes to this file
-only.
+Only `render` is in numba's on-disk cache, with all functions that it calls. They may be in other files of this folder:
+`render` is compiled again when any of these files has changed (see `_compiled`).
 """
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
+from fastcifar.kernels.cpu.casts import bfloat16, float16
+from fastcifar.kernels.cpu.enlarge import BFLOAT16, FLOAT32, SLACK, enlarge
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
@@ -21,15 +27,13 @@ PIXELS = SIZE * SIZE
 OUTSIDE = PIXELS  # every plane has one more value, 0, which rotation takes for positions outside the image
 
 # Fast-math is off: only the reference's operations in the reference's order give its bits.
-_COMPILE = {"cache": True, "nogil": True, "error_model": "numpy"}
+_COMPILE = {"nogil": True, "error_model": "numpy"}
 
 # Named float32 constants, because numba computes in float64 where a Python literal meets a float32.
 F0, F1, F2, F3, F4, F5, F6 = (np.float32(v) for v in range(7))
 RED, GREEN, BLUE = np.float32(0.2989), np.float32(0.587), np.float32(0.114)
 PER_LEVEL = np.float32(1 / 255)
-HALF = np.float32(0.5)
 TRIG_ONE, TRIG_ZERO = np.int32(1 << 24), np.int32(0)
-FLOAT32, FLOAT16, BFLOAT16 = range(3)
 UNPADDED, ZEROS, REFLECTED = range(3)
 
 
@@ -209,46 +213,9 @@ def _places(places, cos, sin, flip):
 
 
 @numba.njit(**_COMPILE)
-def _stretch(source, across, first, weight, crop):
-    """Enlarge along the rows, from (32, 32, 3) to (32, crop, 3) float32. Only rows that the crop needs are written."""
-    for row in range(first[0], first[crop - 1] + 2):
-        for column in range(crop):
-            at, to, w = (row * SIZE + first[column]) * 3, (row * crop + column) * 3, weight[column]
-            for c in range(3):
-                across[to + c] = source[at + c] * (F1 - w) + source[at + 3 + c] * w
-
-
-@numba.njit(**_COMPILE)
 def _normalise(source, mean, scale):
     for k in range(source.shape[0]):
         source[k] = (source[k] - mean[k]) * scale[k]
-
-
-@numba.njit(**_COMPILE)
-def _bits(x):
-    """Return the bits of a float32 as a uint32."""
-    return np.float32(x).view(np.uint32)
-
-
-@numba.njit(**_COMPILE)
-def _bfloat16(x):
-    """Return the bits of the bfloat16 nearest to a float32, ties to even."""
-    u = _bits(x)
-    return np.uint16((u + np.uint32(0x7FFF) + ((u >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
-
-
-@numba.njit(**_COMPILE)
-def _float16(x):
-    """Return the bits of the float16 nearest to a float32, ties to even.
-
-    Below 2**-14 (the subnormal numbers), adding 0.5 rounds to the multiple of 2**-24 that float16 holds.
-    """
-    u = _bits(x) & np.uint32(0x7FFFFFFF)
-    normal = (u - np.uint32(112 << 23) + np.uint32(0xFFF) + ((u >> np.uint32(13)) & np.uint32(1))) >> np.uint32(13)
-    normal = normal if normal < np.uint32(0x7C00) else np.uint32(0x7C00)
-    tiny = _bits(abs(x) + HALF) - np.uint32(0x3F000000)
-    half = tiny if u < np.uint32(0x38800000) else normal
-    return np.uint16(half | ((_bits(x) >> np.uint32(16)) & np.uint32(0x8000)))
 
 
 @numba.njit(**_COMPILE)
@@ -259,25 +226,10 @@ def _store(values, out32, out16, dtype):
             out32[k] = values[k]
     elif dtype == BFLOAT16:
         for k in range(values.shape[0]):
-            out16[k] = _bfloat16(values[k])
+            out16[k] = bfloat16(values[k])
     else:
         for k in range(values.shape[0]):
-            out16[k] = _float16(values[k])
-
-
-@numba.njit(**_COMPILE)
-def _store_blend(upper, lower, w, out32, out16, dtype):
-    """Blend two rows, cast the result and write it like _store. w: the weight of the lower row."""
-    rest = F1 - w
-    if dtype == FLOAT32:
-        for k in range(upper.shape[0]):
-            out32[k] = upper[k] * rest + lower[k] * w
-    elif dtype == BFLOAT16:
-        for k in range(upper.shape[0]):
-            out16[k] = _bfloat16(upper[k] * rest + lower[k] * w)
-    else:
-        for k in range(upper.shape[0]):
-            out16[k] = _float16(upper[k] * rest + lower[k] * w)
+            out16[k] = float16(values[k])
 
 
 @numba.njit(**_COMPILE)
@@ -292,26 +244,28 @@ def _blank(out32, out16, dtype, begin, side, top, left, bottom, right):
 
 
 @numba.njit(**_COMPILE)
-def render(
+def _render(
     images, rows, flip, order, brightness, contrast, saturation, hue, cos, sin, top, left, height, width,
-    crop_top, crop_left, cut_top, cut_left, jitters, rotates, padding, cutout, mean, scale, first, weight, crop,
-    out32, out16, dtype,
+    crop_top, crop_left, cut_top, cut_left, jitters, rotates, padding, cutout, mean, scale, first, weight, fives,
+    weights, out32, out16, dtype, streams,
 ):  # fmt: skip
     """Write the result of `apply` for images[rows].
 
     images: (N, 3072) uint8. rows: (B,) int64. flip to cut_left: the arrays of Draws. jitters, rotates: bool. padding:
     UNPADDED, ZEROS or REFLECTED. cutout: the side of the square in pixels, or 0. mean, scale:
-    (3072,) float32, the mean and 1 / std of each value, channels interleaved. first (crop,) int64, weight (crop,)
-    float32: the taps of the enlargement. crop: 0 without an enlargement. dtype: FLOAT32 writes out32 float32, FLOAT16
-    and BFLOAT16 write their bits to out16 uint16. Both are flat, and the other one may be empty.
+    (3072,) float32, the mean and 1 / std of each value, channels interleaved. first to weights: the `Taps` of the
+    enlargement. dtype: FLOAT32 writes out32 float32, FLOAT16 and BFLOAT16 write their bits to out16 uint16. Both are
+    flat, and the other one may be empty. streams: as in `enlarge`.
     """
     r, g, b = np.empty(PIXELS + 1, np.float32), np.empty(PIXELS + 1, np.float32), np.empty(PIXELS + 1, np.float32)
     r[OUTSIDE] = g[OUTSIDE] = b[OUTSIDE] = F0
     grey, places = np.empty(PIXELS, np.float32), np.empty(PIXELS, np.uint32)
-    source = np.empty(PIXELS * 3, np.float32)
-    side = crop if crop else SIZE
+    padded = np.zeros(PIXELS * 3 + 2, np.float32)  # `enlarge` reads two values more
+    source = padded[: PIXELS * 3]
+    enlarges = first.shape[0] > 0
+    side = first.shape[0] if enlarges else SIZE
     wide = side * 3
-    across = np.empty(SIZE * wide, np.float32)
+    enlarged = np.empty(2 * (wide + SLACK), np.float32)
     copied, moved = np.empty(PIXELS * 3 + 4, np.uint8), np.empty(PIXELS * 3 + 4, np.uint8)
     columns = np.empty(SIZE, np.int64)
     for i in range(rows.shape[0]):
@@ -339,13 +293,8 @@ def render(
                 source[k] = np.float32(image[k]) * PER_LEVEL
         _normalise(source, mean, scale)
         begin = i * side * wide
-        if crop:
-            _stretch(source, across, first, weight, crop)
-            for row in range(crop):
-                at = first[row] * wide
-                upper, lower = across[at : at + wide], across[at + wide : at + 2 * wide]
-                here = slice(begin + row * wide, begin + (row + 1) * wide)
-                _store_blend(upper, lower, weight[row], out32[here], out16[here], dtype)
+        if enlarges:
+            enlarge(padded, enlarged, first, weight, fives, weights, out32, out16, begin, dtype, streams)
         else:
             here = slice(begin, begin + wide * side)
             _store(source, out32[here], out16[here], dtype)
@@ -354,3 +303,27 @@ def render(
             first_row, first_column = max(cut_top[i], 0), max(cut_left[i], 0)
             end_row, end_column = min(cut_top[i] + cutout, side), min(cut_left[i] + cutout, side)
             _blank(out32, out16, dtype, begin, side, first_row, first_column, end_row, end_column)
+
+
+def _sources(folder: Path) -> int:
+    """Return a number that any change to a Python file of the folder changes, in [0, 2**32)."""
+    files = sorted(folder.glob("*.py"))
+    return int(sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8], 16)
+
+
+def _compiled(sources: int) -> Any:
+    """Return `_render` in numba's on-disk cache. sources: the number of `_sources` for this folder.
+
+    numba looks for changes to this file only. But the values in a function's closure, such as ``sources``, are part of
+    the key of its cache.
+    """
+
+    @numba.njit(cache=True, **_COMPILE)
+    def render(*arguments):
+        if sources >= 0:
+            _render(*arguments)
+
+    return render
+
+
+render = _compiled(_sources(Path(__file__).parent))

@@ -46,13 +46,14 @@ def test_train_s_options_make_the_run(command, synthetic, tmp_path):
         "train", "--exp", 3, "--data", synthetic.path, "--out", tmp_path, "--seeds", "5", "--protocol", "as-run",
         "--model", "vit_as_run", "--set", "lr=1e-2", "--set", "dropout=0.25", "--set", "batch_size=40", "--epochs", 1,
         "--amp", "bfloat16", "--device", "cpu", "--pipeline", "resident", "--json",
+        "--augment", "flip=0.5,crop=4",
     )  # fmt: skip
     assert answer.code == 0
     (run,) = find_runs(tmp_path)
     spec = json.loads((run.path / "run.json").read_text())["spec"]
     assert spec == {
         "experiment": 3, "protocol": "as-run", "model": "vit_as_run", "batch_size": 40, "lr": 0.01, "l2": 0.0,
-        "dropout": 0.25, "recipe": "none", "seed": 5, "dataset": synthetic.sha256, "epochs": 1,
+        "dropout": 0.25, "recipe": "flip=0.5,crop=4", "seed": 5, "dataset": synthetic.sha256, "epochs": 1,
         "precision": "bfloat16", "pipeline": "resident", "tune": "full", "weights": "none",
         "optimizer": "adam", "schedule": "constant", "smoothing": 0.0, "code": "none",
     }  # fmt: skip
@@ -82,6 +83,8 @@ def test_train_s_options_make_the_run(command, synthetic, tmp_path):
         (["--exp", 2, "--device", "cuda:99"], "device 'cuda:99': torch sees"),
         (["--exp", 2, "--amp", "on"], "--amp 'on' is not one of auto, off, bfloat16, float16"),
         (["--exp", 2, "--log", "comet"], "--log 'comet' is not one of none, tensorboard, wandb, mlflow"),
+        (["--exp", 2, "--augment", "standrad"], "recipe 'standrad' does not exist; did you mean 'standard'"),
+        (["--exp", 2, "--augment", "crop=99"], "crop 99 is outside [0, 31]"),
         (["--exp", 2, "--seeds", ""], "--seeds '' is not a list of different integers such as 0,1,2"),
         (["--exp", 2, "--seeds", "0,0"], "--seeds '0,0' is not a list of different integers"),
         (["--exp", 2, "--seeds", "a"], "--seeds 'a' is not a list of different integers"),

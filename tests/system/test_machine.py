@@ -46,3 +46,7 @@ def test_a_damaged_git_does_not_let_the_variable_speak_for_it(tmp_path, monkeypa
     monkeypatch.setenv("FASTCIFAR_COMMIT", HEAD)
     (tmp_path / ".git").write_text("gitdir: /nowhere")
     assert machine.commit() == (None, None)
+
+
+def test_the_last_cache_has_a_size():
+    assert 1 << 18 <= machine.last_cache() <= 1 << 34
