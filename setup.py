@@ -28,6 +28,7 @@ PACKAGES = {
     "fastcifar.runs": "fastcifar/runs",
     "fastcifar.show": "fastcifar/show",
     "fastcifar.system": "fastcifar/system",
+    "fastcifar.testing": "fastcifar/testing",
     "fastcifar.throughput": "fastcifar/throughput",
     "fastcifar.training": "fastcifar/training",
     "fastcifar.kernels": "kernels",

@@ -44,7 +44,7 @@ class Loader:
         *,
         augment: Augment | str = "none",
         batch_size: int = 128,
-        pipeline: str = "resident",
+        pipeline: str | type[Pipeline] = "resident",
         device: torch.device | str = "auto",
         dtype: torch.dtype | str = "float32",
         seed: int = 0,
@@ -63,7 +63,8 @@ class Loader:
 
         dataset: a Dataset, or the path of a dataset directory. split: training (or train), validation (or val),
         labelled (both of these) or test. augment: an Augment, or a recipe such as "standard" or "flip=0.5,crop=4".
-        batch_size: the samples of a batch, of all processes together. pipeline: a name of `fastcifar list pipelines`.
+        batch_size: the samples of a batch, of all processes together. pipeline: a name of `fastcifar list pipelines`,
+        ``package.module`` of your own, or a class derived from fastcifar.Pipeline.
         device: "auto", "cpu", "cuda", "cuda:N" or a torch.device. dtype: float32, bfloat16 or float16. seed: the seed
         of order and augmentation, in [0, 2**64). shuffle: whether each epoch has a new order; None: only if the split
         is training. drop_last: whether to leave out a short last batch. ids: only these samples of the split (their
@@ -107,7 +108,7 @@ class Loader:
             "split_seed": split_seed,
             "repeats": False,
         }
-        self._pipeline_name, self._workers = pipeline, workers
+        self._pipeline_wanted, self._workers = pipeline, workers
         self._with_ids, self._views = with_ids, views
         self._transform = None if transform is None else _Transform(transform, seed)
         whole = Request(self.dataset, **self._request)
@@ -127,6 +128,11 @@ class Loader:
     def batch_size(self) -> int:
         """The samples of a batch, of all processes together."""
         return self._whole.batch_size
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the batches."""
+        return self._whole.device
 
     @property
     def drop_last(self) -> bool:
@@ -244,7 +250,7 @@ class Loader:
         self._closing = weakref.finalize(self, _close, opened)
         for view in range(self._views):
             seeds = {} if view == 0 else {"augment_seed": view_seed(request.seed, view)}
-            opened.append(open_pipeline(self._pipeline_name, self.dataset, **options | seeds))
+            opened.append(open_pipeline(self._pipeline_wanted, self.dataset, **options | seeds))
         self._opened = shard, opened
         return opened
 

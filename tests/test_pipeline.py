@@ -1,28 +1,27 @@
-"""The contract, for every pipeline that a file in ``pipelines/`` brings."""
+"""Every pipeline of ours keeps the contract (`fastcifar.testing`), and other people's pipelines are found."""
 
-import gc
-import os
-import threading
-import time
-from collections.abc import Callable
+import json
+import sys
 from dataclasses import replace
 from importlib import import_module
-from multiprocessing import active_children
 
 import numpy as np
 import pytest
 import torch
 from fastcifar.kernels import reference
+from support.own import write as write
+from support.pipelines import OWN, install
 
 from fastcifar.augment import Augment, draw
-from fastcifar.data.dataset import Dataset, split_of
+from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
-from fastcifar.pipeline import Batch, Pipeline, Request, available, open_pipeline, pipeline_names
+from fastcifar.loader import Loader
+from fastcifar.pipeline import Batch, Pipeline, Request, available, find_pipeline, open_pipeline, pipeline_names
 from fastcifar.recipes import RECIPES
+from fastcifar.runs.plan import headline_runs
+from fastcifar.testing import CLAUSES, check_pipeline
 
-EXACT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 OUR_KERNEL = ("resident", "ffcv")  # equal to the reference bit by bit
-ROUNDING = 8e-6  # of pixels in [0, 1], as in test_reference
 ready = [name for name, missing in available().items() if missing is None]
 every_pipeline = pytest.mark.parametrize("name", ready)
 pytestmark = pytest.mark.whole  # each test opens every pipeline
@@ -32,10 +31,6 @@ def collected(pipeline: Pipeline, k: int) -> list[Batch]:
     return list(pipeline.epoch(k))
 
 
-def order(batches: list[Batch]) -> list[int]:
-    return torch.cat([batch.ids for batch in batches]).tolist()
-
-
 def refusal(name: str, dataset: Dataset, recipe: str) -> str | None:
     """Why a pipeline cannot do a recipe, or None."""
     file, _, form = name.partition(":")
@@ -43,128 +38,23 @@ def refusal(name: str, dataset: Dataset, recipe: str) -> str | None:
     return pipeline.refuses(Request(dataset, augment=RECIPES[recipe]), form)
 
 
-def fullest(name: str, dataset: Dataset) -> Augment:
-    """The recipe that asks most, of those that a pipeline can do."""
-    return next(RECIPES[recipe] for recipe in ("erasing", "basic", "none") if not refusal(name, dataset, recipe))
-
-
-def off(got: torch.Tensor, expected: torch.Tensor, spec: Augment) -> torch.Tensor:
-    """Where two results are apart by more than the rounding of float32 arithmetic and, after it, of their dtype."""
-    got, expected, unit = got.float(), expected.float(), torch.finfo(got.dtype).eps
-    return (got - expected).abs() > ROUNDING / min(spec.std) + unit * expected.abs()
-
-
-def soon(condition: Callable[[], bool]) -> bool:
-    """Whether something comes true within a second, as threads and processes take a moment to end."""
-    end = time.monotonic() + 1
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return condition()
-
-
+@pytest.mark.slow
 @every_pipeline
-def test_training_epochs_are_permutations_that_differ_and_repeat(name, synthetic):
-    wanted = synthetic.ids("training").tolist()
-    with open_pipeline(name, synthetic, batch_size=16, seed=1) as one:
-        epochs = [order(collected(one, k)) for k in (0, 1, 0, 5)]
-    with open_pipeline(name, synthetic, batch_size=16, seed=2) as other:
-        different = order(collected(other, 0))
-    with open_pipeline(name, synthetic, batch_size=23, seed=1) as same:
-        assert order(collected(same, 5)) == epochs[3]  # opened in the middle, at another batch size
-    assert all(sorted(ids) == wanted for ids in (*epochs, different))
-    assert epochs[0] == epochs[2]
-    assert len({tuple(ids) for ids in (*epochs, different)}) == 4
+def test_every_pipeline_keeps_the_contract(name, synthetic):
+    report = check_pipeline(name, synthetic, ("none", "imagenet256", "airbench96", "erasing"))
+    assert set(report.checked) >= CLAUSES.keys() - {"an error of a worker reaches the caller"}
 
 
-@every_pipeline
-@pytest.mark.parametrize("split", ["validation", "labelled", "test"])
-def test_evaluation_sees_each_sample_once_in_order(name, split, synthetic):
-    with open_pipeline(name, synthetic, split=split, batch_size=16) as pipeline:
-        assert order(collected(pipeline, 3)) == synthetic.ids(split).tolist()
-
-
-@every_pipeline
-@pytest.mark.parametrize("drop_last", [False, True])
-def test_the_last_batch_is_kept_or_dropped_as_asked(name, drop_last, synthetic):
-    with open_pipeline(name, synthetic, batch_size=32, drop_last=drop_last) as pipeline:
-        sizes = [len(batch.labels) for batch in pipeline.epoch(0)]
-    assert sizes == ([32, 32] if drop_last else [32, 32, 16])
-    assert len(pipeline) == len(sizes)
-
-
-@every_pipeline
-@pytest.mark.parametrize("dtype", EXACT_DTYPES)
+@pytest.mark.parametrize("name", [name for name in OUR_KERNEL if name in ready])
+@pytest.mark.parametrize("dtype", reference.OUT_DTYPES)
 @pytest.mark.parametrize("recipe", ["none", "erasing", "imagenet256", "airbench96"])
-def test_pixels_labels_and_layout(name, dtype, recipe, synthetic):
-    if reason := refusal(name, synthetic, recipe):
-        pytest.skip(reason)
-    spec, labels = RECIPES[recipe], synthetic.labels("train")
+def test_our_kernel_gives_the_bits_of_the_reference(name, dtype, recipe, synthetic):
+    spec = RECIPES[recipe]
     with open_pipeline(name, synthetic, augment=spec, batch_size=32, seed=9, dtype=dtype) as pipeline:
         for batch in pipeline.epoch(2):
             rows = batch.ids.numpy()
-            assert (batch.images.dtype, batch.labels.dtype, batch.ids.dtype) == (dtype, torch.int64, torch.int64)
-            assert batch.images.is_contiguous(memory_format=torch.channels_last)
-            assert batch.labels.tolist() == labels[rows].tolist()
             source = torch.from_numpy(np.array(synthetic.images("train")[rows]))
-            expected = reference.apply(source, draw(spec, 9, 2, rows), spec, dtype)
-            bound = 0.0 if pipeline.exact else pipeline.deviating
-            assert off(batch.images, expected, spec).float().mean() <= bound
-            if name in OUR_KERNEL:
-                assert torch.equal(batch.images, expected)
-
-
-@every_pipeline
-def test_a_split_redrawn_by_a_seed(name, synthetic):
-    with open_pipeline(name, synthetic, split="validation", split_seed=4) as pipeline:
-        assert order(collected(pipeline, 0)) == np.flatnonzero(split_of(100, 4)).tolist()
-
-
-@every_pipeline
-def test_batches_kept_by_the_caller_stay_as_they_were(name, synthetic):
-    with open_pipeline(name, synthetic, augment=fullest(name, synthetic), batch_size=8) as pipeline:
-        views = [batch.images[:, 0] for batch in pipeline.epoch(0)]
-        sums = [view.sum().item() for view in views]
-        collected(pipeline, 1)
-        assert [view.sum().item() for view in views] == sums
-
-
-@every_pipeline
-def test_two_open_at_once_do_not_disturb_each_other(name, synthetic):
-    def opened(seed: int) -> Pipeline:
-        return open_pipeline(name, synthetic, augment=fullest(name, synthetic), batch_size=8, seed=seed)
-
-    with opened(1) as alone:
-        expected = collected(alone, 0)
-    with opened(1) as one, opened(2) as two:
-        pairs = list(zip(one.epoch(0), two.epoch(0), strict=True))
-    assert all(torch.equal(batch.images, want.images) for (batch, _), want in zip(pairs, expected, strict=True))
-    assert order([batch for _, batch in pairs]) != order(expected)
-
-
-def resident_bytes() -> int:
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-@every_pipeline
-def test_leaving_early_and_closing_leak_nothing(name, synthetic):
-    def use(epochs: int) -> None:
-        with open_pipeline(name, synthetic, augment=fullest(name, synthetic), batch_size=8) as pipeline:
-            for k in range(epochs):
-                for batch in pipeline.epoch(k):
-                    assert len(batch.labels) == 8
-                    break
-
-    use(3)
-    gc.collect()
-    threads, processes = threading.active_count(), len(active_children())
-    files, memory = len(os.listdir("/proc/self/fd")), resident_bytes()
-    for _ in range(5):
-        use(40)
-    gc.collect()
-    assert soon(lambda: threading.active_count() <= threads and len(active_children()) <= processes)
-    assert len(os.listdir("/proc/self/fd")) <= files
-    assert resident_bytes() - memory < 20 << 20
+            assert torch.equal(batch.images, reference.apply(source, draw(spec, 9, 2, rows), spec, dtype))
 
 
 @every_pipeline
@@ -226,3 +116,91 @@ def test_dataset_without_test_part(tmp_path, synthetic):
     images_only = Dataset(synthetic.path, {**synthetic.manifest, "counts": {"train": 100}})
     with pytest.raises(UsageError, match="no test images"):
         open_pipeline("resident", images_only, split="test")
+
+
+@pytest.fixture
+def own(write, monkeypatch):
+    """Return a function that writes a module of the current directory. It and sys.path are as before afterwards."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return write
+
+
+def test_a_pipeline_of_ones_own_by_module_and_by_class(own, synthetic, monkeypatch):
+    file = own("pack.plain", OWN)
+    with open_pipeline("resident", synthetic, augment=RECIPES["basic"], batch_size=16) as ours:
+        expected = collected(ours, 1)
+    for name in ("pack.plain", "pack.plain:slow", find_pipeline("pack.plain")[0]):
+        with open_pipeline(name, synthetic, augment=RECIPES["basic"], batch_size=16) as pipeline:
+            for batch, want in zip(collected(pipeline, 1), expected, strict=True):
+                assert torch.equal(batch.images, want.images)
+        loader = Loader(synthetic, augment="basic", batch_size=16, pipeline=name, device="cpu")
+        with loader:
+            assert torch.equal(next(iter(loader))[1], open_labels(synthetic))
+    assert pipeline.form == ""
+    assert "pack.plain" not in pipeline_names()
+    assert {spec.pipeline for spec in headline_runs(2, synthetic, pipeline="pack.plain")} == {"pack.plain"}
+    monkeypatch.chdir(file.parent)
+    open_pipeline("plain.py:slow", synthetic).close()
+
+
+def open_labels(dataset: Dataset) -> torch.Tensor:
+    with open_pipeline("resident", dataset, batch_size=16) as ours:
+        return next(iter(ours.epoch(0))).labels
+
+
+def test_a_pipeline_of_an_installed_package(own, synthetic, tmp_path, command):
+    own("brought", OWN)
+    install(tmp_path, "stranger", "brought = brought:Plain", "gone = brought:Missing")
+    sys.path.insert(0, str(tmp_path))
+    assert {"brought", "brought:slow", "gone", "resident"} <= set(pipeline_names())
+    assert available()["brought:slow"] is None
+    with open_pipeline("brought:slow", synthetic, batch_size=16) as pipeline:
+        assert type(pipeline).__name__ == "Plain"
+        assert pipeline.form == "slow"
+    reason = r"package stranger declares it as brought:Missing, whose import raises AttributeError"
+    with pytest.raises(UsageError, match=reason):
+        open_pipeline("gone", synthetic)
+    rows = {row["pipeline"]: row for row in json.loads(command("list", "pipelines", "--json").out)["pipelines"]}
+    assert rows["brought"]["ready"]
+    assert not rows["gone"]["ready"]
+
+
+def test_a_name_that_two_have_is_refused(own, synthetic, tmp_path):
+    own("brought", OWN)
+    install(tmp_path, "stranger", "resident = brought:Plain")
+    sys.path.insert(0, str(tmp_path))
+    with pytest.raises(UsageError, match=r"fastcifar and package stranger both have .*write brought for the one of"):
+        open_pipeline("resident", synthetic)
+    assert "uninstall" in str(available()["resident"])
+    open_pipeline("brought", synthetic).close()
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "message"),
+    [
+        ("mien", OWN, r"pipeline 'mien' does not exist; .*resident.* and package.module for your own"),
+        ("mien.py", OWN, r"there is no file mien.py; did you mean 'mine.py'"),
+        ("mine-own", OWN, r"'mine-own' does not exist"),
+        ("mine:form", OWN, r"pipeline 'mine:form' does not exist; .*mine:slow"),
+        ("mine", "x = 1", r"the module has no PIPELINE; add the line PIPELINE = YourClass"),
+        ("mine", OWN.replace("PIPELINE =", "pipe ="), r"no PIPELINE; add the line PIPELINE = Plain"),
+        ("mine", "PIPELINE = 3", r"its PIPELINE is 3, no class of pipelines; derive one from fastcifar.Pipeline"),
+        ("mine", OWN.replace("def close", "def end"), r"is Plain, which lacks close; define them"),
+        ("mine", "import missing_library", r"mine imports missing_library, which is not installed"),
+        ("mine", "\nraise ValueError('no disk')", r"the import of mine raises ValueError: no disk, mine.py line 2"),
+        ("mine", "def", r"the import of mine raises SyntaxError"),
+        ("", OWN, r"pipeline '' does not exist"),
+    ],
+)
+def test_pipelines_of_ones_own_that_cannot_be_used(name, source, message, own, synthetic):
+    own("mine", source)
+    with pytest.raises(UsageError, match=message):
+        open_pipeline(name, synthetic)
+
+
+def test_arguments_that_are_no_pipeline(own, synthetic):
+    own("mine", OWN)
+    with pytest.raises(UsageError, match=r"the pipeline is 3, no class of pipelines"):
+        Loader(synthetic, pipeline=3)
+    with pytest.raises(UsageError, match=r"pipeline mine takes no number of workers; leave workers=2 out"):
+        open_pipeline("mine", synthetic, workers=2)

@@ -26,16 +26,26 @@ FULL = Extent("none,basic,erasing,imagenet256,imagenet384", "512", 50_000, 2.0)
 QUICK = Extent("erasing", "512", 10_000, 0.5)
 TRAINING = Extent("basic", "128", 50_000, 5.0)
 QUICK_TRAINING = Extent("basic", "128", 10_000, 1.0)
+OWN = "standard"  # the recipe beside one's own loader
 
 
 def bench_command(
     quick: Annotated[bool, typer.Option("--quick", help="One recipe, fewer images, shorter turns: minutes.")] = False,
     pipelines: Annotated[str, typer.Option(help="Comma-separated; by default all pipelines.")] = "",
+    loaders: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--loader",
+            help="Your own loader, FILE.py:FUNCTION or package.module:FUNCTION, beside resident or --pipelines. The "
+            "function is called as make(dataset_path, batch_size, device) or make(), and returns an iterable of "
+            "(images, labels) or (images, labels, ids). May be repeated.",
+        ),
+    ] = None,
     recipes: Annotated[
         str,
         typer.Option(
             help=f"Comma-separated; by default {FULL.recipes}; {QUICK.recipes} when quick, {TRAINING.recipes} in "
-            "training."
+            f"training, {OWN} with --loader."
         ),
     ] = "",
     batch_sizes: Annotated[
@@ -70,7 +80,11 @@ def bench_command(
     """Time the pipelines: the same images, recipe and cores for each, a fresh process for each, in turns. Their pixels
     are compared with the reference in the same run, and a pipeline whose pixels are wrong gets no speed.
 
+    With --loader the last line says whether your loader is the bottleneck.
+
     Example: fastcifar bench --quick && fastcifar bench --plot throughput.jsonl throughput.png
+
+    fastcifar bench --loader my.py:make --models resnet18 --data data/cifar10
     """
     if plot or compare:
         _show(plot, compare)
@@ -82,7 +96,7 @@ def bench_command(
     extent = (QUICK_TRAINING if quick else TRAINING) if models else (QUICK if quick else FULL)
     matrix = Matrix(
         pipelines=parts(pipelines),
-        recipes=recipes_of(recipes or extent.recipes),
+        recipes=recipes_of(recipes or (OWN if loaders else extent.recipes)),
         batch_sizes=listed(
             batch_sizes or extent.batch_sizes, "--batch-sizes", positive, "positive integers such as 64,512"
         ),
@@ -90,6 +104,7 @@ def bench_command(
         models=parts(models),
         dtypes=parts(dtypes),
         threads=threads,
+        loaders=loaders or [],
     )
     rules = {"repeats": repeats, "seconds": seconds or extent.seconds, "timeout": timeout, "unverified": unverified}
     _run(matrix, rules, data, extent.images, out)
@@ -99,8 +114,9 @@ def _run(matrix: Any, rules: dict[str, Any], data: Path | None, images: int, out
     """Run all heats and write the rows after each heat. A terminal shows the table as it grows."""
     from rich.live import Live
 
+    from fastcifar.errors import FastcifarError
     from fastcifar.system.measure import write_bandwidth
-    from fastcifar.throughput import rows, table
+    from fastcifar.throughput import answer, rows, table
     from fastcifar.throughput.entrant import Rules
     from fastcifar.throughput.heat import hold
     from fastcifar.throughput.matrix import opened
@@ -124,6 +140,10 @@ def _run(matrix: Any, rules: dict[str, Any], data: Path | None, images: int, out
                 rows.write(collected, out)
     console.print(table.results(collected))
     console.print(f"{dataset.name}; rows in {out}", highlight=False, soft_wrap=True)
+    for sentence in answer.answers(collected, matrix.loaders):
+        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+    if failed := answer.failures(collected, matrix.loaders):
+        raise FastcifarError("; ".join(failed))
 
 
 def _show(drawn: tuple[Path, Path] | None, compared: tuple[Path, Path] | None) -> None:

@@ -24,7 +24,7 @@ Augmented = Annotated[
     str | None,
     typer.Option("--augment", help="A recipe, or field=value,... such as flip=0.5,crop=4; the same as --set recipe=."),
 ]
-Batches = Annotated[str, typer.Option(help="The pipeline that makes the batches; see `fastcifar list pipelines`.")]
+Batches = Annotated[str, typer.Option(help="The pipeline that makes the batches: a name of `fastcifar list pipelines`, or your own, package.module.")]
 
 
 def listed(text: str, option: str, read: Callable[[str], T], wanted: str) -> list[T]:

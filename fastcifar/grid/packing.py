@@ -16,6 +16,7 @@ from fastcifar.experiments import EXPERIMENTS, PROTOCOLS, SEEDS, experiment
 from fastcifar.models.own import check_own, is_own
 from fastcifar.packs.choice import Measured, shape_of
 from fastcifar.packs.shape import Shape
+from fastcifar.pipeline import find_pipeline
 from fastcifar.runs.plan import PRETRAINED, own_code, precision_of, weights_for
 from fastcifar.runs.settings import SETTABLE, require_key
 from fastcifar.runs.spec import RunSpec
@@ -75,6 +76,7 @@ def runs_of(wanted: Wanted, dataset: Dataset, device: torch.device) -> Runs:
     """Return the wanted runs, each once. Raises UsageError for an unknown name, for a value out of range, or where no
     configuration is left.
     """
+    find_pipeline(wanted.pipeline)
     first: dict[RunSpec, None] = {}
     left_out: dict[str, str] = {}
     for key in wanted.only:

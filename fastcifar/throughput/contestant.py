@@ -11,7 +11,7 @@ class Contestant:
     """A pipeline with a recipe, and the network that consumes its batches, if any."""
 
     pipeline: str
-    """The name of a pipeline, as open_pipeline takes it, or REPLAY."""
+    """The name of a pipeline, as open_pipeline takes it, of one's own loader, or REPLAY."""
     recipe: str
     batch_size: int
     device: str
@@ -25,3 +25,5 @@ class Contestant:
     model: str | None = None
     """The network that trains on the batches, one of ``networks.NETWORKS``; None: the batches are dropped."""
     seed: int = 0
+    own: bool = False
+    """Whether ``pipeline`` names one's own loader, as `own.function_of` takes it."""

@@ -88,7 +88,7 @@ class Entrant:
             self._process, self.reason = None, str(error)
             return None
         self._check.add(Verification(**turn["check"]))
-        if self._unverified() and not self.rules.unverified:
+        if self._unverified() and not (self.rules.unverified or self.contestant.own):
             self.reason = self._unverified()
             self.leave()
         return turn

@@ -8,17 +8,17 @@ from itertools import product
 from pathlib import Path
 
 from fastcifar.augment import IMAGE_SIZE
-from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset
-from fastcifar.data.formats import FORMATS, extra_formats
 from fastcifar.errors import UsageError, unknown
-from fastcifar.pipeline import pipeline_names
+from fastcifar.pipeline import find_pipeline, pipeline_names
 from fastcifar.recipes import recipe
 from fastcifar.runs.spec import PRECISIONS
 from fastcifar.system.devices import device_named
 from fastcifar.system.machine import usable_cores
+from fastcifar.testing import synthetic_dataset
 from fastcifar.throughput.contestant import REPLAY, Contestant
 from fastcifar.throughput.networks import NETWORKS
+from fastcifar.throughput.own import function_of
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,14 @@ class Matrix:
     """The dtypes of the pixels."""
     threads: int | None = None
     """The number of CPU cores for each contestant; None: all usable cores."""
+    loaders: Sequence[str] = ()
+    """One's own loaders, as `own.function_of` takes them. With them, no pipelines means resident alone."""
 
     def __post_init__(self) -> None:
-        _known("pipeline", self.pipelines, pipeline_names())
+        for name in self.pipelines:
+            find_pipeline(name)
+        for name in self.loaders:
+            function_of(name)
         _known("network", self.models, NETWORKS)
         _known("dtype", self.dtypes, list(PRECISIONS))
         for device in self.devices:
@@ -55,7 +60,7 @@ class Matrix:
 
     def heats(self, dataset: Dataset) -> list[list[Contestant]]:
         """Return the contestants of each heat. A heat with a network has a REPLAY contestant, too."""
-        names = list(self.pipelines) or pipeline_names()
+        names = list(self.pipelines) or (["resident"] if self.loaders else pipeline_names())
         devices = dict.fromkeys(str(device_named(device)) for device in self.devices)
         return [
             [
@@ -68,8 +73,9 @@ class Matrix:
                     threads=self.threads or usable_cores(),
                     data=str(dataset.path.absolute()),
                     model=model,
+                    own=name in self.loaders,
                 )
-                for name in ([REPLAY, *names] if model else names)
+                for name in [*([REPLAY] if model else []), *names, *self.loaders]
             ]
             for device, model, recipe, batch_size, dtype in product(
                 devices, self.models or (None,), *map(dict.fromkeys, (self.recipes, self.batch_sizes, self.dtypes))
@@ -93,12 +99,4 @@ def opened(path: Path | None, count: int) -> Iterator[Dataset]:
         yield Dataset.open(path)
         return
     with tempfile.TemporaryDirectory(prefix="fastcifar-bench-") as folder:
-        yield convert(f"synthetic:{count}", Path(folder) / "synthetic", [form for form in FORMATS if _writable(form)])
-
-
-def _writable(form: str) -> bool:
-    try:
-        extra_formats([form])
-    except UsageError:  # a pipeline that needs this form then has the reason in its row
-        return False
-    return True
+        yield synthetic_dataset(Path(folder) / "synthetic", count)

@@ -17,6 +17,7 @@ from fastcifar.system.devices import device_of
 from fastcifar.system.measure import environment, peak_rss_bytes
 from fastcifar.throughput import resources
 from fastcifar.throughput.contestant import REPLAY, Contestant
+from fastcifar.throughput.own import OwnLoader, kept
 from fastcifar.throughput.verify import Verification, check_pixels, check_samples
 
 REPLAYED = 8  # batches that the replay keeps, enough that the CPU's cache does not hold them all
@@ -41,8 +42,7 @@ class Racer:
             "dtype": PRECISIONS[contestant.dtype],
         }
         started = time.perf_counter()
-        name = contestant.pipeline
-        self._pipeline = Replay(dataset, request) if name == REPLAY else open_pipeline(name, dataset, **request)
+        self._pipeline = _opened(contestant, dataset, request)
         self._synchronise()
         build_seconds = time.perf_counter() - started
         self._learner = None
@@ -54,7 +54,7 @@ class Racer:
         self.opening = {
             "build_seconds": build_seconds,
             "differs": self._pipeline.differs,
-            "images": len(self._pipeline.request.ids),
+            "images": None if contestant.own else len(self._pipeline.request.ids),
             "environment": environment(),
         }
         self._rested()
@@ -114,7 +114,7 @@ class Racer:
                 self._learner.step(batch)
             n = len(lap.stamps)
             if generator.random() * n < 1:  # reservoir sampling: every batch is equally likely to be kept
-                lap.kept = epoch, batch
+                lap.kept = epoch, kept(batch) if self._contestant.own else batch
             lap.stamps.append(time.perf_counter())
             if n % threads == 0 and n >= 2 * threads and lap.stamps[-1] - lap.stamps[0] >= seconds:
                 break
@@ -126,6 +126,9 @@ class Racer:
         """Verify the batches of a lap: the ids and labels of all batches, and the pixels of the kept batch."""
         if isinstance(self._pipeline, Replay):
             return self._pipeline.check
+        if isinstance(self._pipeline, OwnLoader):
+            assert lap.kept is not None
+            return self._pipeline.verified(lap.seen, lap.kept[1])
         check, last = Verification(), max(lap.seen)
         for epoch, batches in lap.seen.items():
             if batches or epoch < last:
@@ -151,6 +154,14 @@ class Racer:
         return int(total - free)
 
 
+def _opened(contestant: Contestant, dataset: Dataset, request: dict[str, Any]) -> Pipeline:
+    if contestant.own:
+        return OwnLoader(contestant.pipeline, dataset, request)
+    if contestant.pipeline == REPLAY:
+        return Replay(dataset, request)
+    return open_pipeline(contestant.pipeline, dataset, **request)
+
+
 class Lap:
     """One timed lap: its batches and their times."""
 
@@ -166,7 +177,7 @@ class Lap:
 
     @property
     def images(self) -> int:
-        return sum(len(batch.ids) for batches in self.seen.values() for batch in batches)
+        return sum(len(batch.labels) for batches in self.seen.values() for batch in batches)
 
     def _successive(self, pipeline: Pipeline, epochs: Iterator[int]) -> Generator[tuple[int, Batch], None, None]:
         nothing = torch.empty(0)
@@ -187,8 +198,8 @@ class Replay(Pipeline):
         self.check = check_pixels(self._kept[0], self.request, 0)
         self.check.add(check_samples(self._kept, self.request, False))
 
-    def epoch(self, k: int) -> Iterator[Batch]:
-        for n in range(len(self)):
+    def epoch(self, k: int, start: int = 0) -> Iterator[Batch]:
+        for n in range(start, len(self)):
             yield self._kept[n % len(self._kept)]
 
     def close(self) -> None:

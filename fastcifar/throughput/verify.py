@@ -14,12 +14,8 @@ import torch
 from fastcifar.augment import draw
 from fastcifar.kernels import reference
 from fastcifar.pipeline import Batch, Request
+from fastcifar.testing.images import ROUNDING as ROUNDING
 
-ROUNDING = 8e-6
-"""Tolerance of a pixel value before normalising, in [0, 1]: the error of float32 arithmetic in another order.
-
-torchvision's enlargement has the largest error (tests/kernels/test_reference.py, RESIZED). One unit in the last place
-of the dtype is added to this tolerance."""
 GREY_LEVEL = 1 / 255
 """Difference of a pixel value before normalising that an image stored in bytes cannot show: one step of a byte."""
 FAR_SHARE = 0.01

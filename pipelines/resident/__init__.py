@@ -14,6 +14,8 @@ from fastcifar.pipeline import Batch, Pipeline, Renderer, Request
 if TYPE_CHECKING:
     from fastcifar.pipelines.resident.device import OnDevice  # needs Triton
 
+CLOSED = "this pipeline is closed; open another one"
+
 
 class ResidentPipeline(Pipeline):
     """The pipeline ``resident``. On the CPU and on CUDA all pixels have the reference's bits."""
@@ -37,8 +39,11 @@ class ResidentPipeline(Pipeline):
 
     def epoch(self, k: int, start: int = 0) -> Iterator[Batch]:
         if self._maker is None:
-            raise UsageError("this pipeline is closed; open another one")
-        yield from self._maker.epoch(k, start)
+            raise UsageError(CLOSED)
+        for batch in self._maker.epoch(k, start):
+            yield batch
+            if self._maker is None:
+                raise UsageError(CLOSED)
 
     def renderer(self) -> Renderer | None:
         return self._maker if isinstance(self._maker, Renderer) else None

@@ -1,8 +1,11 @@
 """A heat: who lies gets no speed, who crashes or hangs gets a row that says so, and nobody stays."""
 
 import json
+import sys
 
 import pytest
+from support.own import write as write
+from support.pipelines import OWN
 from support.text import text_of
 from support.throughput import KEYS, gone, held
 
@@ -84,3 +87,12 @@ def test_in_training(synthetic):
     replayed, fed = (found[name]["images_per_s"] for name in ("replay", "resident"))
     assert found["resident"]["stall"] == pytest.approx(1 - fed / replayed)
     assert found["resident"]["ceiling_share"] is None
+
+
+@pytest.mark.whole
+def test_a_pipeline_from_outside_the_package_is_found_in_its_process(synthetic, write, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    write("outside.plain", OWN)
+    row = held(synthetic, "outside.plain:slow")["outside.plain:slow"]
+    assert row["verified"]
+    assert row["max_abs_dev"] == 0
