@@ -1,4 +1,4 @@
-"""The loader of https://github.com/KellerJordan/cifar10-airbench in our words: its tensor operations on whole epochs, on
+"""The loader of https://github.com/KellerJordan/cifar10-airbench in our words: tensor operations on whole epochs, on
 any device.
 
     fastcifar bench --recipes airbench94 --loader bench/rivals/airbench.py:airbench94

@@ -24,7 +24,9 @@ Augmented = Annotated[
     str | None,
     typer.Option("--augment", help="A recipe, or field=value,... such as flip=0.5,crop=4; the same as --set recipe=."),
 ]
-Batches = Annotated[str, typer.Option(help="The pipeline that makes the batches: a name of `fastcifar list pipelines`, or your own, package.module.")]
+Batches = Annotated[
+    str, typer.Option(help="The pipeline: a name of `fastcifar list pipelines`, or your own, package.module.")
+]
 
 
 def listed(text: str, option: str, read: Callable[[str], T], wanted: str) -> list[T]:

@@ -17,8 +17,10 @@ from fastcifar.show.text import counted
 
 VARIED = ("model", "batch_size", "lr", "l2", "dropout", "recipe")
 """The fields that identify a configuration, together with experiment and protocol."""
-SETTINGS = {("experiment", "protocol"): ("dataset", "max_epochs", "precision", "pipeline"),
-            ("experiment", "protocol", "model"): ("tune", "weights", "optimizer", "schedule", "smoothing", "code")}  # fmt: skip
+SETTINGS = {
+    ("experiment", "protocol"): ("dataset", "max_epochs", "precision", "pipeline"),
+    ("experiment", "protocol", "model"): ("tune", "weights", "optimizer", "schedule", "smoothing", "code"),
+}
 """The fields in which all runs of a group must agree. Key: the fields that define a group, such as an experiment under
 a protocol. Runs that disagree with the majority of their group are set aside.
 """

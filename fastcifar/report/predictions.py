@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,7 +115,7 @@ def _predict(run: TrainedRun, dataset: Dataset, device: torch.device) -> None:
 
 def _classes(run: TrainedRun, dataset: Dataset, device: torch.device, augment: Augment) -> NDArray[np.int64]:
     dtype = PRECISIONS[run.spec.precision]
-    request = {
+    request: dict[str, Any] = {
         "split": "validation", "augment": augment, "batch_size": min(run.spec.batch_size, LARGEST_BATCH),
         "seed": run.spec.seed, "device": device, "dtype": dtype, "split_seed": run.split_seed,
     }  # fmt: skip

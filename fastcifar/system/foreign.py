@@ -25,8 +25,8 @@ def imported(name: str, what: str) -> ModuleType:
 
     A name is looked for in the current directory first, as ``python -m`` does. The folder stays on ``sys.path``, so
     that worker processes find the module, too. what: the thing that needs the module, for messages, such as "pipeline
-    'mine'". Raises NoSuchModule for a module that does not exist, and UsageError for a file that does not exist or an import that
-    fails.
+    'mine'". Raises NoSuchModule for a module that does not exist, and UsageError for a file that does not exist or an
+    import that fails.
     """
     return _of_file(Path(name), what) if name.endswith(".py") else _of_name(name, Path.cwd(), what)
 

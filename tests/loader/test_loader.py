@@ -18,7 +18,8 @@ from torchvision.transforms import v2
 import fastcifar
 from fastcifar.augment import Augment, draw
 from fastcifar.errors import UsageError
-from fastcifar.loader import Loader, view_seed
+from fastcifar.loader import Loader
+from fastcifar.loader.arguments import view_seed
 from fastcifar.pipeline import available, open_pipeline
 from fastcifar.recipes import RECIPES
 

@@ -1,11 +1,8 @@
 """The loader for anyone's own training loop: batches of any pipeline, as an iterable with a state."""
 
 import hashlib
-import inspect
-import random
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +13,11 @@ from torch import Tensor
 
 from fastcifar.augment import Augment
 from fastcifar.data.dataset import Dataset
-from fastcifar.errors import UsageError, unknown
+from fastcifar.errors import UsageError
+from fastcifar.loader.arguments import augment_of, dtype_of, subset_of, view_seed
+from fastcifar.loader.transform import Seeded, Transform
 from fastcifar.pipeline import Batch, Pipeline, Request, open_pipeline, require_pipeline
-from fastcifar.recipes import recipe
-from fastcifar.rng.philox import Stream, words
 from fastcifar.system.devices import device_named
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-Transform = Callable[..., Any]
 
 
 class Loader:
@@ -110,10 +104,10 @@ class Loader:
         }
         self._pipeline_wanted, self._workers = pipeline, workers
         self._with_ids, self._views = with_ids, views
-        self._transform = None if transform is None else _Transform(transform, seed)
+        self._transform = None if transform is None else Seeded(transform, seed)
         whole = Request(self.dataset, **self._request)
         if ids is not None:
-            self._request["subset"] = _subset(ids, whole)
+            self._request["subset"] = subset_of(ids, whole)
         self._whole = Request(self.dataset, **self._request)
         require_pipeline(pipeline, self._whole)
         self._epoch = self._handed = 0  # the epoch that is active or comes next, and its batches handed out
@@ -166,7 +160,8 @@ class Loader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position: the next ``for`` loop gives the batch after those that the state counts.
 
-        After the last batch of an epoch comes the first one of the next epoch. Raises UsageError for a state of a loader with other batches.
+        After the last batch of an epoch comes the first one of the next epoch. Raises UsageError for a state of a
+        loader with other batches.
         """
         try:
             epoch, handed, identity = int(state["epoch"]), int(state["batch"]), dict(state["depends_on"])
@@ -315,104 +310,6 @@ class _Epoch:
         except StopIteration:
             self._over = True
             raise
-
-
-class _Transform:
-    """A callable on batches, and the random numbers that it draws."""
-
-    def __init__(self, function: Transform, seed: int) -> None:
-        self._function, self._seed, self._takes_labels = function, seed, takes_labels(function)
-
-    def __call__(self, views: list[Tensor], labels: Tensor, place: tuple[int, int, int]) -> tuple[list[Tensor], Tensor]:
-        """Return the changed views and the labels. place: the numbers of the epoch, the batch and the process.
-
-        A transform of images and labels changes each view with the original labels; the first view's labels are kept.
-        """
-        made, answers = [], labels
-        with _seeded(self._seed, place, views[0].device):
-            for view, images in enumerate(views):
-                result = self._function(images, labels) if self._takes_labels else self._function(images)
-                if self._takes_labels:
-                    result, changed = result
-                    answers = changed if view == 0 else answers
-                made.append(result.contiguous(memory_format=torch.channels_last) if result.dim() == 4 else result)
-        return made, answers
-
-
-def takes_labels(function: Transform) -> bool:
-    """Return whether a transform is called with images and labels: it has two arguments, or is torchvision's."""
-    call = function.forward if isinstance(function, torch.nn.Module) else function
-    try:
-        parameters = inspect.signature(call).parameters.values()
-    except (TypeError, ValueError):  # a compiled function without a signature
-        return False
-    places = [
-        parameter for parameter in parameters
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        and parameter.default is parameter.empty
-    ]  # fmt: skip
-    return len(places) == 2 or (not places and type(function).__module__.startswith("torchvision."))
-
-
-@contextmanager
-def _seeded(seed: int, place: tuple[int, int, int], device: torch.device) -> Iterator[None]:
-    """Seed the global generators of torch, numpy and Python for a batch, and restore their states at the end."""
-    epoch, batch, rank = place
-    high, low, legacy, _ = (int(word) for word in words(seed, Stream.TRANSFORM, batch, epoch, rank))
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 # transforms may use it
-    on_cuda = device.type == "cuda"
-    try:
-        with torch.random.fork_rng([device] if on_cuda else []):
-            torch.default_generator.manual_seed(high << 32 | low)  # torch.manual_seed would also seed other devices
-            if on_cuda:
-                with torch.cuda.device(device):
-                    torch.cuda.manual_seed(high << 32 | low)
-            np.random.seed(legacy)  # noqa: NPY002
-            random.seed(high << 32 | low)
-            yield
-    finally:
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)
-
-
-def view_seed(seed: int, view: int) -> int:
-    """Return the seed of the augmentation of a view >= 1, in [0, 2**64), as a function of the loader's seed."""
-    high, low, _, _ = (int(word) for word in words(seed, Stream.VIEWS, view))
-    return high << 32 | low
-
-
-def augment_of(augment: Augment | str) -> Augment:
-    """Return an Augment, or the Augment of a recipe. Raises UsageError for anything else."""
-    if isinstance(augment, str):
-        return recipe(augment)
-    if not isinstance(augment, Augment):
-        raise UsageError(f"augment {augment!r} is neither an Augment nor a recipe such as 'standard'")
-    return augment
-
-
-def dtype_of(dtype: torch.dtype | str) -> torch.dtype:
-    """Return a dtype of pixels by its name, or unchanged. Raises UsageError for an unknown name."""
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise unknown("dtype", dtype, DTYPES)
-    return DTYPES[name]
-
-
-def _subset(ids: Any, whole: Request) -> NDArray[np.int64]:
-    """Return ids as (n,) int64, ascending. Raises UsageError for ids that are not of the split, or given twice."""
-    chosen = np.asarray(ids.cpu() if isinstance(ids, Tensor) else ids)
-    if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in "iu":
-        raise UsageError(f"ids are {chosen.dtype} of shape {chosen.shape}; give at least one whole number, in one list")
-    chosen = np.sort(chosen.astype(np.int64))
-    twice = chosen[1:][chosen[1:] == chosen[:-1]]
-    if len(twice):
-        raise UsageError(f"ids have {twice[0]} twice; give each sample once")
-    stray = np.setdiff1d(chosen, whole.ids)
-    if len(stray):
-        raise UsageError(f"ids have {stray[0]}, which is not a sample of the {whole.split} split; choose from its ids")
-    return chosen
 
 
 def _close(pipelines: list[Pipeline]) -> None:
