@@ -23,6 +23,7 @@ class DoesNotFit(UsageError):
 def unknown(what: str, name: object, known: Iterable[str]) -> UsageError:
     """Return the error for a name that does not exist. Its message has the nearest known name, and all known names."""
     names = list(known)
-    near = difflib.get_close_matches(str(name), names, 1)
-    hint = f"did you mean {near[0]!r}? There are" if near else "there are"
-    return UsageError(f"{what} {name!r} does not exist; {hint} {', '.join(names)}")
+    folded = {each.casefold(): each for each in map(str, names)}
+    near = difflib.get_close_matches(str(name).casefold(), folded, 1)
+    hint = f"did you mean {folded[near[0]]!r}? There are" if near else "there are"
+    return UsageError(f"{what} {name!r} does not exist; {hint} {', '.join(map(str, names))}")

@@ -48,10 +48,20 @@ def recipe(text: str) -> Augment:
     separates the values of a field that has several: ``mean=0.5:0.5:0.5``. Without a name, the changes are to none.
     Raises UsageError for an unknown name or field, and for a value that a field does not take.
     """
-    name, *changes = [part.strip() for part in text.split(",")]
-    if "=" in name:
-        name, changes = "none", [name, *changes]
-    return replace(_named(name), **dict(_change(change, text) for change in changes))
+    name, changes = _parts(text)
+    return replace(_named(name), **changes)
+
+
+def canonical(text: str) -> str:
+    """Return the one text for all texts of a recipe that have its name and its changes.
+
+    Changes are in the order of Augment's fields, without spaces, so that a run has one identity. A name alone stays as
+    it is. Raises UsageError as `recipe` does.
+    """
+    name, changes = _parts(text)
+    fields_of = [f"{field.name}={_text(changes[field.name])}" for field in fields(Augment) if field.name in changes]
+    recipe(text)
+    return ",".join([name] * (name != "none" or not changes) + fields_of)
 
 
 def recipes_of(text: str) -> list[str]:
@@ -73,6 +83,27 @@ def _named(name: str) -> Augment:
         raise unknown("recipe", name, RECIPES)
     mean, std = NORMALISATIONS[parts[1]]
     return Augment(size=(int(parts[2]), int(parts[3])) if parts[2] else None, mean=mean, std=std)
+
+
+def _parts(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name in a recipe's text, and its changes by field."""
+    name, *rest = [part.strip() for part in text.split(",")]
+    if "=" in name:
+        name, rest = "none", [name, *rest]
+    changes: dict[str, Any] = {}
+    for change in rest:
+        field, value = _change(change, text)
+        if field in changes:
+            raise UsageError(f"recipe {text!r} has {field} twice; give each field one value")
+        changes[field] = value
+    return name, changes
+
+
+def _text(value: Any) -> str:
+    """Return a field's value as `_READ` reads it."""
+    if isinstance(value, tuple):
+        return ":".join(map(_text, value))
+    return str(value).removesuffix(".0")
 
 
 def _numbers(one: type) -> Callable[[str], tuple[Any, ...]]:
@@ -106,6 +137,8 @@ def _change(change: str, text: str) -> tuple[str, Any]:
         raise unknown("augmentation", field, known)
     read, wanted = _READ.get(field, (float, "a number"))
     try:
+        if "_" in value or not value.isascii():  # Python would read 1_0 as 10
+            raise ValueError(value)
         return field, read(value)
     except ValueError as error:
         raise UsageError(f"recipe {text!r}: {field} {value!r} is not {wanted}") from error

@@ -4,7 +4,7 @@ import pytest
 
 from fastcifar.augment import Augment
 from fastcifar.errors import UsageError
-from fastcifar.recipes import CIFAR10_MEAN, CIFAR10_STD, RECIPES, recipe, recipes_of
+from fastcifar.recipes import CIFAR10_MEAN, CIFAR10_STD, RECIPES, canonical, recipe, recipes_of
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,33 @@ def test_every_name_is_its_recipe(name):
         ("size=256", "size"),
         ("mean=0.5", "mean"),
         ("crop=99", "crop 99 is outside"),
+        ("crop=1_0", "crop '1_0' is not a whole number"),
+        ("flip=0.5,flip=1", "has flip twice"),
+        ("standard,,cutout=8", "'' is not of the form field=value"),
         ("", "recipe '' does not exist"),
     ],
 )
 def test_what_no_recipe_can_be_is_refused(text, message):
     with pytest.raises(UsageError, match=message):
         recipe(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "one"),
+    [
+        ("standard", "standard"),
+        ("half256-224", "half256-224"),
+        (" standard ,  cutout=8", "standard,cutout=8"),
+        ("cutout=8, crop=4,flip=0.50", "flip=0.5,crop=4,cutout=8"),
+        ("none,crop=4", "crop=4"),
+        ("flip=alternating,crop_fill=zeros", "flip=alternating,crop_fill=zeros"),
+        ("std=0.25:0.250:0.25,mean=0.5:0.5:0.5", "mean=0.5:0.5:0.5,std=0.25:0.25:0.25"),
+        ("erase_area=0.02:0.123456789", "erase_area=0.02:0.123456789"),
+    ],
+)
+def test_texts_of_one_recipe_have_one_text(text, one):
+    assert canonical(text) == one
+    assert recipe(canonical(text)) == recipe(text)
 
 
 def test_a_list_of_recipes_keeps_changes_with_their_recipe():

@@ -88,3 +88,13 @@ def squares(images: Tensor, side: int) -> Tensor:
     corners = torch.randint(0, len(line) - side + 1, (2, len(images), 1), device=images.device)
     rows, columns = ((line >= corner) & (line < corner + side) for corner in corners)
     return (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)
+
+
+def airbench94(data: str, batch_size: int, device: str) -> AirbenchLoader:
+    """Return the loader of airbench94: images shifted by up to 2 pixels, for `fastcifar bench --loader`."""
+    return AirbenchLoader(data, batch_size, device, torch.float32, 2)
+
+
+def airbench96(data: str, batch_size: int, device: str) -> AirbenchLoader:
+    """Return the loader of airbench96: images shifted by up to 4 pixels, a square of 12 pixels cut out."""
+    return AirbenchLoader(data, batch_size, device, torch.float32, 4, 12)

@@ -118,6 +118,14 @@ class Dataset:
         if "train" in counts:
             self._split()
 
+    def cure_for_format(self, name: str) -> str:
+        """Return the way to a dataset that has the files of a format of data.formats, as the end of a message."""
+        if self._memory is not None:
+            return (
+                f'write it to a directory, and open that: fastcifar.convert(dataset, "data/mine", formats=["{name}"])'
+            )
+        return f"convert it again: fastcifar convert SRC DEST --formats {name} --overwrite"
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self._memory is not None:
             return Dataset, (self.path, self.manifest, self._memory)

@@ -1,7 +1,7 @@
 """Datasets in memory: checked arrays, a manifest like that of a directory, and a dataset as a source for `convert`."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -80,7 +80,7 @@ def class_names(classes: Sequence[str] | int) -> tuple[str, ...]:
     names: tuple[Any, ...] = ()
     if isinstance(classes, (int, np.integer)):
         names = tuple(map(str, range(min(int(classes), MAX_CLASSES + 1))))
-    elif isinstance(classes, Iterable) and not isinstance(classes, str):
+    elif isinstance(classes, Iterable) and not isinstance(classes, (str, Set)):  # a set has no order
         names = tuple(classes)
     if not 2 <= len(names) <= MAX_CLASSES or not all(isinstance(name, str) for name in names):
         raise UsageError(
@@ -105,6 +105,16 @@ def dataset_of(made: tuple[Arrays, tuple[str, ...]], name: str, split_seed: int 
     return Dataset(cast(Path, NOWHERE), manifest | {"files": files, "sha256": sha256}, arrays)
 
 
+def _array(values: Any, what: str) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors with a gradient or on a device
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"the {what} cannot be made an array ({reason}); give one array, or a tensor.detach().cpu().numpy()"
+        ) from error
+
+
 def _pair(arrays: Any, what: str) -> tuple[ArrayLike, ArrayLike]:
     if not isinstance(arrays, (tuple, list)) or len(arrays) != 2:
         raise UsageError(f"{what} is a {type(arrays).__name__}; give it as a pair: {what}=(images, labels)")
@@ -115,12 +125,14 @@ def _checked(
     images: ArrayLike, labels: ArrayLike, classes: Sequence[str], what: str
 ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     """Return copies of the images and labels as they are stored. what: the split, with a space, for messages."""
-    pixels, answers = np.asarray(images), np.asarray(labels)
+    pixels, answers = _array(images, f"{what}images"), _array(labels, f"{what}labels")
     if pixels.dtype != np.uint8:
-        raise UsageError(
-            f"the {what}images are {pixels.dtype}; uint8 is needed: for values in [0, 1], "
-            "(images * 255).round().astype('uint8')"
+        cure = (
+            "for values in [0, 1], (images * 255).round().astype('uint8')"
+            if pixels.dtype.kind == "f"
+            else "if all values are 0 to 255, np.asarray(images).astype('uint8')"
         )
+        raise UsageError(f"the {what}images are {pixels.dtype}; uint8 is needed: {cure}")
     if pixels.ndim != 4 or pixels.shape[1:] != IMAGE_SHAPE or not len(pixels):
         cure = "images.transpose(0, 2, 3, 1)" if pixels.shape[1:] == (3, 32, 32) else "resize or crop them first"
         raise UsageError(f"the {what}images have the shape {pixels.shape}; (N, 32, 32, 3) is needed: {cure}")

@@ -3,7 +3,9 @@
 import hashlib
 import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,21 @@ from torch import Tensor
 from fastcifar.augment import Augment
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
-from fastcifar.loader.arguments import augment_of, dtype_of, subset_of, view_seed
+from fastcifar.loader.arguments import (
+    MOST_EPOCHS,
+    MOST_IMAGES,
+    MOST_SEED,
+    MOST_VIEWS,
+    MOST_WORKERS,
+    augment_of,
+    dataset_of,
+    dtype_of,
+    place_of,
+    subset_of,
+    view_seed,
+    whole_number,
+    yes_or_no,
+)
 from fastcifar.loader.transform import Seeded, Transform
 from fastcifar.pipeline import Batch, Pipeline, Request, open_pipeline, require_pipeline
 from fastcifar.system.devices import device_named
@@ -78,32 +94,24 @@ class Loader:
 
         Raises UsageError for arguments that are wrong or do not fit together.
         """
-        self.dataset = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
-        if not isinstance(batch_size, int) or isinstance(batch_size, bool):
-            raise UsageError(f"batch_size {batch_size!r} is not a whole number; choose one such as 512")
-        if not isinstance(views, int) or not 1 <= views <= 64:
-            raise UsageError(f"views {views!r} is not a whole number in [1, 64]")
-        if transform is not None and not callable(transform):
-            raise UsageError(f"transform {transform!r} cannot be called; give a function of the images")
-        if (rank is None) != (world_size is None):
-            raise UsageError("rank and world_size belong together; give both, or neither for torch.distributed's")
-        if rank is not None and world_size is not None and not 0 <= rank < world_size:
-            raise UsageError(f"rank {rank} is outside [0, {world_size}), as world_size is {world_size}")
-        self._place = None if rank is None or world_size is None else (rank, world_size)
+        self.dataset = dataset_of(dataset)
+        self._place = place_of(rank, world_size)
+        seed = whole_number("seed", seed, 0, MOST_SEED)
         self._request: dict[str, Any] = {
             "split": split,
             "augment": augment_of(augment),
-            "batch_size": batch_size,
+            "batch_size": whole_number("batch_size", batch_size, 1, MOST_IMAGES),
             "seed": seed,
-            "device": device if isinstance(device, torch.device) else device_named(str(device)),
+            "device": device_named(str(device)),
             "dtype": dtype_of(dtype),
-            "shuffle": shuffle,
-            "drop_last": drop_last,
-            "split_seed": split_seed,
+            "shuffle": None if shuffle is None else yes_or_no("shuffle", shuffle),
+            "drop_last": yes_or_no("drop_last", drop_last),
+            "split_seed": None if split_seed is None else whole_number("split_seed", split_seed, 0, MOST_SEED),
             "repeats": False,
         }
-        self._pipeline_wanted, self._workers = pipeline, workers
-        self._with_ids, self._views = with_ids, views
+        self._pipeline_wanted = pipeline
+        self._workers = None if workers is None else whole_number("workers", workers, 1, MOST_WORKERS)
+        self._with_ids, self._views = yes_or_no("with_ids", with_ids), whole_number("views", views, 1, MOST_VIEWS)
         self._transform = None if transform is None else Seeded(transform, seed)
         whole = Request(self.dataset, **self._request)
         if ids is not None:
@@ -116,7 +124,7 @@ class Loader:
         self._streams: list[Iterator[Batch]] = []  # the batches of the active epoch, for each view
         self._opened: tuple[tuple[int, int], list[Pipeline]] | None = None
         self._closing: weakref.finalize[Any, Any] | None = None
-        self._closed = False
+        self._closed, self._lock = False, RLock()
 
     @property
     def batch_size(self) -> int:
@@ -148,10 +156,9 @@ class Loader:
         Right after `load_state_dict`, the epoch of the state goes on with the batch after those that the state counts;
         if it counts all of them, nothing is left of the epoch.
         """
-        if epoch < 0:
-            raise UsageError(f"epoch {epoch} must be at least 0")
+        epoch = whole_number("epoch", epoch, 0, MOST_EPOCHS)
         handed = self._loaded[1] if self._loaded is not None and self._loaded[0] == epoch else 0
-        self._epoch, self._handed, self._turn, self._loaded = int(epoch), handed, None, None
+        self._epoch, self._handed, self._turn, self._loaded = epoch, handed, None, None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position as plain data: the epoch, the batches handed out, and what they depend on."""
@@ -164,18 +171,18 @@ class Loader:
         loader with other batches.
         """
         try:
-            epoch, handed, identity = int(state["epoch"]), int(state["batch"]), dict(state["depends_on"])
+            epoch, handed, identity = state["epoch"], state["batch"], dict(state["depends_on"])
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"the state is not one of a Loader's state_dict(): {error!r}") from error
         mine = self._identity()
-        for name in mine:
-            if mine[name] != identity.get(name):
+        for name, value in _flat(mine).items():
+            if value != _flat(identity).get(name):
                 raise UsageError(
-                    f"the state is of a loader with {name} {identity.get(name)}, but this one has {mine[name]}; make "
+                    f"the state is of a loader with {name} {_flat(identity).get(name)}, but this one has {value}; make "
                     "the loader with the same arguments"
                 )
-        if epoch < 0 or not 0 <= handed <= self._whole.batches():
-            raise UsageError(f"the state's epoch {epoch} and batch {handed} are outside an epoch of this loader")
+        epoch = whole_number("the state's epoch", epoch, 0, MOST_EPOCHS)
+        handed = whole_number("the state's batch", handed, 0, self._whole.batches())
         self._loaded, self._turn = (epoch, handed), None
         self._epoch, self._handed = (epoch, handed) if handed < len(self) else (epoch + 1, 0)
 
@@ -195,7 +202,12 @@ class Loader:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy in another process needs; the copy opens a pipeline of its own."""
-        return self.__dict__ | {"_opened": None, "_closing": None, "_turn": None, "_streams": []}
+        state = self.__dict__ | {"_opened": None, "_closing": None, "_turn": None, "_streams": []}
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=RLock())
 
     def _identity(self) -> dict[str, Any]:
         whole = self._whole
@@ -207,7 +219,7 @@ class Loader:
             "split_seed": whole.split_seed,
             "shuffle": whole.shuffles,
             "drop_last": whole.drop_last,
-            "augment": repr(whole.augment),
+            "augment": {field: str(value) for field, value in asdict(whole.augment).items()},
             "ids": hashlib.sha256(whole.ids.tobytes()).hexdigest()[:16],
             "views": self._views,
         }
@@ -263,12 +275,21 @@ class Loader:
         self._streams, self._turn = [pipeline.epoch(self._epoch, self._handed) for pipeline in pipelines], turn
 
     def _next(self) -> Any:
-        """Return the next batch of the active epoch. Raises StopIteration at its end, which ends the epoch."""
+        """Return the next batch of the active epoch. Raises StopIteration at its end, which ends the epoch.
+
+        After another error the next loop goes on with the batch that failed.
+        """
         try:
-            batches = [next(stream) for stream in self._streams]
+            return self._made([next(stream) for stream in self._streams])
         except StopIteration:
             self._epoch, self._handed, self._turn = self._epoch + 1, 0, None
             raise
+        except BaseException:
+            self._turn = None
+            raise
+
+    def _made(self, batches: list[Batch]) -> Any:
+        """Return the batch for the caller. batches: the batch of each view."""
         images: Any = batches[0].images
         labels, ids = batches[0].labels, batches[0].ids
         if self._transform is not None or self._views > 1:
@@ -295,21 +316,32 @@ class _Epoch:
         return len(self._loader)
 
     def __next__(self) -> Any:
-        if self._over:
-            raise StopIteration
         loader = self._loader
-        if not self._begun:
-            loader._begin(self._turn)
-            self._begun = True
-        elif loader._turn is not self._turn:
-            raise UsageError(
-                "this epoch is over, as another one was begun or set, or the loader closed; begin it again"
-            )
-        try:
-            return loader._next()
-        except StopIteration:
-            self._over = True
-            raise
+        with loader._lock:
+            if self._over:
+                raise StopIteration
+            if not self._begun:
+                loader._begin(self._turn)
+                self._begun = True
+            elif loader._turn is not self._turn:
+                raise UsageError(
+                    "this epoch is over, because another one was begun or set, an error ended it, or the loader was "
+                    "closed; begin a new loop, and make a second Loader for two loops at once"
+                )
+            try:
+                return loader._next()
+            except StopIteration:
+                self._over = True
+                raise
+
+
+def _flat(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return an identity with the fields of ``augment`` beside the others."""
+    augment = identity.get("augment")
+    fields = augment if isinstance(augment, dict) else {}
+    return {name: value for name, value in identity.items() if name != "augment"} | {
+        f"augment {field}": value for field, value in fields.items()
+    }
 
 
 def _close(pipelines: list[Pipeline]) -> None:

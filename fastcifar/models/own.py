@@ -5,6 +5,7 @@ logits (B, classes).
 """
 
 import difflib
+import os
 import random
 import sys
 import threading
@@ -33,6 +34,12 @@ _alone = threading.RLock()  # modules and global generators belong to the whole 
 def is_own(name: str) -> bool:
     """Return whether a model's name has the form of one's own network."""
     return ":" in name and not name.startswith("timm:")
+
+
+def one_name(name: str) -> str:
+    """Return the one name for all names of one's own network: the path of a file without ``./`` and the like."""
+    place, _, wanted = name.rpartition(":")
+    return f"{os.path.normpath(place)}:{wanted}" if place.endswith(".py") else name
 
 
 class Own(nn.Module):
@@ -87,21 +94,28 @@ def build_own(name: str, classes: int, seed: int, code: str) -> Own:
 
 def check_own(name: str, classes: int, side: int) -> None:
     """Raise UsageError unless one's own network can train on images (B, 3, side, side): it must return (B, classes),
-    have weights, and draw no random numbers from torch's global generator.
+    have weights, each in memory of its own, and draw no random numbers from a global generator.
     """
     model = build_own(name, classes, 0, code_of(name))
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UsageError(f"{name}({classes}) has no weights to train; return a network with parameters")
+    tensors = dict(model.state_dict())
+    twice = _tied(tensors)
+    if twice:
+        raise UsageError(
+            f"{name}: the tensors {twice[0]} and {twice[1]} share their memory, which checkpoints cannot store; give "
+            "each layer weights of its own"
+        )
     images = torch.zeros((2, 3, side, side))
-    with _alone, torch.random.fork_rng(devices=[]), torch.no_grad():
-        before = torch.get_rng_state()
+    with _alone, _seeded(0), torch.no_grad():
+        before = _states()
         try:
             logits = model(images)
         except Exception as error:
             raise UsageError(
                 f"{name} fails on images of shape {tuple(images.shape)}: {said(error)}{place_of(error)}"
             ) from error
-        drew = not torch.equal(before, torch.get_rng_state())
+        drew = [library for library, state in _states().items() if state != before[library]]
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
     if shape != (2, classes):
         raise UsageError(
@@ -109,9 +123,28 @@ def check_own(name: str, classes: int, side: int) -> None:
         )
     if drew:
         raise UsageError(
-            f"{name} draws random numbers from torch's global generator in its forward pass, so its runs could not be "
-            "repeated; use layers such as nn.Dropout, whose random numbers fastcifar replaces"
+            f"{name} draws random numbers from the global generator of {drew[0]} in its forward pass, so its runs "
+            "could not be repeated; use layers such as nn.Dropout, whose random numbers fastcifar replaces"
         )
+
+
+def _states() -> dict[str, bytes]:
+    """Return the states of the global generators of the CPU, by library."""
+    legacy: Any = np.random.get_state()  # noqa: NPY002
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": repr((legacy[1].tobytes(), legacy[2:])).encode(),
+        "Python": repr(random.getstate()).encode(),
+    }
+
+
+def _tied(tensors: dict[str, Tensor]) -> tuple[str, str] | None:
+    """Return the names of two tensors in the same memory, or None."""
+    places: dict[int, str] = {}
+    for name, tensor in tensors.items():
+        if tensor.numel() and (other := places.setdefault(tensor.untyped_storage().data_ptr(), name)) != name:
+            return other, name
+    return None
 
 
 def _factory(name: str) -> tuple[Callable[[int], Any], str]:

@@ -75,7 +75,8 @@ class Request:
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Return the shard's ids, (n,) int64, in the order of ``epoch`` (>= 0); ascending unless shuffled."""
-        whole = shuffled(self.ids, self.seed, Stream.ORDER, epoch) if self.shuffles else self.ids
+        # A copy, because batches give parts of it to callers, who may change them.
+        whole = shuffled(self.ids, self.seed, Stream.ORDER, epoch) if self.shuffles else self.ids.copy()
         return whole if self.places is None else whole[self.places]
 
     @property

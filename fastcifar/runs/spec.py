@@ -11,7 +11,8 @@ from fastcifar.augment import IMAGE_SIZE
 from fastcifar.errors import UsageError, unknown
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.models import MODELS, MOST_IMAGES, check_model, is_published
-from fastcifar.models.own import NO_CODE, is_own
+from fastcifar.models.own import NO_CODE, is_own, one_name
+from fastcifar.recipes import canonical
 from fastcifar.rng.philox import key_of
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "muon")
@@ -74,6 +75,9 @@ class RunSpec:
             raise UsageError(f"smoothing {self.smoothing} is outside [0, 1); choose a value such as 0.1")
         if (self.optimizer, self.precision) == ("muon", "float16"):
             raise UsageError("optimizer muon cannot scale gradients, as float16 needs; choose --amp bfloat16 or off")
+        object.__setattr__(self, "recipe", canonical(self.recipe))
+        if is_own(self.model):
+            object.__setattr__(self, "model", one_name(self.model))
         check_model(self.model, self.dropout)
         side = PROTOCOLS[self.protocol].recipe(self.recipe).out_size
         if is_own(self.model) != (self.code != NO_CODE):

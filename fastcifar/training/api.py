@@ -1,6 +1,8 @@
 """Train one run from Python: `train_run`, with names or objects."""
 
 from contextlib import closing
+from copy import deepcopy
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,11 @@ def train_run(
     Raises UsageError for an unknown keyword or name and for a value out of range, FastcifarError where the directory is
     in use or damaged, and the errors of ``watch``.
     """
+    if not callable(watch):
+        raise UsageError(f"watch {watch!r} cannot be called; give a function of an epoch's line of metrics")
+    for name, place in (("data", data), ("out", out)):
+        if not isinstance(place, (str, PathLike, Dataset)):
+            raise UsageError(f"{name} {place!r} is not the path of a folder; give one")
     dataset = data if isinstance(data, Dataset) else Dataset.open(Path(data))
     on, folder = device_of(str(device)), Path(out)
     if spec is None:
@@ -82,7 +89,7 @@ def train_run(
 
         def told(line: Any) -> None:
             events(line)
-            watch(line)
+            watch(deepcopy(line))  # a callback that changes its line does not change the run
 
         options = Options(compile or _mode_of(spec, on), initial.tensors, say)
         if can_be_cached(spec):

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     Prepared = tuple[I64, Iterator[Read]]  # the ids of an epoch and an iterator over its samples
 
 INSTALL = "pip install 'fastcifar[dali]'"
-CONVERT = "convert it again: fastcifar convert SRC DEST --formats dali --overwrite"
 
 
 class DaliPipeline(Pipeline):
@@ -92,7 +91,7 @@ class DaliPipeline(Pipeline):
             return f"DALI works on cpu and cuda, not on {request.device}"
         name = f"dali/{request.dataset.part(request.split)}.tfrecord"
         if form != "memory" and name not in request.dataset.manifest["files"]:
-            return f"{request.dataset.path} has no {name}; {CONVERT}"
+            return f"{request.dataset.path} has no {name}; {request.dataset.cure_for_format('dali')}"
         return None
 
     def epoch(self, k: int, start: int = 0) -> Iterator[Batch]:

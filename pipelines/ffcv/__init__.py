@@ -77,7 +77,7 @@ class FfcvPipeline(Pipeline):
         dataset, spec = request.dataset, request.augment
         name = f"ffcv/{dataset.part(request.split)}.beton"
         if name not in dataset.manifest["files"]:
-            return f"{dataset.path} has no {name}: fastcifar convert SRC DEST --formats ffcv --overwrite"
+            return f"{dataset.path} has no {name}; {dataset.cure_for_format('ffcv')}"
         beyond = {
             "hue": spec.hue, "rotation": spec.rotate, "erasing after normalising": spec.erase, "size": spec.size,
             "a reflected crop": spec.crop and spec.crop_fill == REFLECTED, "alternating flips": spec.alternates,

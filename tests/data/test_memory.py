@@ -123,6 +123,10 @@ def test_who_needs_files_is_told_that_there_are_none():
 
 
 WRONG = {
+    "integers": ({"images": IMAGES.astype(int)}, r"the images are int64; .* 0 to 255, np.asarray\(images\).astype"),
+    "ragged": ({"images": [[1], [2, 3]]}, "the images cannot be made an array"),
+    "a tensor with a gradient": ({"images": torch.zeros(20, 32, 32, 3, requires_grad=True)}, "cannot be made an array"),
+    "a set": ({"classes": {"cat", "dog"}}, "give a list of texts"),
     "floats": ({"images": IMAGES / 255}, r"the images are float64; uint8 is needed: .*\(images \* 255\)\.round"),
     "channels first": ({"images": IMAGES.transpose(0, 3, 1, 2)}, r"the shape \(20, 3, 32, 32\).*images\.transpose"),
     "grey": ({"images": IMAGES[..., 0]}, r"the shape \(20, 32, 32\); \(N, 32, 32, 3\) is needed"),

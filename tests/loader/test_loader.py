@@ -1,6 +1,7 @@
 """The loader: its arguments, epochs, state, shares, views and transforms, over every pipeline."""
 
 import gc
+import json
 import pickle
 import random
 import threading
@@ -173,6 +174,8 @@ def test_a_state_of_other_batches_is_refused(change, named, synthetic):
     state = loader(synthetic, **split).state_dict()
     with pytest.raises(UsageError, match=f"a loader with {named}"):
         loader(synthetic, **split | change).load_state_dict(state)
+    with pytest.raises(UsageError, match="a loader with augment crop 0, but this one has 4"):
+        loader(synthetic, **split).load_state_dict(loader(synthetic, augment="flip=0.5", **split).state_dict())
     for broken in ({}, {"epoch": "x"}, state | {"batch": 99}, state | {"epoch": -1}, state | {"depends_on": None}):
         with pytest.raises(UsageError, match="state"):
             loader(synthetic, **split).load_state_dict(broken)
@@ -188,26 +191,69 @@ def test_a_state_of_other_batches_is_refused(change, named, synthetic):
         ({"dtype": "float61"}, "did you mean 'float16'"),
         ({"dtype": torch.float64}, "float64"),
         ({"device": "cpus"}, "device 'cpus' is not one of"),
-        ({"batch_size": 0}, "batch size 0"),
+        ({"batch_size": 0}, r"batch_size 0 is outside \[1"),
         ({"batch_size": 12.5}, "batch_size 12.5 is not a whole number"),
-        ({"seed": -1}, "seed -1"),
-        ({"views": 0}, "views 0"),
+        ({"batch_size": True}, "batch_size True is not a whole number"),
+        ({"seed": -1}, "seed -1 is outside"),
+        ({"seed": "3"}, "seed '3' is not a whole number"),
+        ({"seed": None}, "seed None is not a whole number"),
+        ({"split_seed": 1.5}, "split_seed 1.5 is not a whole number"),
+        ({"views": 0}, "views 0 is outside"),
+        ({"shuffle": "False"}, "shuffle 'False' is neither True nor False"),
+        ({"drop_last": 1}, "drop_last 1 is neither True nor False"),
+        ({"with_ids": "no"}, "with_ids 'no' is neither"),
+        ({"device": torch.device("meta")}, "device 'meta' is not one of"),
+        ({"device": None}, "device 'None' is not one of"),
+        ({"workers": 2.5}, "workers 2.5 is not a whole number"),
+        ({"workers": 10**6}, r"workers 1000000 is outside \[1, 1024\]"),
+        ({"ids": np.ones(100, bool)}, "numpy.flatnonzero"),
         ({"ids": []}, "at least one"),
         ({"ids": [1.5]}, "whole number"),
         ({"ids": [3, 3], "split": "labelled"}, "ids have 3 twice"),
-        ({"ids": [100], "split": "labelled"}, "ids have 100, which is not"),
+        ({"ids": [100], "split": "labelled"}, "1 numbers, such as 100, that are not samples .* its 100 ids"),
         ({"transform": "flip"}, "transform 'flip' cannot be called"),
         ({"rank": 0}, "belong together"),
-        ({"rank": 2, "world_size": 2}, r"rank 2 is outside \[0, 2\)"),
-        ({"workers": 0, "pipeline": "torchvision"}, "0 workers"),
+        ({"rank": 2, "world_size": 2}, r"rank 2 is outside \[0, 1\]"),
+        ({"rank": 0, "world_size": 0}, "world_size 0 is outside"),
+        ({"rank": "0", "world_size": 2}, "rank '0' is not a whole number"),
+        ({"workers": 0, "pipeline": "torchvision"}, "workers 0 is outside"),
     ],
     ids=str,
 )
 def test_wrong_arguments_are_named(wrong, message, synthetic):
     with pytest.raises(UsageError, match=message):
         next(iter(loader(synthetic, **wrong)))
+
+
+def test_a_dataset_is_an_object_or_a_path():
     with pytest.raises(UsageError, match="there is no dataset at nowhere"):
         Loader("nowhere")
+    for wrong in (None, 0, b"data", ""):
+        with pytest.raises(UsageError, match="is neither a Dataset nor the path"):
+            Loader(wrong)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(synthetic):
+    made = loader(synthetic, batch_size=np.int64(16), seed=torch.tensor(3), views=np.int8(1), workers=np.uint8(2))
+    assert same(list(made), list(loader(synthetic)))
+    assert json.loads(json.dumps(made.state_dict())) == loader(synthetic).state_dict() | {"epoch": 1}
+    for wrong in (1.9, "1", None, float("nan"), -1, 2**32, True):
+        with pytest.raises(UsageError, match=f"epoch {wrong!r} is"):
+            made.set_epoch(wrong)
+        with pytest.raises(UsageError, match="the state's epoch"):
+            made.load_state_dict(made.state_dict() | {"epoch": wrong})
+
+
+@pytest.mark.parametrize("name", [name for name in ready if ":" not in name])
+@pytest.mark.whole
+def test_a_caller_may_change_its_batches(name, synthetic):
+    for more in ({"split": "validation"}, {"shuffle": False}, {}):
+        with loader(synthetic, pipeline=name, **more) as made, loader(synthetic, pipeline=name, **more) as other:
+            for batch in made:
+                for part in batch:
+                    part.zero_()
+            list(other)
+            assert same(list(made), list(other))
 
 
 def test_words_and_objects_mean_the_same(synthetic):
@@ -320,6 +366,56 @@ def test_kornia_s_transforms(synthetic):
     transform = kornia.AugmentationSequential(kornia.RandomHorizontalFlip(p=0.5), data_keys=["input"])
     one, two = (list(loader(synthetic, transform=transform)) for _ in range(2))
     assert same(one, two)
+
+
+def test_after_an_error_the_next_loop_goes_on_with_the_batch_that_failed(synthetic):
+    calls = []
+
+    def fails_once(images):
+        calls.append(len(images))
+        if len(calls) == 2:
+            raise ValueError("once")
+        return noise(images)
+
+    made = loader(synthetic, transform=fails_once)
+    iterator = iter(made)
+    first = next(iterator)
+    with pytest.raises(ValueError, match="once"):
+        next(iterator)
+    assert made.state_dict()["batch"] == 1
+    with pytest.raises(UsageError, match="an error ended it"):
+        next(iterator)
+    assert same([first, *made], list(loader(synthetic, transform=noise)))
+    assert made.epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (lambda images: None, "the transform returns NoneType; return the images"),
+        (lambda images: [images], "returns list"),
+        (lambda images: images[:3], "as many as it is given"),
+        (lambda images, labels: images, "returns Tensor; return the images and the labels"),
+        (lambda images, labels: (images, labels[:2]), "as many as it is given"),
+        (lambda images, labels=None: (images, None), "returns tuple; return the images and the labels"),
+        (lambda: None, r"takes \(\); it must take the images"),
+        (lambda a, b, c: None, r"takes \(a, b, c\); it must take the images"),
+    ],
+)
+def test_a_transform_that_makes_no_batch_is_refused(transform, message, synthetic):
+    with pytest.raises(UsageError, match=message):
+        next(iter(loader(synthetic, transform=transform)))
+
+
+def test_threads_may_share_an_epoch(synthetic):
+    made, found = loader(synthetic, batch_size=2), []
+    iterator = iter(made)
+    threads = [threading.Thread(target=lambda: found.extend(iterator)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(number for batch in ids_of(found) for number in batch) == synthetic.ids("training").tolist()
 
 
 def test_closing(synthetic):

@@ -101,13 +101,16 @@ def test_a_module_of_a_package_and_a_file(write):
         ("broken:f", "the import of broken raises ZeroDivisionError: division by zero, broken.py line 1; repair"),
         ("unreadable:f", "the import of unreadable raises SyntaxError"),
         ("lacking:f", "lacking imports not_there, which is not installed"),
-        ("bad:raising", r"bad:raising\(10\) raises RuntimeError: no luck, bad.py line 3; it is called with"),
+        ("bad:raising", r"bad:raising\(10\) raises RuntimeError: no luck, bad.py line 5; it is called with"),
         ("bad:nothing", r"bad:nothing\(10\) returns None; return a torch.nn.Module"),
         ("bad:constant", r"bad:constant\(10\) has no weights to train"),
         ("bad:narrow", r"bad:narrow returns \(2, 3\) for images of shape \(2, 3, 32, 32\); return logits of shape"),
         ("bad:misfit", r"bad:misfit fails on images of shape \(2, 3, 32, 32\): RuntimeError: "),
         ("bad:pair", "bad:pair returns a tuple for images"),
-        ("bad:drawing", "bad:drawing draws random numbers from torch's global generator .* nn.Dropout"),
+        ("bad:drawing_numpy", "from the global generator of numpy"),
+        ("bad:drawing_python", "from the global generator of Python"),
+        ("bad:tied", "the tensors network.weight and network.other.weight share their memory"),
+        ("bad:drawing", "bad:drawing draws random numbers from the global generator of torch .* nn.Dropout"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(write, name, message):
@@ -116,6 +119,8 @@ def test_what_is_wrong_is_said(write, name, message):
     write("unreadable", "def f(:")
     write("lacking", "import not_there")
     write("bad", """
+import random
+import numpy as np
 from torch import nn
 def raising(n): raise RuntimeError("no luck")
 def nothing(n): pass
@@ -128,6 +133,15 @@ class pair(nn.Linear):
 class drawing(nn.Linear):
     def __init__(self, n): super().__init__(3072, n)
     def forward(self, x): return nn.functional.dropout(super().forward(x.flatten(1)))
+class drawing_numpy(nn.Linear):
+    def __init__(self, n): super().__init__(3072, n)
+    def forward(self, x): return super().forward(x.flatten(1)) * np.random.rand()
+class drawing_python(nn.Linear):
+    def __init__(self, n): super().__init__(3072, n)
+    def forward(self, x): return super().forward(x.flatten(1)) * random.random()
+class tied(nn.Linear):
+    def __init__(self, n): super().__init__(3072, n); self.other = nn.Linear(3072, n); self.other.weight = self.weight
+    def forward(self, x): return super().forward(x.flatten(1))
 """)  # fmt: skip
     with pytest.raises(UsageError, match=message):
         check_own(name, 10, 32)

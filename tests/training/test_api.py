@@ -48,6 +48,18 @@ def test_a_callback_may_stop_the_run_which_goes_on_later(synthetic, tmp_path):
     assert untimed(lines) == untimed(RunDirectory.of(spec, tmp_path / "whole").metrics())
 
 
+def test_a_callback_that_changes_its_line_changes_nothing(synthetic, tmp_path):
+    spec = spec_of(synthetic, epochs=2)
+    changed = train_run(spec, synthetic, out=tmp_path / "changed", device="cpu", watch=lambda line: line.clear())
+    plain = train_run(spec, synthetic, out=tmp_path / "plain", device="cpu")
+    assert changed["val_accuracy"] == plain["val_accuracy"]
+    for wrong in (None, "print", []):
+        with pytest.raises(UsageError, match="watch .* cannot be called"):
+            train_run(spec, synthetic, out=tmp_path, watch=wrong)
+    with pytest.raises(UsageError, match="out 5 is not the path"):
+        train_run(spec, synthetic, out=5)
+
+
 def test_ones_own_network(synthetic, write, tmp_path):
     write("net")
     said = []

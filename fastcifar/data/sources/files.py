@@ -57,6 +57,8 @@ class Files(ABC):
 
     name: str
     names: tuple[str, ...]
+    empty: tuple[str, ...] = ()
+    """The relative names of folders that hold nothing. Archives are not searched for them."""
 
     @abstractmethod
     def stream(self, wanted: Collection[str], limit: int) -> Iterator[tuple[str, bytes]]:
@@ -124,17 +126,19 @@ class Folder(Files):
 
     def __init__(self, path: Path) -> None:
         self.name, self.path = str(path), path
-        listing, visited = Listing(self.name), set()
+        listing, visited, empty = Listing(self.name), set(), list[str]()
         for folder, folders, files in os.walk(path, followlinks=True):
             real = os.path.realpath(folder)
             if real in visited:
                 raise FastcifarError(f"{folder} is reached twice through a link; remove the link")
             visited.add(real)
             folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in JUNK)
+            if not folders and not files and Path(folder) != path:
+                empty.append(Path(folder).relative_to(path).as_posix())
             for file in sorted(files):
                 place = Path(folder, file)
                 listing.add(place.relative_to(path).as_posix(), place.is_file())
-        self.names = tuple(listing.names)
+        self.names, self.empty = tuple(listing.names), tuple(empty)
 
     def stream(self, wanted: Collection[str], limit: int) -> Iterator[tuple[str, bytes]]:
         for name in self.names:

@@ -65,7 +65,8 @@ class ClassFolders(Source):
             "resized to 32×32: such pixels are not those of the file": self._fit.resized,
             "converted to RGB": self._fit.converted,
         }
-        return [f"{counted(n, 'image')} {'was' if n == 1 else 'were'} {what}" for what, n in done.items() if n]
+        changed = [f"{counted(n, 'image')} {'was' if n == 1 else 'were'} {what}" for what, n in done.items() if n]
+        return changed + [f"the folder {name!r} is empty, so it is no class" for name in self._files.empty]
 
     def sha256(self) -> str:
         return self._files.sha256()
@@ -93,13 +94,13 @@ def _sorted_into_parts(files: Files) -> dict[str, dict[str, str]]:
     split = {name: name.split("/") for name in files.names}
     if not split:
         raise FastcifarError(f"{files.name} holds no files; {LAYOUT} is needed")
-    tops = {parts[0] for parts in split.values()}
+    known, tops = {*PARTS, *VALIDATION}, {parts[0] for parts in split.values()}
     depth = max(map(len, split.values()))
-    wrapped = len(tops) == 1 and tops.isdisjoint(PARTS) and depth > 2
+    wrapped = len(tops) == 1 and tops.isdisjoint(known) and depth > 2
     if wrapped:  # one outer folder, as archive programs often add
         split = {name: parts[1:] for name, parts in split.items()}
         tops = {parts[0] for parts in split.values()}
-    with_parts = not tops.isdisjoint(PARTS)
+    with_parts = not tops.isdisjoint(PARTS) or tops <= known
     images: dict[str, dict[str, str]] = {"train": {}}
     for name, parts in split.items():
         part = parts.pop(0) if with_parts else "train"

@@ -152,6 +152,21 @@ def test_a_class_may_be_called_val(tmp_path):
         assert (source.classes, source.counts, source.split) == (("val", "walk"), {"train": 6}, None)
 
 
+def test_a_validation_folder_alone_is_no_training_set(tmp_path):
+    tree = {f"val/{name}/{number}.png": png(number) for name in ("a", "b") for number in range(3)}
+    with pytest.raises(FastcifarError, match="has no train/ images"):
+        open_source(str(packed(tree, "folder", tmp_path / "it")))
+
+
+def test_an_empty_class_folder_is_noted(tmp_path):
+    tree = {f"{name}/{number}.png": png(number) for name in ("a", "b") for number in range(3)}
+    folder = packed(tree, "folder", tmp_path / "it")
+    (folder / "c").mkdir()
+    dataset = convert(str(folder), tmp_path / "out")
+    assert dataset.classes == ("a", "b")
+    assert dataset.manifest["notes"] == ["the folder 'c' is empty, so it is no class"]
+
+
 def test_more_than_256_classes(tmp_path):
     tree = {f"train/{label}/1.png": png(label % 7) for label in range(300)}
     dataset = convert(str(packed(tree, "zip", tmp_path / "it.zip")), tmp_path / "out")
@@ -167,7 +182,7 @@ def test_other_images_are_changed_only_where_an_option_says_so(tmp_path):
     for options, fault in (
         ({}, r"'train/cat/7\.jpg' in .*it\.zip is 96×64, .*needed: allow --resize, which changes its pixels$"),
         ({"resize": True}, r"'train/cat/8\.png' in .* is 32×32, 8-bit grey; .* is needed: allow --mode rgb$"),
-        ({"mode": "RGB"}, "--mode 'RGB' does not exist; there are rgb"),
+        ({"mode": "RGB"}, "--mode 'RGB' does not exist; did you mean 'rgb'"),
     ):
         with pytest.raises(FastcifarError, match=fault):
             convert(path, tmp_path / "out", **options)
