@@ -54,7 +54,7 @@ def test_a_callback_that_changes_its_line_changes_nothing(synthetic, tmp_path):
     plain = train_run(spec, synthetic, out=tmp_path / "plain", device="cpu")
     assert changed["val_accuracy"] == plain["val_accuracy"]
     for wrong in (None, "print", []):
-        with pytest.raises(UsageError, match="watch .* cannot be called"):
+        with pytest.raises(UsageError, match=r"watch .* cannot be called"):
             train_run(spec, synthetic, out=tmp_path, watch=wrong)
     with pytest.raises(UsageError, match="out 5 is not the path"):
         train_run(spec, synthetic, out=5)
