@@ -24,7 +24,7 @@ from fastcifar.system.machine import last_cache
 _DTYPES = {torch.float32: enlarge.FLOAT32, torch.float16: enlarge.FLOAT16, torch.bfloat16: enlarge.BFLOAT16}
 _PADDINGS = {REFLECTED: pixels.REFLECTED, ZEROS: pixels.ZEROS}
 _NAMES = [field.name for field in fields(Draws)]
-_FEWEST_A_THREAD = 64  # below this many samples a second thread costs more than it brings
+_FEWEST_A_THREAD = 64 * IMAGE_SIZE**2  # below this many pixels a second thread costs more than it brings
 
 
 def draw(spec: Augment, seed: int, epoch: int, ids: NDArray[np.int64]) -> Draws:
@@ -75,7 +75,7 @@ def apply_rows(
     if flat.data_ptr() != out.data_ptr():
         raise UsageError("out is not channels_last; make it with memory_format=torch.channels_last")
     threads = threads or torch.get_num_threads()
-    parts = max(1, min(threads, len(rows) // _FEWEST_A_THREAD))
+    parts = max(1, min(threads, len(rows), len(rows) * size**2 // _FEWEST_A_THREAD))
     edges = [len(rows) * part // parts for part in range(parts + 1)]
     source, streams = images_NHWC.flatten(1).numpy(), _streams(spec, flat)
 
