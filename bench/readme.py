@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.lib import rows
-from bench.tables import claims, compiled, gpu, kernels, throughput, training
+from bench.tables import claims, compiled, gpu, kernels, loader, throughput, training
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- rows (\S+(?: \S+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -27,6 +27,8 @@ PAGES: dict[Path, dict[str, Callable[..., str]]] = {
         "gpu-check-h100.jsonl": gpu.measured,
         "throughput-cpu.jsonl": throughput.throughput,
         "feeding-cpu.jsonl": throughput.feeding,
+        "loader-cpu.jsonl": loader.own_cost,
+        "loaders-cpu.jsonl": loader.contests,
         "kernels-cpu.jsonl": kernels.kernels_on_cpu,
         "parity-cpu.jsonl": kernels.parity,
         "training-cpu.jsonl": training.training,

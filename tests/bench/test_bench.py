@@ -215,3 +215,15 @@ def test_what_would_compile_nothing_is_refused(tmp_path):
     out = str(tmp_path / "rows.jsonl")
     assert "unset it" in run("compiled.py", "--out", out, status=2, TRITON_INTERPRET="1")
     assert "there are none, basic" in run("compiled.py", "--recipes", "sepia", "--out", out, status=2)
+
+
+@pytest.mark.whole
+def test_the_loader_s_own_cost_and_first_batch_are_timed(synthetic, tmp_path):
+    out = tmp_path / "rows.jsonl"
+    run("loader.py", "--data", str(synthetic.path), "--repeats", "1", "--out", str(out))
+    first, own = rows.read(out)
+    assert (first["what"], own["what"]) == ("first batch", "own cost")
+    assert sum(first["parts"].values()) < first["seconds"]
+    assert first["parts"][first["longest"]] == max(first["parts"].values())
+    assert own["own_us"] < 50
+    assert own["share"] == own["own_us"] / own["resident_us"]
