@@ -15,8 +15,8 @@ def own_cost(found: Rows) -> str:
     text = (
         f"The `Loader` itself takes {own['own_us']:.1f} µs of CPU time a batch, {100 * own['share']:.2g} % of the "
         f"{own['resident_us']:.0f} µs of a batch of the pipeline `resident` ({own['recipe']}, {own['batch_size']} "
-        f"images, {own['dtype']}). A new process has its first batch after {first['seconds']:.1f} s: {parts}; the rest is "
-        f"Python's start and end. The longest part is: {first['longest']}.\n"
+        f"images, {own['dtype']}). A new process has its first batch after {first['seconds']:.1f} s: {parts}; the rest "
+        f"is Python's start and end. The longest part is: {first['longest']}.\n"
     )
     return under(text, found)
 

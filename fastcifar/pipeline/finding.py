@@ -10,10 +10,12 @@ import pkgutil
 import sys
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError, unknown
+from fastcifar.pipeline.arguments import dataset_of, with_objects
 from fastcifar.pipeline.contract import Pipeline
 from fastcifar.pipeline.request import Request
 from fastcifar.system import foreign
@@ -66,15 +68,16 @@ def require_pipeline(pipeline: str | type[Pipeline], request: Request) -> type[P
 
 
 def open_pipeline(
-    pipeline: str | type[Pipeline], dataset: Dataset, workers: int | None = None, **request: Any
+    pipeline: str | type[Pipeline], dataset: Dataset | str | Path, workers: int | None = None, **request: Any
 ) -> Pipeline:
-    """Open a pipeline over ``dataset``. The keywords are the fields of Request.
+    """Open a pipeline over a dataset, or the dataset at a path. The keywords are the fields of Request.
 
-    pipeline: a name such as ``resident`` or ``NAME:FORM``, or a class, as `find_pipeline` takes it. workers: the
-    threads or processes that make batches; None: the pipeline's own number. Raises UsageError as `require_pipeline`
-    does, and for workers of a pipeline that does not take their number.
+    augment, device and dtype may also be strings: a recipe, and the names of `Loader`'s arguments. pipeline: a name
+    such as ``resident`` or ``NAME:FORM``, or a class, as `find_pipeline` takes it. workers: the threads or processes
+    that make batches; None: the pipeline's own number. Raises UsageError as `require_pipeline` does, and for workers of
+    a pipeline that does not take their number.
     """
-    options, (_, form) = Request(dataset, **request), find_pipeline(pipeline)
+    options, (_, form) = Request(dataset_of(dataset), **with_objects(request)), find_pipeline(pipeline)
     found = require_pipeline(pipeline, options)
     if workers is None:
         return found(options, form)

@@ -204,3 +204,20 @@ def test_arguments_that_are_no_pipeline(own, synthetic):
         Loader(synthetic, pipeline=3)
     with pytest.raises(UsageError, match=r"pipeline mine takes no number of workers; leave workers=2 out"):
         open_pipeline("mine", synthetic, workers=2)
+
+
+def test_a_pipeline_takes_strings_as_well_as_objects(synthetic):
+    asked = {"batch_size": 16, "seed": 3}
+    with (
+        open_pipeline("resident", synthetic.path, augment="basic", device="cpu", dtype="float16", **asked) as words,
+        open_pipeline("resident", synthetic, augment=RECIPES["basic"], dtype=torch.float16, **asked) as objects,
+    ):
+        for one, other in zip(words.epoch(0), objects.epoch(0), strict=True):
+            assert torch.equal(one.images, other.images)
+    for wrong, message in (
+        ({"augment": "bassic"}, "did you mean 'basic'"),
+        ({"dtype": "float61"}, "did you mean 'float16'"),
+        ({"device": "gpu"}, "device 'gpu' is not one of"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            open_pipeline("resident", synthetic, **wrong)
