@@ -21,6 +21,7 @@ SEED, EPOCH = 7, 3
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of a value
 DTYPES = (torch.bfloat16, torch.float32, torch.float16)
 TIMED = [(recipe, dtype) for dtype in DTYPES[:2] for recipe in ("erasing", "imagenet384")]  # most valuable first
+TIMED += [("airbench96", DTYPES[0])]
 SETS = 4  # batches that a recorded call makes, each from its own images and into its own memory
 # images of a batch, by the side of the result in pixels
 BATCHES = {32: 32768, 384: 512}  # timed: hundreds of MB, several times a GPU's cache
@@ -124,9 +125,9 @@ def name_of(dtype: torch.dtype) -> str:
 
 
 def pixel_bits(notes: Notes) -> None:
-    """Write a row for each dtype and recipe: the recipe with all operations, and the one with the largest images."""
+    """Write a row for each dtype and recipe: these recipes have all operations, and the largest images."""
     for dtype in DTYPES:
-        for recipe in ("erasing",) if notes.tiny and dtype != DTYPES[0] else ("erasing", "imagenet384"):
+        for recipe in ("erasing",) if notes.tiny and dtype != DTYPES[0] else ("erasing", "imagenet384", "airbench96"):
             about, spec = f"{recipe} {name_of(dtype)}", RECIPES[recipe]
             with notes.trying("bits", about):
                 sets = Sets(spec, dtype, notes.device, (TINY if notes.tiny else CHECKED)[spec.out_size], 2)

@@ -16,6 +16,7 @@ from fastcifar.throughput.matrix import Matrix, opened
 OURS = "resident"
 PIPELINES = (OURS, "torchvision", "dali", "ffcv")
 RECIPES = ("erasing", "imagenet384")  # the recipe with all operations first
+AIRBENCH = ("airbench94", "airbench96")
 IMAGES, BATCH = 10_000, 512
 REPEATS, SECONDS, TIMEOUT = 5, 0.5, 60.0
 
@@ -42,14 +43,22 @@ def pipelines(notes: Notes) -> None:
         for recipe in RECIPES[:1] if notes.tiny else RECIPES:
             with notes.trying("contest", f"kernels, {recipe}, against {' and '.join(others)}"):
                 kernel_contest(notes, recipe, others)
+        if others[0] != "torch compiled":
+            for recipe in AIRBENCH[:1] if notes.tiny else AIRBENCH:
+                with notes.trying("pipeline", f"airbench's loader, {recipe}"):
+                    pipeline_race(notes, recipe, f"bench.rivals.airbench:{recipe}")
 
 
-def pipeline_race(notes: Notes, recipe: str) -> None:
-    """Run a heat and write its rows. When the heat is stopped early, the rows have the rounds so far and say so."""
-    names = list(PIPELINES[:2]) if notes.tiny else installed()
+def pipeline_race(notes: Notes, recipe: str, loader: str | None = None) -> None:
+    """Run a heat and write its rows. When the heat is stopped early, the rows have the rounds so far and say so.
+
+    loader: the loader of another project that runs against resident alone; None: all pipelines run.
+    """
+    names = [OURS] if loader else list(PIPELINES[:2]) if notes.tiny else installed()
     device = str(notes.device)
     with opened(None, 60 if notes.tiny else IMAGES) as dataset:
-        matrix = Matrix(names, [recipe], [24 if notes.tiny else BATCH], [device], dtypes=["bfloat16"])
+        sizes, loaders = [24 if notes.tiny else BATCH], [loader] if loader else []
+        matrix = Matrix(names, [recipe], sizes, [device], dtypes=["bfloat16"], loaders=loaders)
         (heat,) = matrix.heats(dataset)
         rules = Rules(
             repeats=1 if notes.tiny else REPEATS, seconds=0.01 if notes.tiny else SECONDS, timeout=TIMEOUT,

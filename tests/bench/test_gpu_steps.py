@@ -46,7 +46,8 @@ def test_what_all_else_rests_on(noted):
     assert notes.wrong == []
     assert found["bandwidth"][0]["copy_bandwidth"] > 1e6
     assert [(row["recipe"], row["dtype"]) for row in found["bits"]] == [
-        ("erasing", "bfloat16"), ("imagenet384", "bfloat16"), ("erasing", "float32"), ("erasing", "float16")
+        ("erasing", "bfloat16"), ("imagenet384", "bfloat16"), ("airbench96", "bfloat16"), ("erasing", "float32"),
+        ("erasing", "float16"),
     ]  # fmt: skip
     for row in (*found["bits"], *found["dropout"], *found["captured step"]):
         assert (row["differing"], row["first_differing"], row["verified"]) == (0, None, True)
@@ -231,7 +232,9 @@ def test_a_grid_that_fails_is_wrong_and_a_way_that_fails_leaves_the_others(noted
 def test_ours_against_others(noted):
     notes, found = noted(steps.pipelines)
     assert notes.wrong == []
-    assert [row["pipeline"] for row in found["pipeline"]] == ["resident", "torchvision"]
+    assert [row["pipeline"] for row in found["pipeline"]] == [
+        "resident", "torchvision", "resident", "bench.rivals.airbench:airbench94"
+    ]  # fmt: skip
     assert all(row["images_per_s"] > 0 and row["whole"] and row["turns"] for row in found["pipeline"])
     assert [row["kernel"] for row in found["contest"]] == [
         "gpu",
