@@ -28,7 +28,8 @@ from fastcifar.loader.arguments import (
 )
 from fastcifar.loader.transform import Seeded, Transform
 from fastcifar.pipeline import Batch, Pipeline, Request, open_pipeline, require_pipeline
-from fastcifar.pipeline.arguments import augment_of, dataset_of, device_of, dtype_of, whole_number, yes_or_no
+from fastcifar.pipeline.arguments import augment_of, dataset_of, dtype_of, whole_number, yes_or_no
+from fastcifar.system.devices import device_named
 
 
 class Loader:
@@ -97,7 +98,7 @@ class Loader:
             "augment": augment_of(augment),
             "batch_size": whole_number("batch_size", batch_size, 1, MOST_IMAGES),
             "seed": seed,
-            "device": device_of(device),
+            "device": device_named(str(device)),
             "dtype": dtype_of(dtype),
             "shuffle": None if shuffle is None else yes_or_no("shuffle", shuffle),
             "drop_last": yes_or_no("drop_last", drop_last),

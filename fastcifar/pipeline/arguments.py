@@ -71,8 +71,8 @@ def dtype_of(dtype: torch.dtype | str) -> torch.dtype:
 
 
 def device_of(device: Any) -> torch.device:
-    """Return the device of a name, also of a torch.device, as `system.devices.device_named` does."""
-    return device_named(str(device))
+    """Return the device of a name, as `system.devices.device_named` does; a torch.device stays as it is."""
+    return device if isinstance(device, torch.device) else device_named(str(device))
 
 
 OBJECTS = {"augment": augment_of, "device": device_of, "dtype": dtype_of}

@@ -99,5 +99,7 @@ if __name__ == "__main__":
     )
     found = {"seen": seen, "weights": network.layer.weight.sum().item()}
     Path(out, f"{os.environ.get('RANK', '0')}.json").write_text(json.dumps(found))
+    del network
     if torch.distributed.is_initialized():
+        torch.distributed.barrier()  # gloo's threads may abort a process whose partner has ended
         torch.distributed.destroy_process_group()

@@ -1,5 +1,6 @@
 """The contract suite: a pipeline that breaks a clause is told which one, and how."""
 
+import mmap
 import random
 import threading
 from itertools import count
@@ -234,7 +235,8 @@ class Remembering(Plain):
     made: ClassVar[list] = []
 
     def batch(self, rows, k):
-        self.made.append(np.ones(1 << 15))
+        self.made.append(mmap.mmap(-1, 1 << 18))  # not from the heap, where freed memory may wait to be used again
+        self.made[-1].write(bytes([1]) * (1 << 18))
         return super().batch(rows, k)
 
 
