@@ -1,6 +1,6 @@
-"""Train a small residual-free convolutional network to about 94 % on CIFAR-10 in ten epochs, fed by fastcifar.Loader.
+"""Train a small convolutional network on CIFAR-10 in ten epochs, fed by fastcifar.Loader.
 
-    python examples/fast_resnet.py data/cifar10                 # on a GPU: seconds; on two CPU cores: about an hour
+    python examples/fast_resnet.py data/cifar10                 # on two CPU cores: ten minutes
     python examples/fast_resnet.py data/cifar10 --epochs 2 --width 0.5
 
 The ideas are those that K. Jordan published with airbench ("94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024,
