@@ -58,7 +58,9 @@ def _parsed(path: Path) -> Mapping[str, Any]:
     except ImportError as error:
         raise UsageError(f"--config needs PyYAML ({error}); pip install pyyaml") from error
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # makes texts, lists, mappings
+        text = path.read_text(encoding="utf-8")
+        _refuse_twice(path, yaml.compose(text, Loader=yaml.BaseLoader))
+        content = yaml.load(text, Loader=yaml.BaseLoader)  # makes texts, lists, mappings
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}; give the path of a YAML file") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
@@ -66,6 +68,17 @@ def _parsed(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise UsageError(f"--config {path} is not a mapping of options to values; write lines such as seeds: 0,1,2")
     return content
+
+
+def _refuse_twice(path: Path, node: Any) -> None:
+    """Raise UsageError for a key that a mapping has twice. PyYAML would keep the last value."""
+    known: set[str] = set()
+    for key, value in node.value if node is not None and node.id == "mapping" else []:
+        name = str(key.value)
+        if name in known:
+            raise UsageError(f"{path} has the key {name!r} twice, in line {key.start_mark.line + 1}, too; keep one")
+        known.add(name)
+        _refuse_twice(path, value)
 
 
 def _pairs(path: Path, name: str, value: Any) -> list[str]:

@@ -18,7 +18,7 @@ from fastcifar.rng.philox import Stream, permutation
 
 PARTS = ("train", "test")
 SPLITS = ("training", "validation", "labelled", "test")
-ALIASES = {"train": "training", "val": "validation"}
+ALIASES = {"train": "training", "val": "validation", "valid": "validation"}
 REMAKE = "make the dataset anew: fastcifar convert SRC DEST --overwrite"
 HELD_OUT = 5  # one image in five is for validation
 

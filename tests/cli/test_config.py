@@ -82,6 +82,8 @@ def test_grid_combines_the_values_of_a_file(command, synthetic, tmp_path, config
         ("seeds:", "seeds is neither a value nor a list of values"),
         ("- exp", "is not a mapping of options to values; write lines such as seeds: 0,1,2"),
         ("exp: [", "is not YAML"),
+        ("seeds: 0\nexp: 2\nseeds: 1", "has the key 'seeds' twice, in line 3, too; keep one"),
+        ("set: {lr: 1, lr: 2}", "has the key 'lr' twice"),
         ("epochs: many", "--epochs"),
     ],
 )

@@ -98,7 +98,7 @@ def test_unknown_splits_and_parts_are_refused(made):
     for name, near in (
         ("trian", "did you mean 'train'? There are"),
         ("validatoin", "did you mean 'validation'?"),
-        ("x", "there are training, validation, labelled, test, train, val"),
+        ("x", "there are training, validation, labelled, test, train, val, valid"),
         (None, "there are"),
     ):
         for ask in (dataset.ids, dataset.part):
