@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent
 
 PACKAGES = {
     "fastcifar": "fastcifar",
+    "fastcifar.augment": "fastcifar/augment",
     "fastcifar.cli": "fastcifar/cli",
     "fastcifar.data": "fastcifar/data",
     "fastcifar.data.formats": "fastcifar/data/formats",

@@ -30,7 +30,7 @@ NEEDED = ("pytest", "torchvision", "triton", "numba", "rich", "typer", "safetens
 WORKERS = 8  # processes that run tests: each has a CUDA context and compiles kernels
 LINES, WIDTH = 90, 80  # of the output at the end: a lent machine returns the last part of the output only
 
-DICE = ("fastcifar/augment.py", "fastcifar/rng/*.py")
+DICE = ("fastcifar/augment/*.py", "fastcifar/recipes.py", "fastcifar/rng/*.py")
 KERNELS = ("kernels/**/*.py", *DICE, "fastcifar/system/*.py", "bench/gpu/steps.py", "bench/gpu/notes.py")
 BITS = (*KERNELS, "fastcifar/models/dropout.py", "bench/gpu/bits.py", "bench/lib/device.py")
 TRAINING = (
