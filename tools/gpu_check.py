@@ -35,7 +35,7 @@ KERNELS = ("kernels/**/*.py", *DICE, "fastcifar/system/*.py", "bench/gpu/steps.p
 BITS = (*KERNELS, "fastcifar/models/dropout.py", "bench/gpu/bits.py", "bench/lib/device.py")
 TRAINING = (
     *BITS, "fastcifar/*.py",
-    *(f"fastcifar/{name}/*.py" for name in ("system", "show", "data", "models", "runs", "training")),
+    *(f"fastcifar/{name}/*.py" for name in ("system", "show", "data", "models", "pipeline", "runs", "training")),
     "pipelines/resident/*.py", "bench/gpu/loops.py", "bench/gpu/device_profile.py",
 )  # fmt: skip
 
