@@ -9,8 +9,7 @@ import torch
 
 from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset
-from fastcifar.data.formats import FORMATS, extra_formats
-from fastcifar.errors import UsageError
+from fastcifar.testing import synthetic_dataset
 
 if not torch.cuda.is_available():  # before any kernel is defined
     os.environ["TRITON_INTERPRET"] = "1"
@@ -32,23 +31,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs a CUDA device; torch sees none")
 
 
-def writable(name: str) -> bool:
-    """Whether the library of a dataset format is here."""
-    try:
-        extra_formats([name])
-    except UsageError:
-        return False
-    return True
-
-
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """80 training and 20 validation images of noise: nothing can be learnt from them. In every format there is."""
-    return convert(
-        "synthetic:100",
-        tmp_path_factory.mktemp("data") / "synthetic",
-        formats=[name for name in FORMATS if writable(name)],
-    )
+    return synthetic_dataset(tmp_path_factory.mktemp("data") / "synthetic")
 
 
 @pytest.fixture(scope="session")

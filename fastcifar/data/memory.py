@@ -11,11 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from fastcifar.data.dataset import HELD_OUT, PARTS, Dataset, split_of
 from fastcifar.data.manifest import content_hash, histogram_of, label_dtype, manifest_of
 from fastcifar.data.npy import entry_of
-from fastcifar.data.sources.source import IMAGE_SHAPE, Chunk, Source
+from fastcifar.data.sources.source import IMAGE_SHAPE, MAX_CLASSES, Chunk, Source
 from fastcifar.errors import UsageError
 
 CHUNK = 10_000  # images copied at a time
-MAX_CLASSES = 65_536  # a label is a uint8 or a uint16
 Arrays = dict[str, NDArray[Any]]
 
 

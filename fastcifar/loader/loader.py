@@ -3,7 +3,9 @@
 import hashlib
 import weakref
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -109,10 +111,10 @@ class Loader:
         self._workers = None if workers is None else whole_number("workers", workers, 1, MOST_WORKERS)
         self._with_ids, self._views = yes_or_no("with_ids", with_ids), whole_number("views", views, 1, MOST_VIEWS)
         self._transform = None if transform is None else Seeded(transform, seed)
-        whole = Request(self.dataset, **self._request)
-        if ids is not None:
-            self._request["subset"] = subset_of(ids, whole)
         self._whole = Request(self.dataset, **self._request)
+        if ids is not None:
+            self._request["subset"] = subset_of(ids, self._whole)
+            self._whole = Request(self.dataset, **self._request)
         require_pipeline(pipeline, self._whole)
         self._epoch = self._handed = 0  # the epoch that is active or comes next, and its batches handed out
         self._loaded: tuple[int, int] | None = None  # the epoch and the batches of a loaded state, until they are used
@@ -158,7 +160,7 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position as plain data: the epoch, the batches handed out, and what they depend on."""
-        return {"epoch": self._epoch, "batch": self._handed, "depends_on": self._identity()}
+        return {"epoch": self._epoch, "batch": self._handed, "depends_on": deepcopy(self._identity)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position: the next ``for`` loop gives the batch after those that the state counts.
@@ -170,11 +172,11 @@ class Loader:
             epoch, handed, identity = state["epoch"], state["batch"], dict(state["depends_on"])
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"the state is not one of a Loader's state_dict(): {error!r}") from error
-        mine = self._identity()
-        for name, value in _flat(mine).items():
-            if value != _flat(identity).get(name):
+        theirs = _flat(identity)
+        for name, value in _flat(self._identity).items():
+            if value != theirs.get(name):
                 raise UsageError(
-                    f"the state is of a loader with {name} {_flat(identity).get(name)}, but this one has {value}; make "
+                    f"the state is of a loader with {name} {theirs.get(name)}, but this one has {value}; make "
                     "the loader with the same arguments"
                 )
         epoch = whole_number("the state's epoch", epoch, 0, MOST_EPOCHS)
@@ -205,7 +207,9 @@ class Loader:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=RLock())
 
+    @cached_property
     def _identity(self) -> dict[str, Any]:
+        """What the batches depend on, as plain data. It hashes all ids, so it is made once, not for each state."""
         whole = self._whole
         return {
             "dataset": self.dataset.sha256,

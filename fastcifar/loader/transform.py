@@ -1,16 +1,14 @@
 """Other people's transforms on batches, with random numbers that repeat."""
 
 import inspect
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fastcifar.errors import UsageError
+from fastcifar.rng.generators import seeded
 from fastcifar.rng.philox import Stream, words
 
 Transform = Callable[..., Any]
@@ -32,7 +30,9 @@ class Seeded:
         A transform of images and labels changes each view with the original labels; the first view's labels are kept.
         """
         made, answers = [], labels
-        with _seeded(self._seed, place, views[0].device):
+        epoch, batch, rank = place
+        high, low, numpy_seed, _ = (int(word) for word in words(self._seed, Stream.TRANSFORM, batch, epoch, rank))
+        with seeded(high << 32 | low, numpy_seed, views[0].device):
             for view, images in enumerate(views):
                 changed, changed_labels = self._changed(images, labels)
                 answers = changed_labels if view == 0 else answers
@@ -78,24 +78,3 @@ def takes_labels(function: Transform) -> bool:
     if not places:
         return type(function).__module__.startswith("torchvision.")
     return needed == 2 or (len(places) > 1 and places[1].name in LABELS)
-
-
-@contextmanager
-def _seeded(seed: int, place: tuple[int, int, int], device: torch.device) -> Iterator[None]:
-    """Seed the global generators of torch, numpy and Python for a batch, and restore their states at the end."""
-    epoch, batch, rank = place
-    high, low, legacy, _ = (int(word) for word in words(seed, Stream.TRANSFORM, batch, epoch, rank))
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 # transforms may use it
-    on_cuda = device.type == "cuda"
-    try:
-        with torch.random.fork_rng([device] if on_cuda else []):
-            torch.default_generator.manual_seed(high << 32 | low)  # torch.manual_seed would also seed other devices
-            if on_cuda:
-                with torch.cuda.device(device):
-                    torch.cuda.manual_seed(high << 32 | low)
-            np.random.seed(legacy)  # noqa: NPY002
-            random.seed(high << 32 | low)
-            yield
-    finally:
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)

@@ -6,22 +6,20 @@ logits (B, classes).
 
 import difflib
 import os
-import random
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.models.dropout import Noise
 from fastcifar.models.source import digest_of, sources_of
+from fastcifar.rng.generators import seeded, states
 from fastcifar.system.foreign import NoSuchModule, imported, nearest, place_of, public, said
 
 NO_CODE = "none"
@@ -74,7 +72,7 @@ def build_own(name: str, classes: int, seed: int, code: str) -> Own:
     code: the result of `code_of` that the run was made with. Raises FastcifarError where the source is another one now,
     and UsageError where the network cannot be made.
     """
-    with _alone, _seeded(seed):
+    with _alone, seeded(seed, seed % (1 << 32)):
         factory, now = _factory(name)
         if now != code:
             raise FastcifarError(
@@ -107,15 +105,15 @@ def check_own(name: str, classes: int, side: int) -> None:
             "each layer weights of its own"
         )
     images = torch.zeros((2, 3, side, side))
-    with _alone, _seeded(0), torch.no_grad():
-        before = _states()
+    with _alone, seeded(0, 0), torch.no_grad():
+        before = states()
         try:
             logits = model(images)
         except Exception as error:
             raise UsageError(
                 f"{name} fails on images of shape {tuple(images.shape)}: {said(error)}{place_of(error)}"
             ) from error
-        drew = [library for library, state in _states().items() if state != before[library]]
+        drew = [library for library, state in states().items() if state != before[library]]
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
     if shape != (2, classes):
         raise UsageError(
@@ -126,16 +124,6 @@ def check_own(name: str, classes: int, side: int) -> None:
             f"{name} draws random numbers from the global generator of {drew[0]} in its forward pass, so its runs "
             "could not be repeated; use layers such as nn.Dropout, whose random numbers fastcifar replaces"
         )
-
-
-def _states() -> dict[str, bytes]:
-    """Return the states of the global generators of the CPU, by library."""
-    legacy: Any = np.random.get_state()  # noqa: NPY002
-    return {
-        "torch": torch.get_rng_state().numpy().tobytes(),
-        "numpy": repr((legacy[1].tobytes(), legacy[2:])).encode(),
-        "Python": repr(random.getstate()).encode(),
-    }
 
 
 def _tied(tensors: dict[str, Tensor]) -> tuple[str, str] | None:
@@ -182,18 +170,3 @@ def _sources(module_name: str) -> dict[str, bytes]:
     """Return the sources of an imported module, by `sources_of`."""
     path = Path(sys.modules[module_name].__file__ or "").resolve()
     return sources_of(module_name, path.parents[module_name.count(".") + (path.name == "__init__.py")])
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators of the CPU, and restore their states afterwards."""
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which seeds CUDA devices, too
-            random.seed(seed)
-            np.random.seed(seed % (1 << 32))  # noqa: NPY002
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002

@@ -52,8 +52,8 @@ def find_pipeline(pipeline: str | type[Pipeline]) -> tuple[type[Pipeline], str]:
     return found, form
 
 
-def require_pipeline(pipeline: str | type[Pipeline], request: Request) -> type[Pipeline]:
-    """Return the class of a pipeline, as `find_pipeline` does, without opening it.
+def require_pipeline(pipeline: str | type[Pipeline], request: Request) -> tuple[type[Pipeline], str]:
+    """Return the class and the form of a pipeline, as `find_pipeline` does, without opening it.
 
     Raises UsageError for an unknown name, a pipeline that cannot run here, or a request that it does not support.
     """
@@ -64,7 +64,7 @@ def require_pipeline(pipeline: str | type[Pipeline], request: Request) -> type[P
     reason = found.missing(form) or found.refuses(request, form)
     if reason:
         raise UsageError(f"pipeline {name} cannot be used: {reason}")
-    return found
+    return found, form
 
 
 def open_pipeline(
@@ -77,8 +77,8 @@ def open_pipeline(
     that make batches; None: the pipeline's own number. Raises UsageError as `require_pipeline` does, and for workers of
     a pipeline that does not take their number.
     """
-    options, (_, form) = Request(dataset_of(dataset), **with_objects(request)), find_pipeline(pipeline)
-    found = require_pipeline(pipeline, options)
+    options = Request(dataset_of(dataset), **with_objects(request))
+    found, form = require_pipeline(pipeline, options)
     if workers is None:
         return found(options, form)
     if len(inspect.signature(found).parameters) < 3:

@@ -5,18 +5,15 @@ A clause returns whether it was applicable, and raises ContractBroken where it d
 
 import gc
 import os
-import random
 import threading
 import time
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.rng.generators import states
 from fastcifar.testing.case import Case, synthetic_dataset
 
 LEFT_EARLY = 40  # epochs that one pipeline leaves at their first batch
@@ -25,10 +22,6 @@ UNREADABLE = "these images cannot be read"
 
 
 def global_state(case: Case) -> bool:
-    def states() -> tuple[Any, ...]:
-        legacy: Any = np.random.get_state()  # noqa: NPY002
-        return random.getstate(), legacy[1].tolist(), legacy[2], torch.get_rng_state().tolist()
-
     before = states()
     case.epoch()
     case.require(states() == before, "an epoch draws from a global generator of Python, numpy or torch")

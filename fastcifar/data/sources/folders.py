@@ -10,7 +10,7 @@ import numpy as np
 
 from fastcifar.data.sources.files import Files
 from fastcifar.data.sources.images import Fit, decode_chunks
-from fastcifar.data.sources.source import CIFAR10, Chunk, Source
+from fastcifar.data.sources.source import CIFAR10, MAX_CLASSES, Chunk, Source
 from fastcifar.errors import FastcifarError, unknown
 from fastcifar.show.text import counted
 
@@ -18,7 +18,6 @@ PARTS = ("train", "test")
 VALIDATION = ("val", "valid", "validation")
 FOLDERS = {"train": ("train", *VALIDATION), "test": ("test",)}  # the folders of each part, in the order of its rows
 SUFFIXES = (".png", ".jpg", ".jpeg")
-MAX_CLASSES = 65_536  # a label is a uint8 or a uint16
 FILE_LIMIT = 64 << 20  # bytes; a photo may be resized
 LAYOUT = "train/<class>/<image>, with or without val/ and test/ like it, or <class>/<image>"
 

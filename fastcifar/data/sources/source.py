@@ -16,6 +16,7 @@ I64 = NDArray[np.int64]
 Labels = NDArray[np.unsignedinteger[Any]]
 """Labels as they are stored, (N,): uint8 for up to 256 classes, uint16 for more."""
 
+MAX_CLASSES = 65_536  # a label is a uint8 or a uint16
 IMAGE_SHAPE = (32, 32, 3)
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR100 = (
