@@ -31,6 +31,7 @@ PACKAGES = {
     "fastcifar.runs": "fastcifar/runs",
     "fastcifar.show": "fastcifar/show",
     "fastcifar.system": "fastcifar/system",
+    "fastcifar.system.doctor": "fastcifar/system/doctor",
     "fastcifar.testing": "fastcifar/testing",
     "fastcifar.throughput": "fastcifar/throughput",
     "fastcifar.training": "fastcifar/training",
@@ -62,8 +63,10 @@ REQUIRED = [
 EXTRAS = {
     # Built from source: needs a C++ compiler, pkg-config, OpenCV and libjpeg-turbo (see tools/install.py).
     "ffcv": ["ffcv>=1.0.2"],
-    # The CUDA 13 build, like torch's; on a machine without a GPU its CPU operators work too.
-    "dali": ["nvidia-dali-cuda130>=1.52; platform_system == 'Linux'"],
+    # The CUDA 12 build works with drivers from CUDA 12 on, also beside torch's CUDA 13 libraries in one process; on a
+    # machine without a GPU its CPU operators work, too. The two builds own the same files: never install both.
+    "dali": ["nvidia-dali-cuda120>=1.52; platform_system == 'Linux'"],
+    "dali-cuda130": ["nvidia-dali-cuda130>=1.52; platform_system == 'Linux'"],
     "kaggle": ["py7zr>=1.1.4"],
     "ray": ["ray>=2.40"],
     "tensorboard": ["tensorboard>=2.18"],
@@ -125,6 +128,7 @@ setup(
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)),
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

@@ -32,8 +32,9 @@ from bench.lib import rows
 from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset
 from fastcifar.experiments import PROTOCOLS, SEEDS, experiment
-from fastcifar.grid.packing import EVALUATION_COST, Wanted, packs_of, runs_of
-from fastcifar.grid.plan import PACK
+from fastcifar.grid.asked import PACK
+from fastcifar.grid.packing import EVALUATION_COST, packs_of
+from fastcifar.grid.wanted import Wanted, runs_of
 from fastcifar.packs.choice import shape_of
 from fastcifar.packs.feed import Feed
 from fastcifar.packs.stacked import Stacked

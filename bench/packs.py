@@ -25,8 +25,9 @@ from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.packs import choice
+from fastcifar.packs.names import SERIAL
 from fastcifar.packs.trial import Trial, trial_of
-from fastcifar.packs.ways import SERIAL, possible
+from fastcifar.packs.ways import possible
 from fastcifar.runs.plan import headline_runs, precision_of
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system.measure import Clock, Timing, alternate, environment

@@ -32,6 +32,7 @@ PAGES: dict[Path, dict[str, Callable[..., str]]] = {
         "kernels-cpu.jsonl": kernels.kernels_on_cpu,
         "parity-cpu.jsonl": kernels.parity,
         "training-cpu.jsonl": training.training,
+        "openmp-cpu.jsonl": training.openmp,
         "packs-cpu.jsonl": training.packs,
         "packs-cpu-avx2.jsonl": training.packs,
         "accuracy-cpu.jsonl": training.accuracy,

@@ -31,8 +31,9 @@ from fastcifar.system import machine
 from fastcifar.system.devices import device_of
 from fastcifar.system.measure import alternate, environment
 from fastcifar.training.batches import open_pipelines
-from fastcifar.training.compile import MODES, steps_of
+from fastcifar.training.compile import steps_of
 from fastcifar.training.learner import Learner
+from fastcifar.training.modes import MODES
 
 
 class FastLoop:

@@ -23,7 +23,7 @@ from bench.lib import rows
 from fastcifar.cli.options import integers
 from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset
-from fastcifar.models import build
+from fastcifar.models.build import build
 from fastcifar.models.published import NONE, Weights, read_weights
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.plan import headline_runs

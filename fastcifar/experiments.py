@@ -41,7 +41,7 @@ class Protocol:
     window: int = 4
     """The epochs that the stopping rule looks at."""
     tune: str = "full"
-    """The way to fine-tune pretrained networks: one of models.tuning.WAYS."""
+    """The way to fine-tune pretrained networks: one of models.names.WAYS."""
     batch_mean_loss: bool = False
     """Whether the loss of an epoch is the unweighted mean of its batches' means, not the mean of its samples."""
 

@@ -5,14 +5,14 @@ Most people run these operations, and the reference kernel is tested against the
 
 import numpy as np
 import torch
-import torchvision.transforms.v2.functional as F
 from fastcifar.kernels.reference import check_output
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 
 from fastcifar.augment import IMAGE_SIZE, REFLECTED, Augment, Draws
 from fastcifar.rng import fixedpoint
+from fastcifar.system.vision import InterpolationMode
+from fastcifar.system.vision import functional as F
 
 
 def apply(images_BHWC: Tensor, draws: Draws, spec: Augment, out_dtype: torch.dtype = torch.float32) -> Tensor:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -82,6 +83,18 @@ class TorchvisionPipeline(Pipeline):
         )
         self._batches: Any = None
         self._turn: object = None  # marks the current epoch
+
+    @classmethod
+    def missing(cls, form: str) -> str | None:
+        """Return why torchvision cannot be used here and the cure, or None.
+
+        This imports torchvision, which takes a second, because only the import shows whether it works with torch.
+        """
+        try:
+            import_module("fastcifar.system.vision")
+        except UsageError as error:
+            return str(error)
+        return None
 
     def epoch(self, k: int, start: int = 0) -> Iterator[Batch]:
         if self._loader is None:

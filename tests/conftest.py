@@ -19,6 +19,8 @@ from hypothesis import settings
 from support.command import command as command
 from support.figures import figures as figures
 
+for size in ("COLUMNS", "LINES"):  # pytest-xdist sets them; without them, the lines of a table stay whole
+    os.environ.pop(size, None)
 # so small, one thread is the fastest; and a subprocess with OMP_NUM_THREADS=1 then adds in the same order
 torch.set_num_threads(1)
 # an example that compiles a numba function takes as long as it takes

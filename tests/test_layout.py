@@ -1,21 +1,29 @@
 """What a wheel holds, and that fastcifar is whole however it is reached: installed, or a checkout that is not."""
 
 import ast
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
 from configparser import ConfigParser
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from support import ROOT
+from support.specs import SPEC
 
 import fastcifar
+from fastcifar.data.convert import convert
 
 PACKED = (".py", ".html", ".css", ".js")
 FOLDERS = {"fastcifar": "fastcifar", "kernels": "fastcifar/kernels", "pipelines": "fastcifar/pipelines"}
+PYTHONS = "FASTCIFAR_PYTHONS"
+"""The variable with further Pythons to run the demo with, as PATH has folders. They have what setup.py requires."""
 FILES = ["setup.py", "pyproject.toml", "README.md", "LICENSE"]
 
 
@@ -105,6 +113,56 @@ print(sorted({{"kernels", "pipelines"}} & set(sys.modules)))
         f"fastcifar.pipelines {inside / 'pipelines'}",
         "[]",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python", [sys.executable, *filter(None, os.environ.get(PYTHONS, "").split(os.pathsep))])
+def test_the_wheel_runs_the_demo_elsewhere(
+    python: str, distributions: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an environment that has the wheel and sees the libraries of ``python``, outside the checkout."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    place = tmp_path / "environment"
+    subprocess.run([python, "-m", "venv", "--without-pip", place], check=True)
+    run("-m", "pip", "--python", place / "bin" / "python", "install", "--no-index", "--no-deps", distributions[1])
+    where = [place / "bin" / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    libraries = subprocess.run([python, *where[1:]], capture_output=True, text=True, check=True).stdout
+    own = Path(subprocess.run(where, capture_output=True, text=True, check=True).stdout.strip())
+    (own / "libraries.pth").write_text(libraries)  # without the editable install's own .pth, which lies in there
+    (tmp_path / "elsewhere").mkdir()
+    ran = subprocess.run(
+        [place / "bin" / "fastcifar", "--debug", "demo"],
+        cwd=tmp_path / "elsewhere",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "picture: demo/curves.png\n" in ran.stdout
+    assert (tmp_path / "elsewhere" / "demo" / "curves.png").stat().st_size > 10_000
+    assert (own / "fastcifar" / "kernels" / "reference.py").exists()
+    for label in ("resident", "DataLoader"):
+        assert re.search(rf"^{label} +[\d,]+ █+$", ran.stdout, re.MULTILINE), ran.stdout
+    assert "made the same batches" in ran.stdout
+
+
+def test_the_release_has_one_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["cff-version"] == "1.2.0"
+    assert cited["version"] == fastcifar.__version__
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\n## {fastcifar.__version__} - {cited['date-released']}\n" in changes
+    assert {"message", "title", "authors"} <= set(cited)  # the keys that CFF 1.2.0 requires
+    assert cited["license"] == "MIT"
+
+
+def test_no_run_id_depends_on_the_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = convert("synthetic:50", tmp_path / "before").sha256, SPEC.run_id
+    for module in ("fastcifar.version", "fastcifar", "fastcifar.data.manifest"):
+        monkeypatch.setattr(f"{module}.__version__", "9.9.9")
+    after = convert("synthetic:50", tmp_path / "after")
+    assert after.manifest["tools"]["fastcifar"] == "9.9.9"
+    assert (after.sha256, replace(SPEC).run_id) == before
 
 
 def test_the_two_top_level_folders_are_no_packages() -> None:

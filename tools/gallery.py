@@ -39,7 +39,7 @@ def _parts(dataset: Any) -> Iterator[Sequence[Any]]:
     import torch
 
     from fastcifar.experiments import SEEDS
-    from fastcifar.grid.packing import Wanted, runs_of
+    from fastcifar.grid.wanted import Wanted, runs_of
     from fastcifar.report.figures import FIGURES
 
     def runs(number: int, protocol: str, where: dict[str, Any], seeds: Sequence[int] = SEEDS) -> Sequence[Any]:
@@ -110,7 +110,7 @@ def train_missing(dataset: Any, out: Path, records: Path, specs: Sequence[Any]) 
     from fastcifar.grid.packing import Pack, unfinished
     from fastcifar.grid.progress import Progress
     from fastcifar.grid.scheduler import Limits, Scheduler
-    from fastcifar.packs.ways import SIDE_BY_SIDE
+    from fastcifar.packs.names import SIDE_BY_SIDE
     from fastcifar.runs.directory import RunDirectory
     from fastcifar.show.console import say
     from fastcifar.show.text import counted

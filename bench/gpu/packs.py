@@ -12,8 +12,9 @@ from bench.gpu.loops import PROFILED, REPEATS, peak, spec_of
 from bench.gpu.notes import Notes
 from bench.lib import rows
 from fastcifar.data.dataset import Dataset
+from fastcifar.packs.names import SIDE_BY_SIDE
 from fastcifar.packs.trial import Trial, trial_of
-from fastcifar.packs.ways import SIDE_BY_SIDE, possible
+from fastcifar.packs.ways import possible
 from fastcifar.runs.directory import find_runs
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system.measure import Clock, alternate

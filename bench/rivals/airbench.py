@@ -2,7 +2,7 @@
 any device.
 
     fastcifar bench --recipes airbench94 --loader bench/rivals/airbench.py:airbench94
-    fastcifar bench --recipes airbench96 --loader bench/rivals/airbench.py:airbench96
+    fastcifar bench --recipes airbench96 --loader bench/rivals/airbench.py:airbench96 --append
 
 Before the first epoch it normalises all images, flips half of them, and pads them. In each epoch it shifts all images,
 flips all of them if the number of the epoch is odd, blackens a square in each, and shuffles. A batch is one indexing

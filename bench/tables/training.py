@@ -1,12 +1,13 @@
 """Tables of training: loops, packs of runs, accuracies, fine-tuning and transfer."""
 
+from collections.abc import Mapping
 from statistics import mean
 from typing import Any
 
 from bench.packs import shares
 from bench.tables.cells import ranged
 from fastcifar.show.markdown import Rows, table, under
-from fastcifar.show.text import spread
+from fastcifar.show.text import counted, spread
 
 
 def training(found: Rows) -> str:
@@ -103,3 +104,14 @@ def finetuning(found: Rows) -> str:
         f"would take {heads['uncached_seconds']:,.0f} s ({saved:.0f}×).\n"
     )
     return under(text, found)
+
+
+def openmp(found: Rows) -> str:
+    """Return a table of images/s for each setting of OpenMP, with a column for each number of busy neighbours."""
+    counts = sorted({row["neighbours"] for row in found})
+    rates: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for row in found:
+        rates.setdefault(row["setting"], {})[row["neighbours"]] = row
+    body = [[setting, *(ranged(by_count[count]) for count in counts)] for setting, by_count in rates.items()]
+    header = ["setting", *("idle cores" if not count else counted(count, "busy neighbour") for count in counts)]
+    return under(table(header, body, numbers=False), found, ("torch",))

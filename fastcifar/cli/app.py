@@ -4,8 +4,10 @@ Each sub-command has a file of its own beside this one, with its options and its
 imported only when a command runs, so that ``--help`` and shell completion answer at once.
 """
 
+import os
 import signal
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -23,6 +25,7 @@ from fastcifar.cli.preview import preview_command
 from fastcifar.cli.report import report_command
 from fastcifar.cli.runs import runs_command
 from fastcifar.cli.train import train_command
+from fastcifar.cli.words import whole_words
 from fastcifar.errors import FastcifarError
 from fastcifar.version import __version__
 
@@ -37,7 +40,8 @@ def main() -> None:
     # raise SystemExit, as Ctrl-C raises an exception, so that half-written files are removed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        app(prog_name="fastcifar")  # also under python -m, because shell completion uses this name
+        with whole_words(os.environ):
+            app(prog_name="fastcifar")  # also under python -m, because shell completion uses this name
     except (FastcifarError, OSError) as error:
         if _debug:
             raise
@@ -65,6 +69,7 @@ def _options(
     """
     global _debug
     _debug = debug
+    import_module("fastcifar.system.locks")  # says in one sentence what Windows lacks
 
 
 for command in (

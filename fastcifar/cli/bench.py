@@ -1,15 +1,15 @@
-"""The command ``fastcifar bench``, also ``python bench/throughput.py`` in a checkout: its options and output. The work
-is done in fastcifar.throughput, which is imported when the command runs.
+"""The command ``fastcifar bench``, also ``python bench/throughput.py`` in a checkout: its options. The work
+is done in fastcifar.throughput, which is imported when the command runs; contest.py prints the output.
 """
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
-from rich.console import Console
 
-from fastcifar.cli.options import listed, positive
+from fastcifar.cli.contest import Output, compare_files, hold_contest, look_at_machine, plot_file, show_file
+from fastcifar.cli.options import Json, listed, positive
 from fastcifar.show.text import parts
 
 
@@ -44,8 +44,8 @@ def bench_command(
     recipes: Annotated[
         str,
         typer.Option(
-            help=f"Comma-separated; by default {FULL.recipes}; {QUICK.recipes} when quick, {TRAINING.recipes} in "
-            f"training, {OWN} with --loader."
+            help=f"Comma-separated; by default {FULL.recipes.replace(',', ', ')}; {QUICK.recipes} when quick, "
+            f"{TRAINING.recipes} in training, {OWN} with --loader."
         ),
     ] = "",
     batch_sizes: Annotated[
@@ -70,6 +70,20 @@ def bench_command(
         bool, typer.Option("--unverified", help="Also time pipelines that could not be verified, and mark them.")
     ] = False,
     out: Annotated[Path, typer.Option(help="The file of JSON lines to write.")] = Path("throughput.jsonl"),
+    append: Annotated[bool, typer.Option("--append", help="Add to the rows that the file has already.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the rows that the file has.")] = False,
+    share: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.md", help="Also write the result as Markdown, to be pasted into an issue."),
+    ] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Show all columns, in lines as long as they need.")] = False,
+    as_json: Json = False,
+    doctor: Annotated[
+        bool, typer.Option("--doctor", help="Only check what would spoil a benchmark. Exit code 1 if something would.")
+    ] = False,
+    source: Annotated[
+        Path | None, typer.Option("--rows", metavar="ROWS", help="Only show the rows of a file, or --share them.")
+    ] = None,
     plot: Annotated[
         tuple[Path, Path] | None, typer.Option(metavar="ROWS PNG", help="Only draw the rows of a file.")
     ] = None,
@@ -80,14 +94,24 @@ def bench_command(
     """Time the pipelines: the same images, recipe and cores for each, a fresh process for each, in turns. Their pixels
     are compared with the reference in the same run, and a pipeline whose pixels are wrong gets no speed.
 
-    With --loader the last line says whether your loader is the bottleneck.
+    With --loader the last line says whether your loader is the bottleneck. A file of rows is never replaced unasked.
 
-    Example: fastcifar bench --quick && fastcifar bench --plot throughput.jsonl throughput.png
+    Example: fastcifar bench --quick --share result.md
+
+    fastcifar bench --plot throughput.jsonl throughput.png
 
     fastcifar bench --loader my.py:make --models resnet18 --data data/cifar10
     """
-    if plot or compare:
-        _show(plot, compare)
+    output = Output(out, append, overwrite, as_json, wide, share)
+    if doctor:
+        sys.exit(0 if look_at_machine(as_json) else 1)
+    if source or plot or compare:
+        if source:
+            show_file(source, output)
+        if plot:
+            plot_file(*plot)
+        if compare:
+            compare_files(*compare, as_json)
         return
     _require_positive(seconds=seconds, timeout=timeout)
     from fastcifar.recipes import recipes_of
@@ -107,59 +131,7 @@ def bench_command(
         loaders=loaders or [],
     )
     rules = {"repeats": repeats, "seconds": seconds or extent.seconds, "timeout": timeout, "unverified": unverified}
-    _run(matrix, rules, data, extent.images, out)
-
-
-def _run(matrix: Any, rules: dict[str, Any], data: Path | None, images: int, out: Path) -> None:
-    """Run all heats and write the rows after each heat. A terminal shows the table as it grows."""
-    from rich.live import Live
-
-    from fastcifar.errors import FastcifarError
-    from fastcifar.system.measure import write_bandwidth
-    from fastcifar.throughput import answer, rows, table
-    from fastcifar.throughput.entrant import Rules
-    from fastcifar.throughput.heat import hold
-    from fastcifar.throughput.matrix import opened
-
-    console = Console() if sys.stdout.isatty() else Console(width=200)
-    collected: list[dict[str, Any]] = []
-    with opened(data, images) as dataset:
-        heats = matrix.heats(dataset)
-        threads = heats[0][0].threads
-        ceilings = {device: write_bandwidth(device, threads) for device in {heat[0].device for heat in heats}}
-        held_by = Rules(**rules, write_bandwidth=ceilings)
-        # no background thread refreshes the table, because nothing may run beside the timed pipelines
-        with Live(console=console, auto_refresh=False, transient=True) as live:
-
-            def watch(unfinished: list[dict[str, Any]]) -> None:
-                if console.is_terminal:
-                    live.update(table.results(collected + unfinished), refresh=True)
-
-            for heat in heats:
-                collected += hold(heat, held_by, watch)
-                rows.write(collected, out)
-    console.print(table.results(collected))
-    console.print(f"{dataset.name}; rows in {out}", highlight=False, soft_wrap=True)
-    for sentence in answer.answers(collected, matrix.loaders):
-        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
-    if failed := answer.failures(collected, matrix.loaders):
-        raise FastcifarError("; ".join(failed))
-
-
-def _show(drawn: tuple[Path, Path] | None, compared: tuple[Path, Path] | None) -> None:
-    from fastcifar.throughput import rows
-
-    if drawn:
-        from fastcifar.throughput.plot import plot
-
-        plot(rows.read(drawn[0]), drawn[1])
-        print(f"picture: {drawn[1]}")
-    if compared:
-        from fastcifar.throughput.compare import changes, comparison, widest
-
-        ratios = changes(*map(rows.read, compared))
-        (Console() if sys.stdout.isatty() else Console(width=160)).print(comparison(ratios))
-        print(f"the ratio of two contestants of a heat changed by at most {widest(ratios):.1%}")
+    hold_contest(matrix, rules, data, extent.images, output)
 
 
 def _require_positive(**values: float | None) -> None:

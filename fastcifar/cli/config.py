@@ -19,7 +19,7 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
 
     --config is an eager option, so this is called before the other options are parsed.
     """
-    if path is None:
+    if path is None or context.resilient_parsing:  # a shell that asks for completions
         return None
     options = {
         name.removeprefix("--"): parameter

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from fastcifar.cli.complete import choices
+from fastcifar.cli.complete import formats as of_formats
 from fastcifar.cli.options import Json
-from fastcifar.show.console import note, say
+from fastcifar.show.console import next_step, note, say
 from fastcifar.show.text import parts
 
 
@@ -21,7 +23,13 @@ def convert_command(
         ),
     ],
     dest: Annotated[Path, typer.Argument(help="The dataset directory to make.")],
-    formats: Annotated[str, typer.Option(help="raw (always written), ffcv or dali; comma-separated.")] = "raw",
+    formats: Annotated[
+        str,
+        typer.Option(
+            help="raw (always written), ffcv or dali; comma-separated.",
+            autocompletion=choices(of_formats, several=True),
+        ),
+    ] = "raw",
     split_seed: Annotated[
         int | None,
         typer.Option(
@@ -70,6 +78,8 @@ def convert_command(
     say(f"{dest}: {counts} images of {len(dataset.classes)} classes, from {dataset.name}")
     for text in dataset.manifest.get("notes", []):
         note(text)
+    if "train" in dataset.manifest["counts"]:
+        next_step("train", "--exp", 2, "--data", dest)
 
 
 def verify_command(dest: Annotated[Path, typer.Argument(help="A dataset directory.")], as_json: Json = False) -> None:

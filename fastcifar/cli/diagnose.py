@@ -49,15 +49,25 @@ def bn(
     Example: fastcifar diagnose bn --data data/cifar10 --model resnet18 --epochs 10 --images 5000
     """
     from fastcifar.data.dataset import Dataset
+    from fastcifar.runs.plan import PRETRAINED, check_weights
+    from fastcifar.system import openmp
+    from fastcifar.system.launch import check_device
+
+    # whatever can be refused is refused before torch is imported, which takes seconds
+    check_device(device)
+    check_weights(PRETRAINED, model, weights)
+    dataset = Dataset.open(data)
+    note(f"{dataset.name}: {model}; loading torch")
+    openmp.choose(note)
     from fastcifar.diagnose import record, verdict
     from fastcifar.diagnose.batchnorm import BatchNormExperiment, Sample, Statistics, arms_of
-    from fastcifar.models import build
-    from fastcifar.runs.plan import PRETRAINED, headline_runs, weights_for
+    from fastcifar.models.build import build
+    from fastcifar.runs.plan import headline_runs, weights_for
     from fastcifar.show.progress import track
     from fastcifar.system.devices import device_of
 
     record.check_folder(out, overwrite)
-    dataset, on = Dataset.open(data), device_of(device)
+    on = device_of(device)
     arms = arms_of(listed(momenta, "--momenta", float, "numbers such as 0.1,0.01"))
     Statistics(build(model, len(dataset.classes), 0, seed), model)  # fail before the weights are downloaded
     initial = weights_for(PRETRAINED, model, weights)

@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
+from fastcifar.cli.complete import choices, sections
 from fastcifar.cli.options import RUNS, Json, RunsFrom
 from fastcifar.show.console import console
 
 
 def list_command(
-    what: Annotated[str, typer.Argument(help="experiments, recipes, pipelines, runs or all.")] = "all",
+    what: Annotated[
+        str, typer.Argument(help="experiments, recipes, pipelines, runs or all.", autocompletion=choices(sections))
+    ] = "all",
     out: RunsFrom = RUNS,
     as_json: Json = False,
 ) -> None:

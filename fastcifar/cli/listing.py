@@ -5,14 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from fastcifar.errors import UsageError
 from fastcifar.experiments import EXPERIMENTS, PROTOCOLS
-from fastcifar.pipeline import available
+from fastcifar.pipeline.names import kept_available
 from fastcifar.recipes import RECIPES
 from fastcifar.runs.record import read_runs
+from fastcifar.show.columns import Column, Fitted
 from fastcifar.show.text import spread
 
 Rows = list[dict[str, Any]]
@@ -23,28 +21,27 @@ def sections(what: str, out: Path) -> dict[str, Rows]:
 
     out: the folder of the run directories. Raises UsageError for an unknown section.
     """
-    known: dict[str, Callable[[], Rows]] = {
-        "experiments": _experiments,
-        "recipes": _recipes,
-        "pipelines": _pipelines,
-        "runs": lambda: _runs(out),
-    }
     if what == "all":
-        return {name: rows() for name, rows in known.items()}
-    if what not in known:
-        raise UsageError(f"section {what!r} does not exist; choose one of {', '.join(known)} or all")
-    return {what: known[what]()}
+        return {name: rows(out) for name, rows in SECTIONS.items()}
+    if what not in SECTIONS:
+        raise UsageError(f"section {what!r} does not exist; choose one of {', '.join(SECTIONS)} or all")
+    return {what: SECTIONS[what](out)}
 
 
-def section_tables(sections: dict[str, Rows]) -> list[Table]:
+def section_tables(sections: dict[str, Rows]) -> list[Fitted]:
     """Return the sections as tables for the terminal."""
-    drawn = []
-    for name, rows in sections.items():
-        table = Table(*(rows[0] if rows else ["none yet"]), title=name)
-        for row in rows:
-            table.add_row(*(escape(_text(value)) for value in row.values()))
-        drawn.append(table)
-    return drawn
+    return [Fitted(_columns(rows), title=name) for name, rows in sections.items()]
+
+
+def _columns(rows: Rows) -> list[Column]:
+    if not rows:
+        return [Column("none yet", [])]
+    texts = {key: [_text(row[key]) for row in rows] for key in rows[0]}
+    if "title" in texts:  # of experiments: the name of all rows of an experiment
+        numbers, titles = texts.pop("exp"), texts.pop("title")
+        named = [f"{number} {title}" for number, title in zip(numbers, titles, strict=True)]
+        texts = {"experiment": named, **texts}
+    return [Column(key, cells, number=isinstance(rows[0].get(key), int | float)) for key, cells in texts.items()]
 
 
 def _experiments() -> Rows:
@@ -78,7 +75,7 @@ def _recipes() -> Rows:
 def _pipelines() -> Rows:
     return [
         {"pipeline": name, "ready": reason is None, "missing, and the cure": reason or ""}
-        for name, reason in available().items()
+        for name, reason in kept_available().items()
     ]
 
 
@@ -99,6 +96,15 @@ def _runs(out: Path) -> Rows:
     ]
     broken = [{"run": path.name, "status": "damaged", "epochs": "", "accuracy, %": ""} for path in found.damaged]
     return sorted(rows + broken, key=lambda row: row["run"])
+
+
+SECTIONS: dict[str, Callable[[Path], Rows]] = {
+    "experiments": lambda out: _experiments(),
+    "recipes": lambda out: _recipes(),
+    "pipelines": lambda out: _pipelines(),
+    "runs": _runs,
+}
+"""The sections, each with the function that returns its rows for the folder of the run directories."""
 
 
 def _text(value: Any) -> str:

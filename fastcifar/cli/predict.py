@@ -8,27 +8,51 @@ from typing import Annotated, Any
 
 import typer
 
+from fastcifar.cli.complete import choices, precisions, run_directories, splits, views
 from fastcifar.cli.options import DATA, Data, Device, Json
-from fastcifar.show.console import console, say
+from fastcifar.show.console import console, note, say
 from fastcifar.show.text import counted
 from fastcifar.system.atomic import require_writable
+
+KAGGLE = "https://www.kaggle.com/competitions/cifar-10/submit"
 
 
 def predict_command(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN", help="Run directories; the probabilities of several runs are averaged."),
+        typer.Argument(
+            metavar="RUN",
+            help="Run directories; the probabilities of several runs are averaged.",
+            autocompletion=run_directories,
+        ),
     ],
     data: Data = DATA,
-    split: Annotated[str, typer.Option(help="test, val, train or labelled (train and val).")] = "test",
+    split: Annotated[
+        str,
+        typer.Option(
+            help="test, val, train or labelled (train and val).",
+            autocompletion=choices(splits),
+        ),
+    ] = "test",
     out: Annotated[Path | None, typer.Option(help="The CSV file to write: id,label, in Kaggle's format.")] = None,
     picture: Annotated[
         Path | None,
         typer.Option(help="The PNG of confusion and calibration, for labelled images; by default beside --out."),
     ] = None,
-    tta: Annotated[str, typer.Option(help="none, or flip: average with the predictions for mirrored images.")] = "none",
+    tta: Annotated[
+        str,
+        typer.Option(
+            help="none, or flip: average with the predictions for mirrored images.",
+            autocompletion=choices(views),
+        ),
+    ] = "none",
     device: Device = "auto",
-    amp: Annotated[str, typer.Option(help="auto (as each run was trained), off, bfloat16 or float16.")] = "auto",
+    amp: Annotated[
+        str,
+        typer.Option(
+            help="auto (as each run was trained), off, bfloat16 or float16.", autocompletion=choices(precisions)
+        ),
+    ] = "auto",
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images at a time; by default each run's, at most 512.")
     ] = None,
@@ -44,15 +68,28 @@ def predict_command(
     require_writable(picture, ".png", "the picture is a PNG file")
     from fastcifar.data.dataset import Dataset, split_name
     from fastcifar.errors import UsageError
+    from fastcifar.predict.views import check_tta
+    from fastcifar.runs.directory import require_runs
+    from fastcifar.runs.plan import check_amp
+    from fastcifar.system import openmp
+    from fastcifar.system.launch import check_device
+
+    # whatever can be refused is refused before torch is imported, which takes seconds
+    check_tta(tta)
+    check_amp(amp)
+    check_device(device)
+    split, dataset = split_name(split), Dataset.open(data)
+    require_runs(runs)
+    note(f"{dataset.name}: {split} images, {counted(len(runs), 'run')}; loading torch")
+    openmp.choose(note)
     from fastcifar.predict.ensemble import PredictOptions, ensemble, rows_of
     from fastcifar.predict.kaggle import kaggle_ids, write_submission
     from fastcifar.runs.plan import precision_of
     from fastcifar.runs.trained import open_runs
     from fastcifar.system.devices import device_of
 
-    dataset, on = Dataset.open(data), device_of(device)
+    on = device_of(device)
     precision = None if amp == "auto" else precision_of(amp, on)
-    split = split_name(split)
     members = open_runs(runs, dataset)
     rows = rows_of(members, dataset, split)
     labels = dataset.labels(dataset.part(split))
@@ -61,8 +98,8 @@ def predict_command(
             f"{data} has no labels of its {len(rows):,} {split} images, so accuracy cannot be measured; "
             + ("leave out --picture" if picture else "give --out submission.csv, or --split val")
         )
-    for note in (note for member in members for note in member.notes(dataset)):
-        say(note, stderr=True)
+    for text in (text for member in members for text in member.notes(dataset)):
+        note(text)
     probabilities = ensemble(members, dataset, split, PredictOptions(on, precision, tta, batch_size))
     answer: dict[str, Any] = {"runs": [str(member) for member in members], "split": split, "tta": tta}
     if out is not None:
@@ -77,6 +114,8 @@ def predict_command(
         print(json.dumps(answer))
     elif out is not None:
         say(f"{out}: {counted(len(rows), 'row')} by {counted(len(members), 'run')}, tta {tta}")
+        if labels is None:
+            note(f"next: upload {out} at {KAGGLE}, which knows the labels")
 
 
 def _assess(

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from fastcifar.cli.complete import choices, recipes
 from fastcifar.cli.options import DATA, Data
-from fastcifar.show.console import say
+from fastcifar.show.console import next_step, say
 
 
 def preview_command(
@@ -17,6 +18,7 @@ def preview_command(
             "--recipe",
             "--augment",
             help="A recipe of `fastcifar list recipes`, or field=value,... such as flip=0.5,crop=4.",
+            autocompletion=choices(recipes),
         ),
     ] = "erasing",
     rows: Annotated[int, typer.Option(help="Number of images.")] = 8,
@@ -30,7 +32,10 @@ def preview_command(
     """
     from fastcifar.data.dataset import Dataset
     from fastcifar.experiments import PROTOCOLS
+
+    augment, dataset = PROTOCOLS["sound"].recipe(recipe), Dataset.open(data)
     from fastcifar.report.preview import preview
 
-    preview(Dataset.open(data), PROTOCOLS["sound"].recipe(recipe), out, rows, columns, seed)
+    preview(dataset, augment, out, rows, columns, seed)
     say(f"{out}: {rows} images, each unchanged and in {columns} versions under {recipe}")
+    next_step("train", "--exp", 2, "--data", data, "--set", f"recipe={recipe}")

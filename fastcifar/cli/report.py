@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from fastcifar.cli.complete import choices, devices
 from fastcifar.cli.options import RUNS, Json, RunsFrom
-from fastcifar.show.console import say
+from fastcifar.show.console import note, say
 from fastcifar.show.text import counted
 
 
@@ -24,7 +25,10 @@ def report_command(
         list[Path] | None,
         typer.Option("--bench", metavar="ROWS", help="Make a page of rows of fastcifar bench. May be repeated."),
     ] = None,
-    device: Annotated[str, typer.Option(help="Device of the predictions: auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(help="Device of the predictions: auto, cpu, cuda or cuda:N.", autocompletion=choices(devices)),
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
     """Make the report from run directories: figures, tables, verdicts on its claims, and one page with all of them.
@@ -35,9 +39,7 @@ def report_command(
 
     fastcifar report --bench throughput-cuda.jsonl --out throughput
     """
-    from fastcifar.data.dataset import Dataset
     from fastcifar.errors import UsageError
-    from fastcifar.system.devices import device_of
 
     if bench:
         from fastcifar.throughput import page
@@ -50,17 +52,33 @@ def report_command(
             print(json.dumps({"out": str(folder), "files": files}))
         else:
             say(f"{folder / 'index.html'}: rows of {', '.join(map(str, bench))}")
+            _open_it(folder)
         return
-    from fastcifar.report.build import build_report
+    from fastcifar.data.dataset import Dataset
+    from fastcifar.runs.record import require_folder
+    from fastcifar.system.launch import check_device
 
-    folder = out or Path("report")
-    made = build_report(runs, folder, None if data is None else Dataset.open(data), device_of(device))
+    # whatever can be refused is refused before torch is imported, which takes seconds
+    require_folder(runs)
+    check_device(device)
+    folder, dataset = out or Path("report"), None if data is None else Dataset.open(data)
+    note(f"reading the runs below {runs}")
+
+    from fastcifar.report.build import build_report
+    from fastcifar.system.devices import device_of
+
+    made = build_report(runs, folder, dataset, device_of(device))
     notes, verdicts = made.contents.notes, made.verdicts
     if as_json:
         answer = {"out": str(folder), "files": made.files, "notes": notes, "verdicts": verdicts}
         print(json.dumps(answer | {"runs": len(made.collection.runs)}))
         return
-    for note in notes:
-        say(f"note: {note}", stderr=True)
+    for each in notes:
+        note(f"note: {each}")
     say(", ".join(f"{counted(count, 'claim')} {verdict}" for verdict, count in verdicts.items()))
     say(f"{folder / 'index.html'}: {counted(len(made.collection.runs), 'run')}; also report.md and the figures")
+    _open_it(folder)
+
+
+def _open_it(folder: Path) -> None:
+    note(f"next: open {(folder / 'index.html').resolve().as_uri()}")

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from fastcifar.training.session import Session
 
 
-def show_results(done: "Session", picture: Path) -> None:
-    """Print the table of results and write the picture of the training curves."""
+def show_results(done: "Session", picture: Path, wide: bool = False) -> None:
+    """Print the table of results and write the picture of the training curves. wide: show all columns."""
     from fastcifar.show.results import results_table
 
-    console().print(results_table(done.by_configuration()))
+    console(wide).print(results_table(done.by_configuration()))
     done.draw_curves(picture)
     say(f"picture: {picture}")

@@ -11,7 +11,8 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from fastcifar.cli.options import RUNS, Json, RunsFrom
+from fastcifar.cli.complete import choices, columns, run_ids, settings
+from fastcifar.cli.options import RUNS, Json, RunsFrom, Wide
 from fastcifar.show.console import console, say
 from fastcifar.show.text import counted
 
@@ -20,18 +21,30 @@ def runs_command(
     out: RunsFrom = RUNS,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="key=value or key=value,value: only runs with one of the values. May be repeated."),
+        typer.Option(
+            help="key=value or key=value,value: only runs with one of the values. May be repeated.",
+            autocompletion=settings("--only", several=True),
+        ),
     ] = None,
     sort: Annotated[
-        str | None, typer.Option(help="The column to sort by; a minus before its name puts the largest first.")
+        str | None,
+        typer.Option(
+            help="The column to sort by; a minus before its name puts the largest first.",
+            autocompletion=choices(columns),
+        ),
     ] = None,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write all columns to a CSV file; - prints them.")
     ] = None,
     diff: Annotated[
         tuple[str, str] | None,
-        typer.Option(metavar="A B", help="Compare two runs. Name each by its id, a part of its id, or its directory."),
+        typer.Option(
+            metavar="A B",
+            help="Compare two runs. Name each by its id, a part of its id, or its directory.",
+            autocompletion=run_ids,
+        ),
     ] = None,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Show runs: the settings that they have in common, the settings in which they differ, and their results.
@@ -75,18 +88,21 @@ def runs_command(
             _write(chosen, file)
         say(f"{csv_file}: {counted(len(chosen), 'run')}")
     elif chosen:
-        _show(chosen)
+        _show(chosen, wide)
     elif rows:
         say(f"none of {counted(len(rows), 'run')} below {out} matches --only; {_values(rows, only or [])}")
     else:
         say(f"no runs below {out} yet")
 
 
-def _show(chosen: Sequence[dict[str, Any]]) -> None:
+def _show(chosen: Sequence[dict[str, Any]], wide: bool) -> None:
     from fastcifar.runs.overview import overview
 
-    notes, lines = overview(chosen, console().width)
-    say("\n".join([*notes, "", *lines]))
+    on = console(wide)
+    notes, table = overview(chosen, on.width)
+    for each in (*notes, ""):
+        say(each)
+    on.print(table)
 
 
 def _values(rows: Sequence[dict[str, Any]], only: Sequence[str], shown: int = 10) -> str:

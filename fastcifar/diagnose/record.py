@@ -7,12 +7,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from fastcifar.diagnose import picture
 from fastcifar.diagnose.batchnorm import BatchNormExperiment, Evaluation
 from fastcifar.diagnose.verdict import DEFINITION, ArmFinding, sentence
 from fastcifar.errors import UsageError
+from fastcifar.show.columns import Column, Fitted
 from fastcifar.show.markdown import table
 from fastcifar.system.atomic import neighbour, put_in_place, writing
 from fastcifar.system.measure import environment
@@ -35,14 +34,17 @@ def evaluation_rows(found: Iterable[ArmFinding]) -> list[list[str]]:
     ]
 
 
-def finding_table(found: Iterable[ArmFinding]) -> Table:
+def finding_table(found: Iterable[ArmFinding]) -> Fitted:
     """Return the findings as a table for a terminal."""
-    drawn = Table(title="Validation loss at the end, and how much it jumps", caption=DEFINITION)
-    for place, column in enumerate(HEADER):
-        drawn.add_column(column, justify="right" if place else "left")
-    for row in evaluation_rows(found):
-        drawn.add_row(*row)
-    return drawn
+    cells = zip(*evaluation_rows(found), strict=True)
+    columns = [
+        Column(f"{before} {name}" if name == "restored" else name, column, number=place > 0, rank=rank)
+        for place, (name, before, rank, column) in enumerate(
+            zip(HEADER, ("", *HEADER), (0, 0, 3, 0, 0, 0, 1, 2, 5, 6), cells, strict=False)
+        )
+    ]
+    title = "Validation loss at the end, and how much it jumps"
+    return Fitted(columns, title, DEFINITION, "table.md in the folder has them")
 
 
 def diagnosis_markdown(evaluations: Sequence[Evaluation], found: Sequence[ArmFinding]) -> str:

@@ -4,7 +4,6 @@ A lease is a file in ``<out>/.leases``; its modification time is the time of its
 file system, so that machines with different clocks agree.
 """
 
-import fcntl
 import json
 import os
 import secrets
@@ -14,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fastcifar.system.locks import fcntl
 from fastcifar.system.machine import process_started
 
 EXPIRES = 60.0  # seconds without renewal; the death of a holder on this machine is detected at once

@@ -25,10 +25,11 @@ class Ready(NamedTuple):
 
 
 class Began(NamedTuple):
-    """The training of a job has begun. way: one of packs.ways.WAYS."""
+    """The training of a job has begun. way: one of packs.names.WAYS. run_id: one of its runs."""
 
     job: int
     way: str
+    run_id: str
 
 
 class Epoch(NamedTuple):
@@ -38,6 +39,13 @@ class Epoch(NamedTuple):
     run_id: str
     line: Mapping[str, Any]
     new: bool
+
+
+class Within(NamedTuple):
+    """A report from within an epoch of a job. text: for people."""
+
+    job: int
+    text: str
 
 
 class Ended(NamedTuple):
@@ -75,4 +83,4 @@ class Lost(NamedTuple):
     reason: str
 
 
-Event = Ready | Began | Epoch | Ended | SentFiles | Said | Done | Lost
+Event = Ready | Began | Epoch | Within | Ended | SentFiles | Said | Done | Lost

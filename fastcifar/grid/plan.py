@@ -2,74 +2,37 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Table
 
-from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
+from fastcifar.grid.asked import Asked
 from fastcifar.grid.leases import Leases
 from fastcifar.grid.local import Local
-from fastcifar.grid.packing import Pack, Runs, packs_of, seconds_of, unfinished
-from fastcifar.grid.progress import Progress, plan_table
+from fastcifar.grid.packing import Pack, packs_of, seconds_of, unfinished
+from fastcifar.grid.progress import Progress
 from fastcifar.grid.scheduler import Executor, Limits, Results, Scheduler
+from fastcifar.grid.speeds import Kind, Speed, Speeds
+from fastcifar.grid.tables import Row, experiments_table, plan_table
+from fastcifar.grid.wanted import Runs
 from fastcifar.grid.worker import CALIBRATION
-from fastcifar.models import is_published
+from fastcifar.models.names import is_published
 from fastcifar.packs.choice import Calibration, Measured
+from fastcifar.packs.names import SERIAL
 from fastcifar.packs.shape import Shape
 from fastcifar.packs.stacked import can_stack
-from fastcifar.packs.ways import WAYS, possible
+from fastcifar.packs.ways import possible
 from fastcifar.runs.code import changed_since
 from fastcifar.runs.directory import RunDirectory
-from fastcifar.runs.logs import log_of
 from fastcifar.runs.spec import RunSpec
+from fastcifar.show.columns import Fitted
 from fastcifar.show.text import counted, duration
 from fastcifar.system import machine
 
-EXECUTORS = ("local", "ray")
-PACK = {"cpu": 12, "cuda": 48}  # runs of a pack at most, unless --pack gives another number
 MEMORY_SHARE = 0.8  # share of the device's memory that a pack may take
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The options of a grid's training. Raises UsageError for an unknown executor, way or log."""
-
-    dataset: Dataset
-    out: Path
-    device: torch.device
-    executor: str = "local"
-    address: str | None = None
-    way: str = "auto"
-    pack: int | None = None
-    weights: str | None = None
-    log: str = "none"
-    every_device: bool = True
-    """Whether to train on all CUDA devices of this machine, where ``device`` is a CUDA device."""
-
-    def __post_init__(self) -> None:
-        if self.executor not in EXECUTORS:
-            raise UsageError(f"--executor {self.executor!r} is not one of {', '.join(EXECUTORS)}")
-        if self.way not in ("auto", *WAYS):
-            raise UsageError(f"--way {self.way!r} is not one of auto, {', '.join(WAYS)}")
-        if self.address is not None and self.executor != "ray":
-            raise UsageError("--address is the address of a Ray cluster; add --executor ray")
-        log_of(self.log)
-
-    @property
-    def devices(self) -> list[str]:
-        """The devices of the workers on this machine, one for each worker."""
-        if self.device.type == "cuda" and self.every_device:
-            return [f"cuda:{n}" for n in range(torch.cuda.device_count())]
-        return [str(self.device)]
-
-    @property
-    def most(self) -> int:
-        """The largest number of runs in a pack, if memory sets no lower limit."""
-        return self.pack or PACK[self.device.type]
 
 
 @dataclass(frozen=True)
@@ -80,13 +43,17 @@ class Plan:
     packs: tuple[Pack, ...]
     measured: Mapping[Shape, Measured]
     asked: Asked
+    speeds: Mapping[Kind, Speed] | None = None
+    """The speeds that a quick plan rests on."""
+    source: str = ""
+    """A sentence on where these speeds come from."""
 
     @property
     def todo(self) -> list[RunSpec]:
         """The unfinished runs."""
         return [spec for pack in self.packs for spec in pack.specs]
 
-    def rows(self) -> list[tuple[Pack, int, Measured, tuple[float, float]]]:
+    def rows(self) -> list[Row]:
         """Return for each shape: its runs as one pack, its number of packs, its measurements, `seconds_of` its runs."""
         devices, rows = len(self.asked.devices), []
         for shape, measured in self.measured.items():
@@ -100,27 +67,42 @@ class Plan:
         spans = [span for *_, span in self.rows()]
         return sum(low for low, _ in spans), sum(high for _, high in spans)
 
-    def table(self) -> Table:
-        """Return the plan as a table for a terminal."""
-        return plan_table(self.rows())
+    def tables(self) -> list[Fitted]:
+        """Return the plan as tables for a terminal: its experiments if they are several, and its shapes."""
+        rows = self.rows()
+        if not rows:
+            return []
+        sources = None if self.speeds is None else [self.speeds[Kind.of(pack.specs[0])].source for pack, *_ in rows]
+        several = len({(pack.shape.experiment, pack.shape.protocol) for pack, *_ in rows}) > 1
+        return [*([experiments_table(rows)] * several), plan_table(rows, sources)]
 
     def sentence(self) -> str:
         """Return a sentence with the numbers of runs and packs, the devices and the duration."""
         finished, (low, high) = len(self.specs) - len(self.todo), self.seconds()
         already = f", {finished} of them finished already" if finished else ""
+        epochs = {spec.epochs for spec in self.todo}
+        each = f"for {counted(max(epochs), 'epoch')} each" if len(epochs) == 1 else "for all epochs"
         return (
             f"{counted(len(self.specs), 'run')}{already}; {counted(len(self.packs), 'pack')} to train on "
-            f"{', '.join(self.asked.devices)}: {duration(low)} if all stop early, {duration(high)} if none does"
+            f"{', '.join(self.asked.devices)}: "
+            + (
+                f"{duration(high)} at most, {each}; {duration(low)} if all stop early"
+                if self.packs
+                else "nothing to do"
+            )
         )
 
     def plain(self) -> dict[str, Any]:
         """Return the plan as plain data for scripts, ready for JSON."""
         low, high = self.seconds()
+        speeds = (
+            {} if self.speeds is None else {"speeds": [{**k._asdict(), **asdict(s)} for k, s in self.speeds.items()]}
+        )
         packs = [
             {"runs": [spec.run_id for spec in pack.specs], **pack.shape._asdict(), "way": self.measured[pack.shape].way}
             for pack in self.packs
         ]
-        return {"runs": len(self.specs), "unfinished": len(self.todo), "packs": packs, "seconds": [low, high]}
+        return {"runs": len(self.specs), "unfinished": len(self.todo), "packs": packs, "seconds": [low, high], **speeds}
 
     def summaries(self, out: Path) -> list[tuple[RunSpec, dict[str, Any]]]:
         """Return the finished runs below ``out``, with their summaries."""
@@ -128,29 +110,46 @@ class Plan:
         return [(spec, summary) for spec, summary in summaries if summary is not None]
 
 
-def plan(asked: Asked, runs: Runs, say: Callable[[str], None] = lambda text: None) -> Plan:
+def plan(asked: Asked, runs: Runs, say: Callable[[str], None] = lambda text: None, quick: Speeds | None = None) -> Plan:
     """Put the unfinished runs into packs. Shapes without a kept measurement are measured first.
 
-    Raises UsageError where some runs cannot be trained in the way of ``asked``.
+    quick: instead of comparing ways, take the speed of one way, with real steps of a few seconds. Such a plan is for
+    its hours; it is not for training. Raises UsageError where some runs cannot be trained in the way of ``asked``.
     """
     todo = unfinished(runs.specs, asked.out)
     for changed in filter(None, (changed_since(spec, asked.out) for spec in todo)):
         say(changed)
     calibration, measured = Calibration(asked.out / CALIBRATION), {}
+    known, source = None, ""
+    if quick is not None:
+        known = quick.of(todo)
+        source = quick.sentence(known)
     for pack in packs_of(todo, lambda shape: len(todo)):
-        if not is_published(pack.shape.model) and (reason := can_stack(pack.specs[0])) is not None:
+        first = pack.specs[0]
+        if not is_published(pack.shape.model) and (reason := can_stack(first)) is not None:
             say(f"{pack.title}: one run after another, since {reason}")
-        of_shape = calibration.of(pack.specs[0], asked.dataset, asked.device, asked.most, say)
+        if known is None:
+            of_shape = calibration.of(first, asked.dataset, asked.device, asked.most, say)
+        else:
+            of_shape = _with_speed(calibration.known(first, asked.device, asked.most), known[Kind.of(first)])
         if asked.way != "auto":
-            if asked.way not in possible(pack.specs[0], asked.device):
+            if asked.way not in possible(first, asked.device):
                 raise UsageError(
                     f"--way {asked.way}: {pack.shape.model} cannot be trained in this way on {asked.device}; "
-                    f"choose one of auto, {', '.join(possible(pack.specs[0], asked.device))}"
+                    f"choose one of auto, {', '.join(possible(first, asked.device))}"
                 )
-            of_shape = replace(of_shape, way=asked.way)
+            if asked.way in of_shape.images_per_s:  # a quick plan may know the speed of serial alone
+                of_shape = replace(of_shape, way=asked.way)
         measured[pack.shape] = of_shape
     packs = packs_of(todo, lambda shape: _most(shape, measured[shape], asked))
-    return Plan(runs.specs, tuple(packs), measured, asked)
+    return Plan(runs.specs, tuple(packs), measured, asked, known, source)
+
+
+def _with_speed(kept: Measured | None, speed: Speed) -> Measured:
+    """Return the measurements of a shape for a quick plan: those of its ways if they are kept, else its speed alone."""
+    if kept is None:
+        return Measured(SERIAL, {SERIAL: speed.training}, 0, speed.share)
+    return kept if kept.evaluation is not None else replace(kept, evaluation=kept.rate / speed.evaluation)
 
 
 def _most(shape: Shape, measured: Measured, asked: Asked) -> int:

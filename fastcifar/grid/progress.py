@@ -1,4 +1,4 @@
-"""The output of a grid on the terminal: its plan and, during training, one live table."""
+"""The output of a grid on the terminal during training: one live table."""
 
 import sys
 import time
@@ -7,38 +7,17 @@ from dataclasses import dataclass, field
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from fastcifar.grid.messages import Began, Done, Ended, Epoch, Event, Lost, Said
-from fastcifar.grid.packing import Pack
-from fastcifar.packs.choice import Measured
+from fastcifar.grid.messages import Began, Done, Ended, Epoch, Event, Lost, Said, Within
 from fastcifar.runs.spec import RunSpec
+from fastcifar.show.columns import Column, Fitted
 from fastcifar.show.console import say
+from fastcifar.show.progress import Sparse
 from fastcifar.show.text import counted, duration
 
 RECENT = 60.0  # seconds over which images/s are averaged
 REFRESH = 0.25  # least seconds between two updates of the table
-
-
-def plan_table(rows: Sequence[tuple[Pack, int, Measured, tuple[float, float]]]) -> Table:
-    """Return the plan as a table with one line for each shape. rows: as `Plan.rows` returns them."""
-    table = Table(title="Plan")
-    for column in ("experiment", "network", "protocol", "batch", "precision"):
-        table.add_column(column)
-    for column in ("runs", "packs", "way, and images/s by measurement", "MiB a run", "time"):
-        table.add_column(column, justify="right", overflow="fold")
-    for pack, packs, measured, (earliest, latest) in rows:
-        shape = pack.shape
-        ways = "\n".join(
-            f"{'> ' if way == measured.way else ''}{way} {rate:,.0f}" for way, rate in measured.images_per_s.items()
-        )
-        table.add_row(
-            str(shape.experiment), shape.model, shape.protocol, str(shape.batch_size), shape.precision,
-            str(len(pack.specs)), str(packs), ways, f"{measured.run_bytes / 2**20:,.0f}",
-            f"{duration(earliest)} to {duration(latest)}",
-        )  # fmt: skip
-    return table
 
 
 @dataclass
@@ -46,7 +25,9 @@ class _InWork:
     """The state of a worker's job."""
 
     way: str
-    title: str = ""
+    title: str
+    within: str = ""
+    """The latest report from within an epoch."""
     epochs: dict[str, int] = field(default_factory=dict)
 
 
@@ -65,8 +46,12 @@ class Progress:
         self._recent: list[float] = []
         self._begun, self._epochs, self._packs = time.monotonic(), 0, 0
         self._refreshed = 0.0
+        self._sparse = Sparse()
         self.shown = sys.stderr.isatty()
-        self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True, get_renderable=self.table)
+        self._live = Live(
+            console=Console(stderr=True), auto_refresh=False, transient=True, get_renderable=self.table,
+            redirect_stdout=False,  # the Ray executor has redirected it
+        )  # fmt: skip
 
     def __enter__(self) -> "Progress":
         if self.shown:
@@ -81,17 +66,22 @@ class Progress:
         """Update the table by an event of a worker."""
         match event:
             case Began():
-                self._working[worker] = _InWork(event.way)
+                spec = self._specs[event.run_id]
+                title = f"exp {spec.experiment} {spec.model}, batch {spec.batch_size}, {spec.protocol}"
+                self._working[worker] = _InWork(event.way, title)
             case Epoch():
                 self._epoch(worker, event)
+            case Within():
+                if worker in self._working:
+                    self._working[worker].within = event.text
             case Ended():
                 self._ended(event)
             case Done():
                 self._packs += 1
                 self._working.pop(worker, None)
             case Lost():
-                self._working.pop(worker, None)
-                self._note(f"{event.reason}; its runs are tried again")
+                had_work = self._working.pop(worker, None) is not None
+                self._note(f"{event.reason}{'; its runs are tried again' if had_work else ''}")
             case Said():
                 self._note(event.text)
             case _:
@@ -99,14 +89,16 @@ class Progress:
         if self.shown and time.monotonic() - self._refreshed > REFRESH:
             self._refreshed = time.monotonic()
             self._live.refresh()
+        elif not self.shown:
+            self._sparse.line(self._line)
 
     def _epoch(self, worker: str, event: Epoch) -> None:
-        spec, line = self._specs[event.run_id], event.line
+        line = event.line
         self._behind[event.run_id] = line["epoch"]
         if worker in self._working:
             job = self._working[worker]
-            job.title = f"exp {spec.experiment} {spec.model}, batch {spec.batch_size}, {spec.protocol}"
             job.epochs[event.run_id] = line["epoch"]
+            job.within = ""
         if event.new:
             self._epochs += 1
             self._recent.append(time.monotonic())
@@ -153,11 +145,23 @@ class Progress:
 
     def table(self) -> Group:
         """Return a table of the running jobs, and a line with the progress of the grid."""
-        table = Table("worker", "network", "way", "runs", "epoch", title="In work")
-        for worker, job in self._working.items():
+        jobs, spans = self._working.values(), []
+        for job in jobs:
             epochs = sorted(set(job.epochs.values()))
-            span = "" if not epochs else str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]}-{epochs[-1]}"
-            table.add_row(worker, job.title, job.way, str(len(job.epochs)), span)
+            spans.append("" if not epochs else str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]}-{epochs[-1]}")
+        columns = (
+            Column("worker", list(self._working), number=False),
+            Column("network", [job.title for job in jobs], number=False),
+            Column("way", [job.way for job in jobs], number=False),
+            Column("runs", [str(len(job.epochs)) for job in jobs]),
+            Column("epoch", spans),
+        )
+        table = Fitted(columns, "In work")
+        within = [f"{worker}: {job.within}" for worker, job in self._working.items() if job.within]
+        return Group(table, Text("\n".join([*within, self._line()])))
+
+    def _line(self) -> str:
+        """Return the progress of the grid in one line."""
         failed = sum(epochs is None for epochs in self._ended_at.values())
         finished, left = self._before + len(self._ended_at) - failed, self.seconds_left()
         parts = [
@@ -169,4 +173,4 @@ class Progress:
             *([] if self._best is None else [f"best {100 * self._best[0]:.2f} % ({self._best[1]})"]),
             *([] if left is None else [f"about {duration(left)} left"]),
         ]
-        return Group(table, Text(", ".join(parts)))
+        return ", ".join(parts)

@@ -3,34 +3,34 @@
 Nodes may join and leave at any time.
 """
 
-import logging
-import os
 import queue
 import secrets
-import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from fastcifar.data.dataset import Dataset
-from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.grid.messages import Event, Job, Lost, Ready, Said
+from fastcifar.errors import UsageError
+from fastcifar.grid.connection import (
+    PATIENCE,
+    NodeAffinitySchedulingStrategy,
+    RayError,
+    connected,
+    is_alive,
+    ray,
+    reason,
+    slots,
+)
+from fastcifar.grid.messages import Event, Job, Lost, Ready
 from fastcifar.grid.remote import Contents, Place, Remote, shipped
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.version import __version__
 
+LOG = "ray.log"  # the file in the output folder for what Ray prints
+INSTALL = f"; check that fastcifar {__version__} and its libraries are installed there, and read {{log}}"
 LOOK = 5.0  # seconds between two checks for new nodes
-PATIENCE = 5.0  # seconds that actors get to clean up, and that a connection may take
-
-try:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-    from ray.exceptions import RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-except ImportError as error:
-    raise UsageError(f"--executor ray needs Ray ({error}): pip install 'fastcifar[ray]'") from error
 
 
 class Cluster:
@@ -50,21 +50,28 @@ class Cluster:
 
         Raises FastcifarError where no cluster answers, UsageError where the cluster has no GPU, or no CPU.
         """
-        self._connected = _connect(address)
+        self._log = out / LOG
+        self._connection = ExitStack()
         self._dataset, self._out, self._cuda, self._options = dataset, out, cuda, (log, way)
         self._place = Place(dataset.path.resolve(), dataset.sha256, out.resolve(), f".shared-{secrets.token_hex(8)}")
-        (out / self._place.sign).touch()
         self._events: queue.Queue[tuple[str, Event]] = queue.Queue()
         self._jobs: dict[str, queue.Queue[Job]] = {}
         self._actors: dict[str, Any] = {}
         self._known: set[str] = set()
         self._shipped: Any = None
         self._guard, self._closing = threading.Lock(), threading.Event()
-        self._join()
-        if not self._jobs:
+        self._connection.enter_context(connected(address, self._log))
+        try:
+            (out / self._place.sign).touch()
+            self._join()
+            if not self._jobs:
+                what, cure = (
+                    ("GPU", "use its CPUs with --device cpu") if cuda else ("CPU", "start a node with --num-cpus")
+                )
+                raise UsageError(f"the Ray cluster {address or ''} has no {what}; {cure}")
+        except BaseException:
             self.close()
-            what, cure = ("GPU", "use its CPUs with --device cpu") if cuda else ("CPU", "start a node with --num-cpus")
-            raise UsageError(f"the Ray cluster {address or ''} has no {what}; {cure}")
+            raise
         threading.Thread(target=self._look, daemon=True).start()
 
     def start(self, worker: str, job: Job) -> None:
@@ -92,14 +99,13 @@ class Cluster:
         """End the workers, and the connection to the cluster if this object made it."""
         self._closing.set()
         actors = list(self._actors.values())
-        with suppress(RayError):
-            cleaned = [actor.close.remote() for actor in actors]
-            ray.wait(cleaned, num_returns=len(cleaned), timeout=PATIENCE) if cleaned else None
-        for actor in actors:
-            ray.kill(actor)
-        (self._out / self._place.sign).unlink(missing_ok=True)
-        if self._connected:
-            ray.shutdown()
+        with self._connection:
+            with suppress(RayError):
+                cleaned = [actor.close.remote() for actor in actors]
+                ray.wait(cleaned, num_returns=len(cleaned), timeout=PATIENCE) if cleaned else None
+            for actor in actors:
+                ray.kill(actor)
+            (self._out / self._place.sign).unlink(missing_ok=True)
 
     def __enter__(self) -> "Cluster":
         return self
@@ -114,7 +120,7 @@ class Cluster:
 
     def _join(self) -> None:
         """Start a worker in each slot of the cluster that has none yet."""
-        for name, node, cores in _slots(self._cuda):
+        for name, node, cores in slots(self._cuda):
             if name not in self._known:
                 self._known.add(name)
                 self._jobs[name] = queue.Queue()
@@ -139,16 +145,19 @@ class Cluster:
             except Exception as error:  # after any error, another worker must get the job
                 if self._closing.is_set():
                     return
-                reason = f"the worker on {name} was lost ({_first_line(error)})"
-            goes_on = was_ready and _is_alive(node)
+                if was_ready:
+                    why = f"the worker on {name} was lost ({reason(error)})"
+                else:
+                    why = f"{name} cannot be used: {reason(error, INSTALL.format(log=self._log))}"
+                with suppress(OSError), open(self._log, "a", encoding="utf-8") as log:
+                    log.write(f"{why}:\n{error}\n")
+            goes_on = was_ready and is_alive(node)
             if goes_on:
                 self._jobs[name] = queue.Queue()
             else:
                 del self._jobs[name]
                 self._actors.pop(name, None)
-                if not was_ready:
-                    self._events.put((name, Said(f"{name} cannot be used")))
-            self._events.put((name, Lost(reason)))
+            self._events.put((name, Lost(why)))
             if not goes_on:
                 return
 
@@ -173,52 +182,3 @@ class Cluster:
             files = RunDirectory.of(spec, self._out).files()
             if files:
                 yield spec.run_id, {file.name: file.read_bytes() for file in files}
-
-
-def _connect(address: str | None) -> bool:
-    """Connect to a cluster. Return whether this call made the connection; False where one existed.
-
-    Raises FastcifarError where no cluster answers.
-    """
-    if ray.is_initialized():
-        return False
-    try:
-        host, _, port = (address or "").rpartition(":")
-        if host and port.isdigit() and "/" not in host:  # fails fast: ray.init would wait for minutes
-            socket.create_connection((host, int(port)), timeout=PATIENCE).close()
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise FastcifarError(
-            f"no Ray cluster answers at {address or 'the usual address'} ({_first_line(error)}); start one with: "
-            "ray start --head"
-        ) from error
-    return True
-
-
-def _slots(cuda: bool) -> list[tuple[str, str, int]]:
-    """Return the places for workers: name, id of the node, and number of the worker's CPU cores."""
-    slots = []
-    for node in _nodes():
-        if not node["Alive"]:
-            continue
-        cores, gpus = int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0))
-        name = f"{node['NodeManagerAddress']}/{node['NodeID'][:6]}"
-        if cuda:
-            slots += [(f"{name}:{n}", node["NodeID"], max(1, cores // gpus)) for n in range(gpus)]
-        elif cores:
-            slots.append((name, node["NodeID"], cores))
-    return slots
-
-
-def _is_alive(node: str) -> bool:
-    return any(info["Alive"] for info in _nodes() if info["NodeID"] == node)
-
-
-def _nodes() -> list[dict[str, Any]]:
-    nodes: list[dict[str, Any]] = ray.nodes()
-    return nodes
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

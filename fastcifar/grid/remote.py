@@ -17,6 +17,7 @@ from fastcifar.grid.worker import Worker
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system import machine
+from fastcifar.version import __version__
 
 Contents = Mapping[str, bytes]
 
@@ -30,6 +31,8 @@ class Place:
     out: Path
     sign: str
     """The name of a file in ``out`` that only this grid makes. A node where it exists shares the folder."""
+    version: str = __version__
+    """The version of fastcifar on the driver's machine."""
 
 
 class Remote:
@@ -39,7 +42,14 @@ class Remote:
     """
 
     def __init__(self, place: Place, device: str, cores: int, log: str, way: str) -> None:
-        """cores: the number of CPU cores to use. log, way: as `worker.Worker` takes them."""
+        """cores: the number of CPU cores to use. log, way: as `worker.Worker` takes them.
+
+        Raises UsageError where the driver's machine has another version of fastcifar.
+        """
+        if place.version != __version__:
+            raise UsageError(
+                f"fastcifar {__version__} is installed there and {place.version} here; install the same version there"
+            )
         machine.keep_to_cores(cores)
         torch.set_num_threads(machine.usable_cores())
         self._place, self._device, self._log, self._way = place, device, log, way

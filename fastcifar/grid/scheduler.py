@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from fastcifar.errors import FastcifarError
 from fastcifar.grid.leases import Leases
-from fastcifar.grid.messages import Began, Done, Ended, Epoch, Event, Job, Lost, Ready, Said, SentFiles
+from fastcifar.grid.messages import Began, Done, Ended, Epoch, Event, Job, Lost, Ready, Said, SentFiles, Within
 from fastcifar.grid.packing import Pack
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.failure import give_up, retry
@@ -171,7 +171,7 @@ class Scheduler:
                 self._idle.append(worker)
             case Lost():
                 self._lost(worker, event)
-            case Began() | Epoch() | Said():
+            case Began() | Epoch() | Within() | Said():
                 pass
 
     def _ended(self, event: Ended) -> None:

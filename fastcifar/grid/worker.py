@@ -8,8 +8,8 @@ from typing import Any
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError
-from fastcifar.grid.messages import Began, Done, Ended, Epoch, Event, Job, Said
-from fastcifar.models import is_published
+from fastcifar.grid.messages import Began, Done, Ended, Epoch, Event, Job, Said, Within
+from fastcifar.models.names import is_published
 from fastcifar.packs.choice import Calibration
 from fastcifar.packs.options import Callbacks, Outcome, PackOptions, Stopped
 from fastcifar.packs.ways import train_pack
@@ -26,7 +26,7 @@ class Worker:
     """A worker for one device and one output folder."""
 
     def __init__(self, dataset: Dataset, out: Path, device: str, log: str = "none", way: str = "auto") -> None:
-        """log: as --log. way: one of packs.ways.WAYS, or auto: the fastest by measurement."""
+        """log: as --log. way: one of packs.names.WAYS, or auto: the fastest by measurement."""
         self._dataset, self._out, self._device = dataset, out, device_of(device)
         self._log, self._way = log_of(log), way
         self._calibration = Calibration(out / CALIBRATION)
@@ -95,6 +95,6 @@ class Worker:
 
         if not earlier:
             return
-        tell(Began(job.number, way))
-        options = PackOptions("none", tensors, say, way)
+        tell(Began(job.number, way, first.run_id))
+        options = PackOptions("none", tensors, say, lambda steps: tell(Within(job.number, steps.text)), way)
         train_pack(list(earlier), self._dataset, self._out, device, options, Callbacks(watch, ended))

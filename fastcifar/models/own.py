@@ -5,7 +5,6 @@ logits (B, classes).
 """
 
 import difflib
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -22,22 +21,8 @@ from fastcifar.models.source import digest_of, sources_of
 from fastcifar.rng.generators import seeded, states
 from fastcifar.system.foreign import NoSuchModule, imported, nearest, place_of, public, said
 
-NO_CODE = "none"
-"""The code of a network that is not one's own."""
-
 _digests: dict[str, str] = {}  # the SHA-256 of each module's source when it was imported here
 _alone = threading.RLock()  # modules and global generators belong to the whole process
-
-
-def is_own(name: str) -> bool:
-    """Return whether a model's name has the form of one's own network."""
-    return ":" in name and not name.startswith("timm:")
-
-
-def one_name(name: str) -> str:
-    """Return the one name for all names of one's own network: the path of a file without ``./`` and the like."""
-    place, _, wanted = name.rpartition(":")
-    return f"{os.path.normpath(place)}:{wanted}" if place.endswith(".py") else name
 
 
 class Own(nn.Module):

@@ -7,20 +7,15 @@ import importlib
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-import torchvision
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional
 
 from fastcifar.errors import UsageError
 from fastcifar.models.dropout import Dropout, Noise
 from fastcifar.models.initial import initialise
+from fastcifar.models.names import TIMM
 from fastcifar.recipes import NORMALISATIONS
+from fastcifar.system.vision import InterpolationMode, StochasticDepth, functional, torchvision
 
-FEATURED = ("mobilenet_v3_small", "efficientnet_v2_s", "resnet18")
-"""The names of the networks of experiment 4."""
-TIMM = "timm:"
 BY_CHANNEL = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
@@ -114,11 +109,6 @@ def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
     if not linear:
         raise UsageError(f"{type(network).__name__} does not end in one linear layer, so fastcifar cannot replace it")
     return linear[-1]
-
-
-def is_pretrained(name: str) -> bool:
-    """Return whether a model name is torchvision's or has timm's form; only `build_pretrained` asks timm for it."""
-    return name.startswith(TIMM) or name in torchvision.models.list_models(module=torchvision.models)
 
 
 def build_pretrained(name: str, classes: int, seed: int) -> Pretrained:

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.models.pretrained import TIMM, Pretrained, preprocessing, published, timm_network
+from fastcifar.models.names import NONE, TIMM
+from fastcifar.models.pretrained import Pretrained, preprocessing, published, timm_network
 
-NONE = "none"
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$")
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads that only the training of Inception and GoogLeNet used
 # Old files have norm.1 for norm1; torchvision renames these tensors in the same way.

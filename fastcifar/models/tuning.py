@@ -3,18 +3,8 @@
 from torch import nn
 
 from fastcifar.errors import UsageError
+from fastcifar.models.names import check_tune
 from fastcifar.models.pretrained import Pretrained
-
-WAYS = ("full", "head", "as-run")
-"""The ways. full trains every weight. head trains the last layer alone, with the backbone in evaluation mode. as-run
-trains the last layer alone, but with BatchNorm and dropout in training mode, so running statistics drift with every
-batch."""
-
-
-def check_tune(way: str) -> None:
-    """Raise UsageError for an unknown way."""
-    if way not in WAYS:
-        raise UsageError(f"tune {way!r} is not one of {', '.join(WAYS)}")
 
 
 def freeze(model: nn.Module, way: str) -> None:

@@ -3,7 +3,6 @@
 A way that is slower than serial is never chosen.
 """
 
-import fcntl
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -17,15 +16,17 @@ import torch
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import DoesNotFit
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import is_published
+from fastcifar.models.names import is_published
+from fastcifar.packs.names import SERIAL, STACKED
 from fastcifar.packs.shape import Shape
 from fastcifar.packs.training import is_shortage
 from fastcifar.packs.trial import Trial, run_bytes, trial_of
-from fastcifar.packs.ways import SERIAL, STACKED, possible
+from fastcifar.packs.ways import possible
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system import machine
 from fastcifar.system.atomic import whole
 from fastcifar.system.devices import give_back
+from fastcifar.system.locks import fcntl
 from fastcifar.system.measure import rotated
 
 ROUNDS = 5  # timed rounds of each way; the ways alternate
@@ -40,11 +41,13 @@ class Measured:
     """The measurements of a shape on a device."""
 
     way: str
-    """The fastest way, one of packs.ways.WAYS."""
+    """The fastest way, one of packs.names.WAYS."""
     images_per_s: dict[str, float]
     """Training speed in images/s by way, of all runs of a pack together."""
     run_bytes: int
     """Bytes of a run's weights, gradients, Adam moments and activations."""
+    evaluation: float | None = None
+    """The seconds for evaluating an image, as a share of those for training it; None if it was not measured."""
 
     @property
     def rate(self) -> float:
@@ -75,11 +78,10 @@ class Calibration:
 
         A shape that is not in the file is measured now; ``say`` is then called with a message, and the file is updated.
         """
-        shape = shape_of(spec)
-        key = json.dumps([VERSION, shape._asdict(), device_name(device), torch.__version__, most], sort_keys=True)
-        known = self._read().get(key)
-        if known is not None:
-            return Measured(**known)
+        kept = self.known(spec, device, most)
+        if kept is not None:
+            return kept
+        shape, key = shape_of(spec), _key(spec, device, most)
         say(f"measuring {shape.model}, batch {shape.batch_size}, {shape.precision} on {device}")
         measured = measure(spec, dataset, device, most)
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +93,11 @@ class Calibration:
             with whole(self.path) as file:
                 file.write_text(json.dumps(self._read() | {key: asdict(measured)}, indent=1), encoding="utf-8")
         return measured
+
+    def known(self, spec: RunSpec, device: torch.device, most: int) -> Measured | None:
+        """Return the measurements that the file has for packs of at most ``most`` runs like ``spec``, or None."""
+        known = self._read().get(_key(spec, device, most))
+        return None if known is None else Measured(**known)
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -105,6 +112,11 @@ def shape_of(spec: RunSpec) -> Shape:
     return Shape.of(spec, PROTOCOLS[spec.protocol].recipe(spec.recipe).out_size)
 
 
+def _key(spec: RunSpec, device: torch.device, most: int) -> str:
+    shape = shape_of(spec)._asdict()
+    return json.dumps([VERSION, shape, device_name(device), torch.__version__, most], sort_keys=True)
+
+
 def device_name(device: torch.device) -> str:
     """Return the hardware that a measurement is valid for: the GPU, or the CPU model and number of usable cores."""
     if device.type == "cuda":
@@ -117,13 +129,17 @@ def measure(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) ->
 
     Raises RuntimeError or DoesNotFit where not even one run alone fits in memory.
     """
-    if is_published(spec.model):  # a published network costs hundreds of times as much, so few images are timed
-        spec = replace(spec, batch_size=min(4, spec.batch_size), weights="none")
+    spec = light(spec)
     rates = _rates(spec, dataset, device, most)
     medians = {way: round(statistics.median(of_way), 1) for way, of_way in rates.items()}
     measured = Measured(fastest_of(rates), medians, run_bytes(spec, dataset, device))
     give_back(device)  # frees the trials' cached memory for the next training, perhaps in another process
     return measured
+
+
+def light(spec: RunSpec) -> RunSpec:
+    """Return the run to time for a run. A published network costs hundreds of times as much, so its batch is small."""
+    return replace(spec, batch_size=min(4, spec.batch_size), weights="none") if is_published(spec.model) else spec
 
 
 def _rates(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) -> dict[str, list[float]]:

@@ -8,21 +8,18 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear, pad
 
 from fastcifar.errors import UsageError
-
-WAYS = ("grouped", "im2col")
-"""grouped: one convolution with a group for each run, as vmap makes it. im2col: each output's receptive field is a row,
-and one matrix product multiplies all rows with the weights."""
+from fastcifar.packs.names import STACKED
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def convolving(network: Network, way: str) -> Network:
-    """Change the network in place so that its convolutions run in a way of WAYS, and return it.
+    """Change the network in place so that its convolutions run in a way of STACKED, and return it.
 
     Raises UsageError for another way.
     """
-    if way not in WAYS:
-        raise UsageError(f"way {way!r} of stacking runs does not exist; there are {', '.join(WAYS)}")
+    if way not in STACKED:
+        raise UsageError(f"way {way!r} of stacking runs does not exist; there are {', '.join(STACKED)}")
     if way == "im2col":
         for module in list(network.modules()):
             for name, child in list(module.named_children()):

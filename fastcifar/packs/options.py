@@ -16,7 +16,7 @@ class PackOptions(Options):
     """Options of a pack's training: how its runs train together, besides how each run is trained."""
 
     way: str = "serial"
-    """One of `ways.WAYS`."""
+    """One of `names.WAYS`."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from fastcifar.models.own import NO_CODE
+from fastcifar.models.names import NO_CODE
 from fastcifar.runs.spec import RunSpec
 
 

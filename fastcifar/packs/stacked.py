@@ -13,15 +13,17 @@ from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
 from fastcifar.errors import UsageError
-from fastcifar.models import MODELS, images_at_once, is_published
+from fastcifar.models.build import images_at_once
 from fastcifar.models.dropout import Dropout, Noise
-from fastcifar.models.own import is_own
+from fastcifar.models.names import MODELS, is_own, is_published
 from fastcifar.packs.casting import casting
-from fastcifar.packs.convolution import WAYS, convolving
+from fastcifar.packs.convolution import convolving
 from fastcifar.packs.masks import Masks, units_of
+from fastcifar.packs.names import STACKED
 from fastcifar.packs.own import why_serial
 from fastcifar.pipeline import Batch
-from fastcifar.runs.spec import PRECISIONS, RunSpec
+from fastcifar.pipeline.arguments import dtype_of
+from fastcifar.runs.spec import RunSpec
 from fastcifar.training.learner import Learner, mean_loss
 
 
@@ -48,8 +50,8 @@ class Stacked:
     learner between steps therefore changes its part of the stack.
     """
 
-    def __init__(self, learners: Sequence[Learner], which: Sequence[int], way: str = WAYS[0]) -> None:
-        """which: each learner's group, a row of the batches. way: how convolutions run, one of `convolution.WAYS`.
+    def __init__(self, learners: Sequence[Learner], which: Sequence[int], way: str = STACKED[0]) -> None:
+        """which: each learner's group, a row of the batches. way: how convolutions run, one of `names.STACKED`.
 
         Raises UsageError for runs that cannot be stacked.
         """
@@ -179,7 +181,7 @@ class Stacked:
 
         # shared images get no run dimension, so that vmap makes one wide product of them
         over = (0, None if one else 0, dict.fromkeys(masks, 0))
-        with casting(PRECISIONS[self.spec.precision], self.device):
+        with casting(dtype_of(self.spec.precision), self.device):
             logits: Tensor = vmap(forward, in_dims=over)(self._stacks, images[0] if one else images, masks)
         return logits
 

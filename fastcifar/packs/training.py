@@ -11,7 +11,7 @@ import torch
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import DoesNotFit, FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import count_parameters
+from fastcifar.models.build import count_parameters
 from fastcifar.packs.feed import Feed
 from fastcifar.packs.options import Callbacks, PackOptions
 from fastcifar.packs.stacked import Stacked
@@ -22,6 +22,7 @@ from fastcifar.system.devices import forget_peak, give_back
 from fastcifar.training.batches import requests
 from fastcifar.training.learner import Learner, mean_loss
 from fastcifar.training.record import context, record, resume
+from fastcifar.training.schedule import last_rate
 from fastcifar.training.steps import Captured, Eager
 
 NO_MEMORY = ("can't allocate memory", "not enough memory")  # parts of the messages of torch's CPU allocator
@@ -60,7 +61,7 @@ def train_stacked(
 ) -> None:
     """Train runs of one shape as one program, or resume them, each in its directory under ``out``.
 
-    options: its way is one of `convolution.WAYS`; its mode is "none", or "graph" on CUDA. Each run ends after the same
+    options: its way is one of `names.STACKED`; its mode is "none", or "graph" on CUDA. Each run ends after the same
     epoch as it would alone, and then leaves the stack. Where memory is short, halves of the stack train one after
     another. ``callbacks.ended`` gets the error of a run that fails. Raises Stopped where a callback raises it.
     """
@@ -182,14 +183,15 @@ def _epoch(
     """Train and validate the pack's k-th epoch, and write a line of metrics and a checkpoint for each run."""
     started, runs = perf_counter(), len(members)
     means = PROTOCOLS[members[0].spec.protocol].batch_mean_loss
-    trained = steps.epoch(k)
+    trained = steps.epoch(k, tell=packing.options.tell)
     validated = stack.evaluate(validation.epoch(k), validation.which, means)
     seconds = (perf_counter() - started) / runs
     rate, stall = runs * sum(trained.sizes) / trained.seconds, trained.waited / trained.seconds
     for n, (member, each) in enumerate(zip(members, validated, strict=True)):
         member.learner.epoch += 1
         train_loss = mean_loss(trained.losses[:, n], trained.sizes, means)
-        line = epoch_line(member.learner.epoch, train_loss, each, seconds, rate, stall)
+        lr = last_rate(member.spec, member.learner.epoch, len(trained.sizes))
+        line = epoch_line(member.learner.epoch, train_loss, each, lr, seconds, rate, stall)
         record(member.learner, member.directory, member.lines, line)
     for member in members:  # after all are recorded, since a callback may raise Stopped
         packing.callbacks.watch(member.spec, member.lines[-1])
@@ -215,7 +217,7 @@ def open_stacked(
 ) -> Iterator[Eager | Captured]:
     """Open the training steps of a stack of new runs, for a trial that validates and saves nothing.
 
-    way: one of `convolution.WAYS`. mode: one of training.compile.MODES.
+    way: one of `names.STACKED`. mode: one of training.modes.MODES.
     """
     learners = [Learner.new(spec, len(dataset.classes), device) for spec in specs]
     arguments = [requests(spec, device)[0] for spec in specs]

@@ -8,12 +8,13 @@ from time import perf_counter
 import torch
 
 from fastcifar.data.dataset import Dataset
-from fastcifar.models import count_parameters
+from fastcifar.models.build import count_parameters
+from fastcifar.packs.names import SIDE_BY_SIDE, STACKED
 from fastcifar.packs.training import open_stacked
-from fastcifar.packs.ways import SIDE_BY_SIDE, STACKED, mode_of
+from fastcifar.packs.ways import mode_of
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system import machine
-from fastcifar.system.devices import a_thread_each
+from fastcifar.system.devices import threads
 from fastcifar.training.batches import open_pipelines
 from fastcifar.training.compile import steps_of
 from fastcifar.training.footprint import footprint
@@ -25,7 +26,7 @@ STATE_BYTES = 16  # per weight, in float32: the weight, its gradient and Adam's 
 
 
 class Trial:
-    """A few runs that train in one of packs.ways.WAYS. A context manager that closes their pipelines and threads."""
+    """A few runs that train in one of packs.names.WAYS. A context manager that closes their pipelines and threads."""
 
     def __init__(self, train: Callable[[int], int], opened: ExitStack) -> None:
         """train: a function that does the given number of steps and returns the number of images of all runs together.
@@ -66,11 +67,11 @@ def _trainer(
     if way == SIDE_BY_SIDE:
         cores = machine.usable_cores()
         pool = opened.enter_context(ThreadPoolExecutor(cores))
-        with a_thread_each():
+        with threads(1):
             alone = [_alone(spec.with_seed(seed), dataset, device, opened) for seed in range(cores)]
 
         def beside(steps: int) -> int:
-            with a_thread_each():  # only during this call: the other trials use all threads
+            with threads(1):  # only during this call: the other trials use all threads
                 return sum(pool.map(lambda one: sum(one.epoch(1, steps).sizes), alone))
 
         return beside

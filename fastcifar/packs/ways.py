@@ -9,20 +9,15 @@ import torch
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError
-from fastcifar.packs import convolution
+from fastcifar.packs.names import SERIAL, SIDE_BY_SIDE, STACKED
 from fastcifar.packs.options import Callbacks, Outcome, PackOptions
 from fastcifar.packs.stacked import can_stack
 from fastcifar.packs.training import train_stacked
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system import machine
-from fastcifar.system.devices import a_thread_each
+from fastcifar.system.devices import threads
 from fastcifar.training.heads import can_be_cached, train_heads
 from fastcifar.training.loop import train
-
-SERIAL, SIDE_BY_SIDE, STACKED = "serial", "side-by-side", convolution.WAYS
-WAYS = (SERIAL, SIDE_BY_SIDE, *STACKED)
-"""serial: one run after another, each on the whole device. side-by-side: one run on each CPU core. grouped, im2col: one
-program with a leading run dimension, whose convolutions are grouped convolutions or matrix products."""
 
 
 def possible(spec: RunSpec, device: torch.device) -> list[str]:
@@ -36,7 +31,7 @@ def possible(spec: RunSpec, device: torch.device) -> list[str]:
 
 
 def mode_of(spec: RunSpec, device: torch.device) -> str:
-    """Return the execution mode of a pack's training steps, one of training.compile.MODES."""
+    """Return the execution mode of a pack's training steps, one of training.modes.MODES."""
     return "graph" if device.type == "cuda" and spec.pipeline == "resident" else "none"
 
 
@@ -73,7 +68,7 @@ def train_pack(
         for spec in specs:
             alone(spec)
         return
-    with a_thread_each(), ThreadPoolExecutor(machine.usable_cores(), "fastcifar-run") as pool:
+    with threads(1), ThreadPoolExecutor(machine.usable_cores(), "fastcifar-run") as pool:
         waiting = [pool.submit(alone, spec) for spec in specs]
         try:
             for future in waiting:

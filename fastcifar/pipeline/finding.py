@@ -6,10 +6,7 @@ class>``.
 
 import importlib
 import inspect
-import pkgutil
-import sys
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +14,14 @@ from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError, unknown
 from fastcifar.pipeline.arguments import dataset_of, with_objects
 from fastcifar.pipeline.contract import Pipeline
+from fastcifar.pipeline.names import installed, names, no_such, ours
 from fastcifar.pipeline.request import Request
 from fastcifar.system import foreign
-
-GROUP = "fastcifar.pipelines"
-"""The group of entry points with which a package brings pipelines: NAME = "package.module:Class"."""
 
 
 def pipeline_names() -> list[str]:
     """Return the names of all pipelines and forms, ``NAME`` or ``NAME:FORM``: ours, and those of installed packages."""
-    return [f"{name}:{form}" if form else name for name in _names() for form in _forms(name)]
+    return [f"{name}:{form}" if form else name for name in names() for form in _forms(name)]
 
 
 def available() -> dict[str, str | None]:
@@ -38,7 +33,7 @@ def find_pipeline(pipeline: str | type[Pipeline]) -> tuple[type[Pipeline], str]:
     """Return the class and the form of a pipeline.
 
     pipeline: ``NAME`` of one of ours or of an installed package, which declares it as an entry point of the group
-    GROUP; ``package.module`` or ``FILE.py``, which has ``PIPELINE = <its class>`` (a module lies in the current
+    names.GROUP; ``package.module`` or ``FILE.py``, which has ``PIPELINE = <its class>`` (a module lies in the current
     directory or is installed); any of them with ``:FORM``; or the class itself. Raises UsageError for anything else.
     """
     if isinstance(pipeline, str):
@@ -86,32 +81,10 @@ def open_pipeline(
     return found(options, form, workers)  # type: ignore[call-arg]
 
 
-def _ours() -> list[str]:
-    package = importlib.import_module("fastcifar.pipelines")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-
-
-def _installed() -> dict[str, list[EntryPoint]]:
-    """Return the entry points of the group GROUP by name."""
-    return _entry_points(tuple(sys.path))
-
-
-@cache
-def _entry_points(_path: tuple[str, ...]) -> dict[str, list[EntryPoint]]:
-    found: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=GROUP):
-        found.setdefault(point.name, []).append(point)
-    return found
-
-
-def _names() -> list[str]:
-    return sorted({*_ours(), *_installed()})
-
-
 def _class_of(name: str) -> type[Pipeline]:
     """Return the class of a pipeline by its name without a form. Raises UsageError where there is none."""
-    points, what = _installed().get(name, []), f"pipeline {name!r}"
-    owners = (["fastcifar"] if name in _ours() else []) + [_owner(point) for point in points]
+    points, what = installed().get(name, []), f"pipeline {name!r}"
+    owners = (["fastcifar"] if name in ours() else []) + [_owner(point) for point in points]
     if len(owners) > 1:
         raise UsageError(
             f"{what}: {' and '.join(owners)} both have a pipeline of this name; uninstall one of them, or write "
@@ -127,15 +100,14 @@ def _class_of(name: str) -> type[Pipeline]:
             ) from error
         return _checked(loaded, f"{what} of {owners[0]}")
     if owners:
-        ours: type[Pipeline] = importlib.import_module(f"fastcifar.pipelines.{name}").PIPELINE
-        return ours
+        own: type[Pipeline] = importlib.import_module(f"fastcifar.pipelines.{name}").PIPELINE
+        return own
     if not (name.endswith(".py") or all(part.isidentifier() for part in name.split("."))):
-        raise unknown("pipeline", name, pipeline_names())
+        raise no_such(name)
     try:
         module = foreign.imported(name, what)
     except foreign.NoSuchModule as error:
-        known = unknown("pipeline", name, pipeline_names())
-        raise UsageError(f"{known}, and package.module for your own; there is no such module") from error
+        raise no_such(name) from error
     if not hasattr(module, "PIPELINE"):
         classes = foreign.public(module, lambda value: isinstance(value, type) and value.__module__ == name)
         raise UsageError(

@@ -1,6 +1,6 @@
 """The prediction of an ensemble of runs on a dataset's images: the mean of the runs' probabilities."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,19 +14,14 @@ from fastcifar.data.sources.source import I64, U8
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.pipeline import Batch, open_pipeline
-from fastcifar.runs.spec import PRECISIONS
+from fastcifar.pipeline.arguments import dtype_of
+from fastcifar.predict.views import VIEWS, check_tta
 from fastcifar.runs.trained import TrainedRun
 from fastcifar.show.progress import track
 from fastcifar.system import machine
 
 SLAB = 8192  # images in memory at a time: 24 MiB
 LARGEST_BATCH = 512  # images; applies unless --batch-size is given
-
-VIEWS: Mapping[str, Sequence[Callable[[Tensor], Tensor]]] = {
-    "none": (lambda images: images,),
-    "flip": (lambda images: images, lambda images: images.flip(3)),
-}
-"""The views of a batch (B, 3, S, S) whose probabilities are averaged, by the value of --tta."""
 
 
 class Slab(Dataset):
@@ -86,8 +81,7 @@ class PredictOptions:
     """Images at a time. By default, each run's batch size, but at most LARGEST_BATCH."""
 
     def __post_init__(self) -> None:
-        if self.tta not in VIEWS:
-            raise UsageError(f"--tta {self.tta!r} does not exist; there are {', '.join(VIEWS)}")
+        check_tta(self.tta)
 
 
 def ensemble(
@@ -105,7 +99,7 @@ def ensemble(
     if device.type == "cpu":
         machine.keep_freed_memory()
     for number, run in enumerate(runs, 1):
-        dtype = PRECISIONS[precision or run.spec.precision]
+        dtype = dtype_of(precision or run.spec.precision)
         batches = _batches(
             dataset,
             split,

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
-from rich.markup import escape
-from rich.table import Table
 
+from fastcifar.show.columns import Column, FirstThatFits, Fitted
 from fastcifar.show.figures import blank, colour, plain_axes, write_figure
 
 BINS = 15  # bins of confidence, as in Guo et al. (below)
@@ -110,44 +109,51 @@ def _bins(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bi
     return tuple(bins)
 
 
-def score_tables(result: Classification) -> list[Table]:
+def score_tables(result: Classification) -> list[Fitted | FirstThatFits]:
     """Return a table of the scores, and a table of the confusion matrix: rows are true classes, columns predicted ones.
 
-    For more than READABLE classes the second table has the most frequent confusions instead.
+    The second table has the most frequent confusions instead for more than READABLE classes, or on a narrow terminal.
     """
-    values = {
-        "images": f"{result.images:,}",
-        "accuracy, %": f"{100 * result.accuracy:.2f}",
-        "negative log-likelihood": f"{result.nll:.4f}",
-        "expected calibration error, %": f"{100 * result.ece:.2f}",
-    }
-    figures = Table()
-    for name in values:
-        figures.add_column(name, justify="right")
-    figures.add_row(*values.values())
-    return [figures, _matrix(result) if len(result.classes) <= READABLE else _mistakes(result)]
+    figures = [
+        Column("images", [f"{result.images:,}"]),
+        Column("accuracy, %", [f"{100 * result.accuracy:.2f}"]),
+        Column("negative log-likelihood", [f"{result.nll:.4f}"]),
+        Column("expected calibration error, %", [f"{100 * result.ece:.2f}"]),
+    ]
+    few = len(result.classes) <= READABLE
+    numbered = [f"{number} {name}" for number, name in enumerate(result.classes)]
+    matrices = [
+        _matrix(result, result.classes, result.classes),
+        _matrix(result, numbered, [str(number) for number in range(len(numbered))]),
+    ]
+    return [Fitted(figures), FirstThatFits([*matrices * few, _mistakes(result)])]
 
 
-def _matrix(result: Classification) -> Table:
-    table = Table(title="Confusion: a row a true class, a column a predicted one")
-    table.add_column("")
-    for name in (*result.classes, "right, %"):
-        table.add_column(escape(name), justify="right")
-    for number, (name, row) in enumerate(zip(result.classes, result.confusion, strict=True)):
-        cells = [f"[bold]{count:,}[/]" if column == number else f"{count:,}" for column, count in enumerate(row)]
-        table.add_row(escape(name), *cells, f"{100 * row[number] / row.sum():.1f}" if row.any() else "none")
-    return table
+def _matrix(result: Classification, rows: Sequence[str], columns: Sequence[str]) -> Fitted:
+    counts = result.confusion
+    right = [f"{100 * row[n] / row.sum():.1f}" if row.any() else "none" for n, row in enumerate(counts)]
+    return Fitted(
+        [
+            Column("true class", rows, number=False),
+            *(Column(name, [f"{count:,}" for count in counts[:, n]]) for n, name in enumerate(columns)),
+            Column("right, %", right),
+        ],
+        "Confusion: a row for each true class, a column for each predicted one",
+    )
 
 
-def _mistakes(result: Classification) -> Table:
-    table = Table("true", "predicted", title="The most frequent confusions")
-    table.add_column("images", justify="right")
+def _mistakes(result: Classification) -> Fitted:
     wrong = result.confusion - np.diag(result.confusion.diagonal())
-    for place in np.argsort(-wrong, axis=None, kind="stable")[:READABLE]:
-        true, predicted = divmod(int(place), len(result.classes))
-        if wrong[true, predicted]:
-            table.add_row(*(escape(result.classes[n]) for n in (true, predicted)), f"{wrong[true, predicted]:,}")
-    return table
+    places = [divmod(int(place), len(result.classes)) for place in np.argsort(-wrong, axis=None, kind="stable")]
+    shown = [place for place in places[:READABLE] if wrong[place]]
+    return Fitted(
+        [
+            Column("images", [f"{wrong[place]:,}" for place in shown]),
+            Column("true class", [result.classes[true] for true, _ in shown], number=False),
+            Column("predicted class", [result.classes[predicted] for _, predicted in shown], number=False),
+        ],
+        "The most frequent confusions",
+    )
 
 
 def draw_scores(result: Classification, path: Path, title: str) -> None:

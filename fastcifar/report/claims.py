@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from fastcifar.experiments import experiment
 from fastcifar.report.collection import Collection
 from fastcifar.report.rules import (
     NOT_RUN,
@@ -33,6 +35,22 @@ class Claim:
     said: str
     rule: str
     judge: Rule = field(repr=False)
+
+    def points(self, protocol: str) -> list[dict[str, Any]]:
+        """Return the configurations of the experiments' grids that the verdict under a protocol rests on, each once.
+
+        They are fields of RunSpec. Empty where the grid has no configuration for a part of the claim, or where no
+        certain run decides.
+        """
+        points: list[dict[str, Any]] = []
+        for where in self.judge.needs:
+            number = int(str(where["experiment"]))
+            every = ({"experiment": number, **point} for point in experiment(number, protocol).configurations())
+            found = [point for point in every if all(point.get(key) == value for key, value in where.items())]
+            if not found:
+                return []
+            points += [point for point in found if point not in points]
+        return points
 
 
 Judged = list[tuple[Claim, dict[str, Verdict]]]

@@ -18,14 +18,15 @@ from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.pipeline import open_pipeline
-from fastcifar.predict.ensemble import LARGEST_BATCH, VIEWS, probabilities
+from fastcifar.pipeline.arguments import dtype_of
+from fastcifar.predict.ensemble import LARGEST_BATCH, probabilities
 from fastcifar.predict.scores import confusion_of
+from fastcifar.predict.views import VIEWS
 from fastcifar.runs.directory import RunDirectory
-from fastcifar.runs.spec import PRECISIONS
 from fastcifar.runs.trained import TrainedRun
 from fastcifar.show.progress import track
 from fastcifar.system import machine
-from fastcifar.system.devices import a_thread_each
+from fastcifar.system.devices import threads
 
 NAME = "predictions"
 CLASSES = ("labels", "clean", "augmented")
@@ -86,7 +87,7 @@ def predict(paths: Sequence[Path], dataset: Dataset, device: torch.device) -> li
     """
     wanted = [path for path in paths if not (path / f"{NAME}.safetensors").exists()]
     at_once = machine.usable_cores() if device.type == "cpu" else 1  # small networks: one run a core is fastest
-    with a_thread_each() if at_once > 1 else nullcontext(), ThreadPoolExecutor(at_once) as pool:
+    with threads(1) if at_once > 1 else nullcontext(), ThreadPoolExecutor(at_once) as pool:
         notes = pool.map(lambda path: _try_predict(path, dataset, device), wanted)
         return [note for note in track(notes, "predictions", len(wanted)) if note]
 
@@ -114,7 +115,7 @@ def _predict(run: TrainedRun, dataset: Dataset, device: torch.device) -> None:
 
 
 def _classes(run: TrainedRun, dataset: Dataset, device: torch.device, augment: Augment) -> NDArray[np.int64]:
-    dtype = PRECISIONS[run.spec.precision]
+    dtype = dtype_of(run.spec.precision)
     request: dict[str, Any] = {
         "split": "validation", "augment": augment, "batch_size": min(run.spec.batch_size, LARGEST_BATCH),
         "seed": run.spec.seed, "device": device, "dtype": dtype, "split_seed": run.split_seed,

@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from fastcifar.augment import Augment, draw
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
-from fastcifar.kernels import reference
 
 GAP, BACKGROUND = 2, 255  # pixels between images; white
 SMALLEST_SIDE = 96  # pixels: smaller images are enlarged by a whole factor
@@ -51,6 +49,10 @@ def sheet(dataset: Dataset, augment: Augment, rows: int = 8, columns: int = 8, s
 
 def _cells(images: NDArray[np.uint8], augment: Augment, seed: int, epoch: int, ids: NDArray[np.int64]) -> NDArray:
     """Return the augmented images, (N, S, S, 3) uint8."""
+    import torch  # takes a second, and a wrong option is refused before
+
+    from fastcifar.kernels import reference
+
     pixels = reference.apply(torch.from_numpy(images), draw(augment, seed, epoch, ids), augment)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (augment.mean, augment.std))
     return (pixels * std + mean).mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()

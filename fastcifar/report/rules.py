@@ -1,6 +1,6 @@
 """Rules that decide whether runs confirm a claim. A verdict never depends on looking at a curve."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import mean, median
@@ -17,10 +17,6 @@ TOGETHER = 0.15  # the validation loss may exceed the training loss by this shar
 RESTLESS = 3.0  # an unstable validation loss has epoch-to-epoch steps this many times another network's
 
 
-Rule = Callable[[Collection, str], "Verdict"]
-"""Takes a collection and a protocol and returns a verdict."""
-
-
 @dataclass(frozen=True)
 class Verdict:
     """The verdict on a claim under a protocol. measured: the values that it follows from, in words."""
@@ -29,6 +25,23 @@ class Verdict:
     measured: str
     runs: tuple[str, ...] = ()
     """The ids of the runs that the verdict rests on."""
+
+
+Judge = Callable[[Collection, str], Verdict]
+"""Takes a collection and a protocol and returns a verdict."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule, which is called as its function ``judge`` is."""
+
+    judge: Judge
+    needs: tuple[Mapping[str, object], ...] = ()
+    """The field values of the configurations that the verdict rests on; every configuration of the experiment's grid
+    that has the values is meant. Empty where no certain run decides."""
+
+    def __call__(self, collection: Collection, protocol: str) -> Verdict:
+        return self.judge(collection, protocol)
 
 
 def about(percent: float, **where: object) -> Rule:
@@ -47,7 +60,7 @@ def about(percent: float, **where: object) -> Rule:
         spread = f" ± {100 * half:.2f} (95 %, {interval.n} seeds)" if half else " (one seed)"
         return Verdict(_verdict_of(fits), f"{100 * interval.mean:.2f} %{spread}", run_ids(configuration))
 
-    return judge
+    return Rule(judge, (where,))
 
 
 def better(more: dict[str, object], less: dict[str, object]) -> Rule:
@@ -65,7 +78,7 @@ def better(more: dict[str, object], less: dict[str, object]) -> Rule:
             _verdict_of(difference.above), f"{difference.points()} points ({difference.how}){why}", run_ids(a, b)
         )
 
-    return judge
+    return Rule(judge, (more, less))
 
 
 def every(*parts: Rule) -> Rule:
@@ -78,7 +91,7 @@ def every(*parts: Rule) -> Rule:
         runs = tuple(dict.fromkeys(run for part in verdicts for run in part.runs))
         return Verdict(verdict, "; ".join(part.measured for part in verdicts), runs)
 
-    return judge
+    return Rule(judge, tuple(where for part in parts for where in part.needs))
 
 
 def no_progress(**where: object) -> Rule:
@@ -93,7 +106,7 @@ def no_progress(**where: object) -> Rule:
             _verdict_of(best <= CHANCE), f"the best of all seeds is {100 * best:.2f} %", run_ids(*configurations)
         )
 
-    return judge
+    return Rule(judge, (where,))
 
 
 def overfits(wanted: bool, **where: object) -> Rule:
@@ -108,7 +121,7 @@ def overfits(wanted: bool, **where: object) -> Rule:
         measured = f"validation loss ends at {mean(ratios):.2f} times its lowest (mean of {len(ratios)} seeds)"
         return Verdict(_verdict_of(rises == wanted), measured, run_ids(configuration))
 
-    return judge
+    return Rule(judge, (where,))
 
 
 def together(**where: object) -> Rule:
@@ -124,7 +137,7 @@ def together(**where: object) -> Rule:
         measured = f"validation loss is {100 * mean(gaps):+.1f} % of the training loss away, at the kept epoch"
         return Verdict(_verdict_of(mean(gaps) <= TOGETHER), measured, run_ids(configuration))
 
-    return judge
+    return Rule(judge, (where,))
 
 
 def unstable(one: dict[str, object], others: list[dict[str, object]]) -> Rule:
@@ -142,7 +155,7 @@ def unstable(one: dict[str, object], others: list[dict[str, object]]) -> Rule:
         measured = f"a step of its validation loss is {own:.3f} in the median; elsewhere at most {most:.3f}"
         return Verdict(_verdict_of(own >= RESTLESS * most), measured, run_ids(configuration, *rest))
 
-    return judge
+    return Rule(judge, (one, *others))
 
 
 def rising(key: str, *steps: dict[str, object]) -> Rule:
@@ -161,7 +174,7 @@ def rising(key: str, *steps: dict[str, object]) -> Rule:
             _verdict_of(means == sorted(means)), " → ".join(f"{value:.3f}" for value in means), run_ids(*complete)
         )
 
-    return judge
+    return Rule(judge, steps)
 
 
 def calmer(one: dict[str, object], other: dict[str, object]) -> Rule:
@@ -175,10 +188,10 @@ def calmer(one: dict[str, object], other: dict[str, object]) -> Rule:
         measured = f"validation loss ends at {mine:.2f} times its lowest, and {theirs:.2f} times without"
         return Verdict(_verdict_of(mine < theirs), measured, run_ids(a, b))
 
-    return judge
+    return Rule(judge, (one, other))
 
 
-def seeds_matter(collection: Collection, protocol: str) -> Verdict:
+def _seeds_matter(collection: Collection, protocol: str) -> Verdict:
     """Judge whether the accuracies of any configuration's seeds are more than ABOUT apart."""
     known = {each.label: each for each in collection.find(protocol=protocol) if len(each.known) > 1}
     if not known:
@@ -187,6 +200,10 @@ def seeds_matter(collection: Collection, protocol: str) -> Verdict:
     apart = max(most.known) - min(most.known)
     measured = f"at most {100 * apart:.2f} points ({most.label}), of {len(known)} configurations"
     return Verdict(_verdict_of(apart > ABOUT), measured, run_ids(most))
+
+
+seeds_matter = Rule(_seeds_matter)
+"""The rule that the accuracies of some configuration's seeds are more than ABOUT apart."""
 
 
 def none_surely_apart(**where: object) -> Rule:
@@ -208,12 +225,12 @@ def none_surely_apart(**where: object) -> Rule:
         measured = f"{len(configurations)} configurations, means from {100 * low:.2f} to {100 * high:.2f} %"
         return Verdict(_verdict_of(max(apart) <= ABOUT), measured, run_ids(*configurations))
 
-    return judge
+    return Rule(judge, (where,))
 
 
 def elsewhere(reason: str) -> Rule:
     """Return a rule that is never run, because run directories cannot show what the claim needs. reason: why."""
-    return lambda collection, protocol: Verdict(NOT_RUN, reason)
+    return Rule(lambda collection, protocol: Verdict(NOT_RUN, reason))
 
 
 def _one(collection: Collection, protocol: str, where: dict[str, object]) -> Configuration | None:

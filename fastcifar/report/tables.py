@@ -27,8 +27,8 @@ def claims_table(judged: Judged) -> Table:
     """Return the table of the report's claims, with a line for each protocol that has runs."""
     lines = [
         [
-            _number(claim.experiment), Cell(claim.said), Cell(claim.rule), Cell(protocol), Cell(verdict.verdict),
-            Cell(verdict.measured), _evidence(verdict.runs),
+            Cell(claim.said), Cell(verdict.verdict), Cell(verdict.measured), Cell(protocol), Cell(claim.rule),
+            _number(claim.experiment), _evidence(verdict.runs),
         ]
         for claim, by_protocol in judged
         for protocol, verdict in by_protocol.items()
@@ -38,8 +38,8 @@ def claims_table(judged: Judged) -> Table:
         "The report's claims, and what our runs say",
         "A verdict follows from its rule and nothing else. Accuracies are measured on the images that the protocol "
         "validates on. Differences are paired by seed; where predictions are kept, by image too.",
-        ["exp", "the report says", "confirmed if", "protocol", "verdict", "measured", EVIDENCE],
-        sorted(lines, key=lambda line: line[4].text == NOT_RUN),  # else in the report's order
+        ["the report says", "verdict", "measured", "protocol", "confirmed if", "exp", EVIDENCE],
+        sorted(lines, key=lambda line: line[1].text == NOT_RUN),  # else in the report's order
     )
 
 
@@ -50,8 +50,8 @@ def configurations(collection: Collection) -> Table:
         about = [run.about for run in each.runs.values()]
         lines.append(
             [
-                _number(each.experiment), Cell(each.protocol), Cell(each.label), Cell(", ".join(map(str, each.runs))),
-                Cell(spread(each.accuracies), mean(each.known) if each.known else -1.0),
+                Cell(each.label), Cell(spread(each.accuracies), mean(each.known) if each.known else -1.0),
+                Cell(each.protocol), _number(each.experiment), Cell(", ".join(map(str, each.runs))),
                 Cell(_each(run.row["kept_epoch"] for run in each.runs.values())),
                 Cell(_each(run.row["epochs"] for run in each.runs.values())),
                 _number(about[0].get("parameters") or 0),
@@ -65,7 +65,7 @@ def configurations(collection: Collection) -> Table:
         "Accuracy of the kept weights on the protocol's validation images: mean ± standard deviation (n - 1) over "
         "seeds. images/s while training: median; seconds of a run: mean. Runs that were trained beside others shared "
         "the machine and were slower than alone.",
-        ["exp", "protocol", "configuration", "seeds", "accuracy, %", "kept epoch", "epochs", "parameters", "images/s",
+        ["configuration", "accuracy, %", "protocol", "exp", "seeds", "kept epoch", "epochs", "parameters", "images/s",
          "seconds", EVIDENCE],
         lines,
     )  # fmt: skip
@@ -164,8 +164,8 @@ def runs_table(collection: Collection) -> Table:
     """Return the table with a line for each run."""
     lines = [
         [
-            Cell(run.run_id, None, (run.run_id,)), _number(each.experiment), Cell(each.protocol),
-            _number(run.row["seed"]), Cell(str(run.row["status"])), _percent(run.accuracy),
+            Cell(run.run_id, None, (run.run_id,)), _percent(run.accuracy), Cell(str(run.row["status"])),
+            _number(each.experiment), Cell(each.protocol), _number(run.row["seed"]),
             _number(run.row["kept_epoch"]), _number(run.row["epochs"]),
             _number(run.row["images_per_s"]), _number(run.row["seconds"]), Cell(str(run.row["precision"])),
         ]
@@ -176,7 +176,7 @@ def runs_table(collection: Collection) -> Table:
         "runs",
         "Runs",
         "",
-        ["run", "exp", "protocol", "seed", "status", "accuracy, %", "kept epoch", "epochs", "images/s",
+        ["run", "accuracy, %", "status", "exp", "protocol", "seed", "kept epoch", "epochs", "images/s",
          "seconds", "precision"],
         lines,
     )  # fmt: skip

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from glob import escape
 from pathlib import Path
 
-from fastcifar.models.own import is_own
+from fastcifar.models.names import is_own
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.spec import RunSpec
 

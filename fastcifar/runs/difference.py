@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from fastcifar.errors import UsageError
 from fastcifar.runs.directory import TIMING, RunDirectory, find_runs
 from fastcifar.runs.overview import text
 from fastcifar.runs.record import RunRecord
 from fastcifar.runs.rows import COLUMNS, row_of
+from fastcifar.show.columns import Column, Fitted
 
 RESULTS = ("status", "epochs", "kept_epoch", "val_accuracy", "val_loss", "seconds", "images_per_s")
 SHOWN = 5  # run ids that the error for an ambiguous name lists
@@ -42,7 +40,7 @@ class Difference:
         """Return the differences between two runs. Raises FastcifarError for a damaged run."""
         ours, theirs = RunRecord.read(a), RunRecord.read(b)
         rows, facts = (row_of(ours), row_of(theirs)), (_facts(ours), _facts(theirs))
-        fields = [key for key in COLUMNS if key not in ("run_id", "error", *RESULTS)]
+        fields = [key for key in COLUMNS if key not in ("run_id", "error", "dataset_name", *RESULTS)]
         configuration = {key: (rows[0][key], rows[1][key]) for key in fields if rows[0][key] != rows[1][key]}
         configuration |= differing(*facts)
         lines = ours.lines, theirs.lines
@@ -71,23 +69,20 @@ class Difference:
             },
         }  # fmt: skip
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[Fitted]:
         """Return the differences as tables for the terminal."""
-        configuration = Table("what differs", "A", "B")
-        for key, (a, b) in self.configuration.items():
-            configuration.add_row(*(escape(shown) for shown in (key, _readable(key, a), _readable(key, b))))
-        results = Table("result")
-        for name in ("A", "B", "B - A"):
-            results.add_column(name, justify="right")
-        for key, (a, b) in self.results.items():
-            change = subtract(a, b)
-            results.add_row(
-                key,
-                text(key, a),
-                text(key, b),
-                "" if change is None else ("+" if change > 0 else "") + text(key, change),
-            )
-        return [configuration, results] if self.configuration else [results]
+        pairs = [(key, _readable(key, a), _readable(key, b)) for key, (a, b) in self.configuration.items()]
+        headers = ("what differs", "A", "B")
+        configuration = [
+            Column(header, [pair[n] for pair in pairs], number=False) for n, header in enumerate(headers) if pairs
+        ]
+        changes = {key: subtract(a, b) for key, (a, b) in self.results.items()}
+        results = [
+            Column("result", list(self.results), number=False),
+            *(Column("AB"[n], [text(key, pair[n]) for key, pair in self.results.items()]) for n in range(2)),
+            Column("B - A", [_signed(key, change) for key, change in changes.items()]),
+        ]
+        return [Fitted(columns) for columns in (configuration, results) if columns]
 
     def sentences(self) -> list[str]:
         """Return sentences about the differences that the tables do not show."""
@@ -136,6 +131,10 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any
 def subtract(a: Any, b: Any) -> Any:
     """Return b - a for two numbers, else None."""
     return b - a if isinstance(a, int | float) and isinstance(b, int | float) else None
+
+
+def _signed(key: str, change: Any) -> str:
+    return "" if change is None else ("+" if change > 0 else "") + text(key, change)
 
 
 def _facts(record: RunRecord) -> dict[str, Any]:

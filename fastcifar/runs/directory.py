@@ -1,21 +1,22 @@
 """The directory of a run: its lock, and the files with the state and the results of the run."""
 
-import fcntl
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from fastcifar.errors import FastcifarError
+from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.runs.files import RunFiles
 from fastcifar.runs.spec import RunSpec
+from fastcifar.system.locks import fcntl
 
-TIMING = ("seconds", "images_per_s", "stall", "peak_share", "peak_flops")
-"""The keys of metrics.jsonl and summary.json whose values are measured, so that they differ when a run is repeated.
-peak_share and peak_flops are written for pretrained networks only."""
+RATES = ("images_per_s", "stall", "peak_share", "peak_flops")
+TIMING = ("seconds", "time", *RATES)
+"""The keys of metrics.jsonl and summary.json whose values are measured, so that they differ when a run is repeated. A
+summary has the medians of RATES. peak_share and peak_flops are written for pretrained networks only."""
 
 
 class RunDirectory(RunFiles):
@@ -101,6 +102,16 @@ class RunDirectory(RunFiles):
 def find_runs(out: Path) -> list[RunDirectory]:
     """Return all run directories below ``out``, sorted by path."""
     return [RunDirectory(file.parent) for file in sorted(out.glob("exp*/*/run.json"))]
+
+
+def require_runs(paths: Iterable[Path]) -> None:
+    """Raise UsageError for a path that is no run directory, and FastcifarError where its run.json is damaged."""
+    for path in paths:
+        if not path.is_dir() or not RunDirectory(path).begun():
+            raise UsageError(
+                f"{path} is not a run directory, as it has no run.json; runs are called runs/exp<N>/<run-id>, and "
+                "fastcifar list runs shows their ids"
+            )
 
 
 def _flock(file: TextIO, kind: int) -> bool:

@@ -4,15 +4,14 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from fastcifar.errors import FastcifarError
 from fastcifar.system.atomic import flush, write_whole
+
+if TYPE_CHECKING:  # `fastcifar runs` reads directories without torch, which takes a second to import
+    import torch
+    from torch import Tensor
 
 
 class RunFiles:
@@ -53,16 +52,20 @@ class RunFiles:
             return []
         return [self._parsed(name, line) for line in lines if line.endswith(b"\n")]
 
-    def save_tensors(self, name: str, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
+    def save_tensors(self, name: str, tensors: Mapping[str, "Tensor"], note: Mapping[str, Any]) -> None:
         """Write tensors to NAME.safetensors. note: written as JSON to the file's header."""
+        from safetensors.torch import save
+
         contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         self.write(f"{name}.safetensors", save(contiguous, metadata={"note": json.dumps(note)}))
 
-    def load_tensors(self, name: str, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    def load_tensors(self, name: str, device: "torch.device") -> tuple[dict[str, "Tensor"], dict[str, Any]] | None:
         """Return the tensors, on ``device``, and the note that `save_tensors` wrote, or None where there is no file.
 
         Raises FastcifarError for a damaged file.
         """
+        from safetensors import SafetensorError, safe_open
+
         file = self.path / f"{name}.safetensors"
         if not file.exists():
             return None

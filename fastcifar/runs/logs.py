@@ -10,6 +10,7 @@ from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.spec import RunSpec
 from fastcifar.runs.tensorboard import Events
 from fastcifar.runs.trackers import MLflow, WandB
+from fastcifar.system import cures
 
 
 class Watcher(Protocol):
@@ -56,7 +57,6 @@ def log_of(name: str) -> Log:
             import_module(LIBRARIES[name])
         except ImportError as error:
             raise UsageError(
-                f"--log {name} needs the extra {name}, which cannot be used here ({error}); pip install {name}, or pip "
-                f"install 'fastcifar[{name}]'"
+                f"--log {name} needs the extra {name}, which cannot be used here ({error}); {cures.extra(name)}"
             ) from error
     return LOGS[name]

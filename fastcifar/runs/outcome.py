@@ -2,10 +2,11 @@
 
 import math
 import statistics
+import time
 from typing import Any
 
 from fastcifar.experiments import PROTOCOLS, Protocol
-from fastcifar.runs.directory import TIMING
+from fastcifar.runs.directory import RATES
 from fastcifar.runs.spec import RunSpec
 
 Lines = list[dict[str, Any]]
@@ -19,13 +20,20 @@ def number(value: float) -> float | None:
 
 
 def epoch_line(
-    epoch: int, train_loss: float, validated: tuple[float, float], seconds: float, images_per_s: float, stall: float
+    epoch: int,
+    train_loss: float,
+    validated: tuple[float, float],
+    lr: float,
+    seconds: float,
+    images_per_s: float,
+    stall: float,
 ) -> dict[str, Any]:
-    """Return the line of metrics.jsonl for an epoch.
+    """Return the line of metrics.jsonl for an epoch that ends now.
 
-    epoch: counted from 1. train_loss: in nats. validated: validation loss in nats, and accuracy in [0, 1]. seconds: the
-    time of training and validation. images_per_s: the throughput of training. stall: the share of the training time, in
-    [0, 1], in which the network waited for batches.
+    epoch: counted from 1. train_loss: in nats. validated: validation loss in nats, and accuracy in [0, 1]. lr: the
+    learning rate of the last step. seconds: the time of training and validation. images_per_s: the throughput of
+    training. stall: the share of the training time, in [0, 1], in which the network waited for batches. The entry time
+    is the end of the epoch, in seconds since 1970-01-01 UTC.
     """
     val_loss, val_accuracy = validated
     return {
@@ -33,6 +41,8 @@ def epoch_line(
         "train_loss": number(train_loss),
         "val_loss": number(val_loss),
         "val_accuracy": val_accuracy if math.isfinite(val_loss) else None,
+        "lr": lr,
+        "time": round(time.time(), 3),
         "seconds": seconds,
         "images_per_s": images_per_s,
         "stall": stall,
@@ -66,7 +76,7 @@ def standing(protocol: Protocol, lines: Lines) -> dict[str, Any]:
         "val_accuracy": finite[kept - 1]["val_accuracy"] if kept else None,
         "val_loss": finite[kept - 1]["val_loss"] if kept else None,
         "seconds": sum(line["seconds"] for line in lines),
-        **{key: statistics.median(line[key] for line in lines) for key in TIMING[1:] if lines and key in lines[0]},
+        **{key: statistics.median(line[key] for line in lines) for key in RATES if lines and key in lines[0]},
     }
 
 

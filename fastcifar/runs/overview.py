@@ -1,17 +1,23 @@
 """Runs as text for people: a line with the values that all runs share, and a table of the values that differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastcifar.runs.rows import COLUMNS, Row
+from fastcifar.show.columns import Column, Fitted
 from fastcifar.show.text import counted
 
-GAP, HEADER = "  ", 2  # the space between columns, and the number of lines of the header
 LONGEST = 60  # characters that are shown of an error
+HASH = 12  # characters that are shown of a hash
 
 ALWAYS = ("run_id", "status", "epochs", "val_accuracy")
-WIDE = ("error", "dataset", "seconds", "images_per_s", "val_loss", "kept_epoch", "weights", "pipeline", "max_epochs")
-"""The columns that are left out where the terminal is too narrow, the first one first."""
+RANKED = (
+    "recipe", "protocol", "lr", "model", "seed", "l2", "dropout", "batch_size", "experiment", "optimizer", "schedule",
+    "smoothing", "tune", "code", "precision", "max_epochs", "pipeline", "weights", "kept_epoch", "val_loss",
+    "images_per_s", "seconds", "dataset", "error",
+)  # fmt: skip
+"""The columns that are left out where the terminal is too narrow, the last one first."""
 FORMATS = {
     "val_accuracy": "{:.4f}",
     "val_loss": "{:.4f}",
@@ -21,45 +27,42 @@ FORMATS = {
     "l2": "{:g}",
     "dropout": "{:g}",
     "smoothing": "{:g}",
-    "dataset": "{:.12}",
-    "code": "{:.12}",
+    "code": f"{{:.{HASH}}}",
 }
 
 
-def common(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the values that all rows share, without None and without the columns that are always shown."""
-    return {
-        key: rows[0][key]
-        for key in COLUMNS
-        if key not in ALWAYS and rows[0][key] is not None and all(row[key] == rows[0][key] for row in rows)
-    }
+def overview(rows: Sequence[Row], width: int) -> tuple[list[str], Fitted]:
+    """Return the notes above the table, and the table.
 
-
-def overview(rows: Sequence[Row], width: int) -> tuple[list[str], list[str]]:
-    """Return the notes above the table, and the lines of the table.
-
-    rows: at least one. width: characters of the terminal; columns are left out where lines would be longer. The table
-    is plain text, because a table of rich takes a second for 250 runs.
+    rows: at least one. width: characters of the terminal. Where whole run-ids have no room, their last parts stand for
+    them.
     """
-    shared = common(rows)
-    alike = ", ".join(f"{key} {text(key, value)}" for key, value in shared.items())
+    rows = [{**row, "dataset": name} for row, name in zip(rows, _datasets(rows), strict=True)]
+    keys = [key for key in COLUMNS if key != "dataset_name"]
+    varied = [key for key in keys if key in ALWAYS or any(row[key] != rows[0][key] for row in rows)]
+    alike = ", ".join(
+        f"{key} {text(key, rows[0][key])}" for key in keys if key not in varied and rows[0][key] is not None
+    )
     notes = [f"{counted(len(rows), 'run')}{', all ' if len(rows) > 1 else ' '}of {alike or 'different configurations'}"]
-    varied = [key for key in COLUMNS if key in ALWAYS or any(row[key] != rows[0][key] for row in rows)]
-    cells = {key: _cells(key, [text(key, row[key]) for row in rows]) for key in varied}
-
+    columns = [_column(key, [text(key, row[key]) for row in rows]) for key in varied]
+    table = Fitted(columns, more="--wide or --csv - shows them")
     endings = [row["run_id"].rpartition("-")[2] for row in rows]
-    if _width(cells) > width and len(set(endings)) == len(endings):
+    if table.natural() > width and len(set(endings)) == len(endings):
         notes.append("run_id: only its last part is shown, which is enough for --diff")
-        cells["run_id"] = _cells("run_id", endings)
-    left_out = []
-    for key in WIDE:
-        if key in cells and _width(cells) > width:
-            left_out.append(key)
-            del cells[key]
-    if left_out:
-        notes.append(f"no room for {', '.join(left_out)}; use a wider terminal, or --csv -")
-    lines = [GAP.join(line).rstrip() for line in zip(*cells.values(), strict=True)]
-    return notes, [*lines[:HEADER], "─" * min(_width(cells), width), *lines[HEADER:]]
+        table = replace(table, columns=[_column("run_id", endings), *columns[1:]])
+    return notes, table
+
+
+def _datasets(rows: Sequence[Row]) -> list[str]:
+    """Return the name of each row's dataset, with the start of its hash where two datasets have the same name."""
+    named: dict[str | None, set[str]] = {}
+    for row in rows:
+        named.setdefault(row["dataset_name"], set()).add(row["dataset"])
+    shown = []
+    for row in rows:
+        name, start = row["dataset_name"], row["dataset"][:HASH]
+        shown.append(start if name is None else name if len(named[name]) == 1 else f"{name} {start}")
+    return shown
 
 
 def text(key: str, value: Any) -> str:
@@ -67,23 +70,13 @@ def text(key: str, value: Any) -> str:
     return "" if value is None else FORMATS.get(key, "{}").format(value)
 
 
-def _cells(key: str, values: Sequence[str]) -> list[str]:
-    """Return the cells of a column, all of one width: HEADER lines with its name, split at "_", and its values."""
-    first, underscore, rest = key.partition("_")
-    texts = [
-        first + underscore if rest else "",
-        rest or first,
-        *(_cut(value) if key == "error" else value for value in values),
-    ]
-    wide = max(map(len, texts))
-    return [text.ljust(wide) if COLUMNS[key] is str else text.rjust(wide) for text in texts]
+def _column(key: str, values: Sequence[str]) -> Column:
+    cells = [_cut(value) for value in values] if key == "error" else values
+    rank = 0 if key in ALWAYS else 1 + RANKED.index(key)
+    return Column(key, cells, number=COLUMNS[key] is not str, rank=rank)
 
 
 def _cut(value: str) -> str:
     """Return a text as one line of at most LONGEST characters. The CSV has the whole text."""
     line = " ".join(value.split())
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
-
-
-def _width(cells: Mapping[str, Sequence[str]]) -> int:
-    return sum(len(column[0]) + len(GAP) for column in cells.values()) - len(GAP)

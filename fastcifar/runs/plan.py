@@ -1,19 +1,22 @@
 """The runs for given options: the specs of an experiment's headline configuration, their weights and precision."""
 
 from collections.abc import Iterable
-from typing import Any
-
-import torch
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS, SEEDS, experiment
-from fastcifar.models.own import check_own, code_of, is_own
-from fastcifar.models.pretrained import TIMM, is_pretrained, preprocessing
-from fastcifar.models.published import NONE, Weights, weights_of
-from fastcifar.pipeline import find_pipeline
+from fastcifar.models.names import NONE, TIMM, is_own, is_pretrained
+from fastcifar.pipeline.names import check_pipeline
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system import machine
+
+if TYPE_CHECKING:
+    import torch
+
+    from fastcifar.models.published import Weights
 
 PRETRAINED = 4  # the experiment with pretrained networks
 AMP = ("auto", "off", "bfloat16", "float16")
@@ -30,62 +33,88 @@ def headline_runs(
     """
     settings = {name: value for name, value in settings.items() if value is not None}
     declared, model = experiment(number, protocol), settings.get("model")
+    later: dict[str, Any] = {}  # values that are known only after an import of torch
     if model is not None and number == PRETRAINED and is_pretrained(model):
-        settings = {"recipe": preprocessing(model).recipe, **settings}
+        later = {} if "recipe" in settings else {"recipe": "imagenet"}
     elif model is not None and is_own(model):
-        settings = {"dropout": 0.0, **settings, "code": own_code(number, model)}
+        require_trained_from_scratch(number, model)
+        settings, later = {"dropout": 0.0, **settings}, {"code": "not yet read"}
     elif model not in (None, *declared.models):
         raise UsageError(
             f"experiment {number} under protocol {protocol} has no model {model!r}; "
             f"there are {', '.join(declared.models)}, and package.module:factory for your own"
         )
-    fields = {"precision": "float32", "pipeline": "resident", "weights": NONE} | declared.configuration(**settings)
-    find_pipeline(fields["pipeline"])
-    if is_own(fields["model"]):
-        check_own(fields["model"], len(dataset.classes), PROTOCOLS[protocol].recipe(fields["recipe"]).out_size)
-    return [
+    fields = declared.configuration(**settings, **later)
+    fields = {"precision": "float32", "pipeline": "resident", "weights": NONE, **fields}
+    check_pipeline(fields["pipeline"])
+    # everything that can be refused is refused here, before the imports below
+    specs = [
         RunSpec(experiment=number, protocol=protocol, seed=seed, dataset=dataset.sha256, **fields) for seed in seeds
     ]
+    if "recipe" in later:
+        from fastcifar.models.pretrained import preprocessing
+
+        later["recipe"] = preprocessing(str(model)).recipe
+    if "code" in later:
+        from fastcifar.models.own import check_own, code_of
+
+        later["code"] = code_of(str(model))
+        check_own(str(model), len(dataset.classes), PROTOCOLS[protocol].recipe(fields["recipe"]).out_size)
+    return [replace(spec, **later) for spec in specs]
 
 
-def own_code(number: int, model: str) -> str:
-    """Return the hash of the source of one's own network, for a run of an experiment.
-
-    Raises UsageError where it cannot be imported, or where the experiment is for pretrained networks.
-    """
+def require_trained_from_scratch(number: int, model: str) -> None:
+    """Raise UsageError where the experiment is for pretrained networks, and so not for one's own network."""
     if number == PRETRAINED:
         raise UsageError(f"experiment {number} fine-tunes published networks; train {model} with --exp 2")
-    return code_of(model)
 
 
-def weights_for(number: int, model: str | None, asked: str | None) -> Weights:
-    """Return the initial weights of an experiment's networks.
-
-    asked: the argument of `published.weights_of`. Raises the errors of `published.weights_of`, and UsageError where the
-    networks of the experiment train from scratch, or the model is not pretrained.
+def check_weights(number: int, model: str | None, asked: str | None) -> None:
+    """Raise UsageError where the networks of the experiment train from scratch, the model is not pretrained, or there
+    is no file of the weights. asked: the argument of `published.weights_of`.
     """
     if number != PRETRAINED:
         if asked not in (None, NONE):
             raise UsageError(f"--weights {asked}: experiment {number} trains from scratch; --exp {PRETRAINED} does not")
+        return
+    if model is not None and not is_pretrained(model):
+        raise UsageError(f"model {model!r} is neither one of torchvision's classification networks nor {TIMM}NAME")
+    if asked not in (None, NONE) and not Path(str(asked)).is_file():
+        raise UsageError(f"weights {asked}: there is no such file; give a .pth or .safetensors file, or none")
+
+
+def weights_for(number: int, model: str | None, asked: str | None) -> "Weights":
+    """Return the initial weights of an experiment's networks.
+
+    asked: the argument of `published.weights_of`. Raises the errors of `check_weights` and of `published.weights_of`.
+    """
+    from fastcifar.models.published import Weights, weights_of
+
+    check_weights(number, model, asked)
+    if number != PRETRAINED:
         return Weights(NONE, {})
-    name = model or experiment(number, "sound").headline["model"]
-    if not is_pretrained(name):
-        raise UsageError(f"model {name!r} is neither one of torchvision's classification networks nor {TIMM}NAME")
-    return weights_of(name, asked)
+    return weights_of(model or experiment(number, "sound").headline["model"], asked)
 
 
-def precision_of(amp: str, device: torch.device, number: int | None = None) -> str:
+def check_amp(amp: str) -> None:
+    """Raise UsageError for a text that --amp does not take."""
+    if amp not in AMP:
+        raise UsageError(f"--amp {amp!r} is not one of {', '.join(AMP)}; choose one of them")
+
+
+def precision_of(amp: str, device: "torch.device", number: int | None = None) -> str:
     """Return the precision of --amp on a device. number: the experiment.
 
     auto means bfloat16 where the hardware multiplies it, else float32 on a CPU and float16 on a GPU. For pretrained
     networks on a CPU auto means float32: in bfloat16 MobileNetV3-S took 1.9 times as long
     (bench/results/finetuning-cpu.jsonl). Raises UsageError for an unknown name.
     """
-    if amp not in AMP:
-        raise UsageError(f"--amp {amp!r} is not one of {', '.join(AMP)}")
+    check_amp(amp)
     if amp != "auto":
         return "float32" if amp == "off" else amp
     if device.type == "cuda":
+        import torch
+
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
     if number == PRETRAINED:
         return "float32"

@@ -94,10 +94,15 @@ class Found:
     """The folders that hold no run, each with the reason."""
 
 
-def read_runs(out: Path) -> Found:
-    """Read all runs below ``out``, sorted by experiment and name. Raises UsageError where ``out`` is no folder."""
+def require_folder(out: Path) -> None:
+    """Raise UsageError where ``out`` is no folder."""
     if not out.is_dir():
         raise UsageError(f"there is no folder {out}; fastcifar train makes it, or give another folder with --out")
+
+
+def read_runs(out: Path) -> Found:
+    """Read all runs below ``out``, sorted by experiment and name. Raises UsageError where ``out`` is no folder."""
+    require_folder(out)
     found = Found([], {}, {})
     for path in _folders(out):
         if not (path / "run.json").exists():

@@ -17,20 +17,28 @@ COLUMNS: dict[str, type] = {
     "status": str,
     "max_epochs": int,
     **{name: SPEC[name] for name in _LATER},
+    "dataset_name": str,
     "error": str,
 }
 """The keys of a row, in order, with their types.
 
 epochs: the run's epochs so far. max_epochs: the epochs of the spec. The results of a run that has not ended are the
-results so far. A missing value is None.
+results so far. dataset: its SHA-256. A missing value is None.
 """
 
 
 def row_of(record: RunRecord) -> Row:
     """Return the row of a run."""
     values = {**record.spec, **record.results, "max_epochs": record.spec["epochs"], "run_id": record.run_id}
-    values |= {"status": record.status, "error": record.error}
+    values |= {"status": record.status, "error": record.error, "dataset_name": _dataset_name(record)}
     return {name: values.get(name) for name in COLUMNS}
+
+
+def _dataset_name(record: RunRecord) -> str | None:
+    """Return the name of the run's dataset; None where run.json has none."""
+    dataset = record.begun.get("dataset")
+    name = dataset.get("name") if isinstance(dataset, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def choose_rows(rows: Sequence[Row], only: list[str]) -> list[Row]:

@@ -5,13 +5,10 @@ import json
 from dataclasses import dataclass, fields
 from functools import cached_property
 
-import torch
-
 from fastcifar.augment import IMAGE_SIZE
 from fastcifar.errors import UsageError, unknown
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import MODELS, MOST_IMAGES, check_model, is_published
-from fastcifar.models.own import NO_CODE, is_own, one_name
+from fastcifar.models.names import MODELS, MOST_IMAGES, NO_CODE, check_model, check_tune, is_own, is_published, one_name
 from fastcifar.recipes import canonical
 from fastcifar.rng.philox import key_of
 
@@ -19,7 +16,8 @@ OPTIMIZERS = ("adam", "adamw", "sgd", "muon")
 """The optimizers. sgd has Nesterov momentum. muon trains matrices and convolutions, and sgd its other weights."""
 SCHEDULES = ("constant", "cosine", "onecycle")
 """The schedules of the learning rate over all steps of a run. onecycle begins with a warm-up."""
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""The names of the dtypes of activations and pixels, which `pipeline.arguments.dtype_of` takes."""
 
 ADDED = ("tune", "weights", "optimizer", "schedule", "smoothing", "code")
 """The fields that were added later. A run-id does not hash them where they have their default, so older ids stay."""
@@ -45,10 +43,10 @@ class RunSpec:
     epochs: int = 100
     """The largest number of epochs; early stopping may end a run before."""
     precision: str = "bfloat16"
-    """The precision of activations and pixels, a key of PRECISIONS. Weights and the optimizer's moments are float32."""
+    """The precision of activations and pixels, one of PRECISIONS. Weights and the optimizer's moments are float32."""
     pipeline: str = "resident"
     tune: str = "full"
-    """How a pretrained network is fine-tuned: one of models.tuning.WAYS."""
+    """How a pretrained network is fine-tuned: one of models.names.WAYS."""
     weights: str = "none"
     """The initial weights: the identity of a published.Weights, or none."""
     optimizer: str = "adam"
@@ -86,9 +84,7 @@ class RunSpec:
                 f"fastcifar.runs.plan.headline_runs sets it, and other networks have {NO_CODE!r}"
             )
         if is_published(self.model):
-            from fastcifar.models import tuning  # torchvision's models take a second to import
-
-            tuning.check_tune(self.tune)
+            check_tune(self.tune)
             return
         if (self.tune, self.weights) != ("full", "none"):
             raise UsageError(f"{self.model} is not pretrained; leave tune at 'full' and weights at 'none'")

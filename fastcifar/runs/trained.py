@@ -11,8 +11,8 @@ from torch import nn
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import build
-from fastcifar.runs.directory import RunDirectory
+from fastcifar.models.build import build
+from fastcifar.runs.directory import RunDirectory, require_runs
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system.devices import exact
 
@@ -38,13 +38,9 @@ class TrainedRun:
 
         Raises UsageError where the directory is no run or has no weights, FastcifarError where it is damaged.
         """
+        require_runs([path])
         directory = RunDirectory(path)
-        begun = directory.begun() if path.is_dir() else {}
-        if not begun:
-            raise UsageError(
-                f"{path} is not a run directory, as it has no run.json; runs are called runs/exp<N>/<run-id>, and "
-                "fastcifar list runs shows their ids"
-            )
+        begun = directory.begun()
         saved = directory.load_tensors("model", CPU)
         if saved is None:
             summary = directory.summary()

@@ -4,31 +4,35 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from rich.table import Table
-
+from fastcifar.show.columns import Column, Fitted
 from fastcifar.show.text import spread
 
 
-def results_table(configurations: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
+def results_table(configurations: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fitted:
     """Return the table. configurations: for each label, the summaries of its seeds (see `training.loop.train`)."""
-    table = Table(title="Validation accuracy of the kept weights: mean ± standard deviation (n - 1) over seeds")
-    table.add_column("configuration", overflow="fold")
-    for column in ("seeds", "accuracy, %", "kept epoch", "epochs", "parameters", "images/s", "stall, %", "seconds"):
-        table.add_column(column, justify="right")
-    for label, summaries in configurations.items():
-        table.add_row(
-            label,
-            str(len(summaries)),
-            spread([s["val_accuracy"] for s in summaries]),
-            _each(summaries, "kept_epoch"),
-            _each(summaries, "epochs"),
-            f"{summaries[0]['parameters']:,}",
-            f"{median(s['images_per_s'] for s in summaries):,.0f}",
-            f"{100 * median(s['stall'] for s in summaries):.2f}",
-            f"{sum(s['seconds'] for s in summaries):,.1f}",
-        )
-    return table
+    seeds = list(configurations.values())
+    columns = [
+        Column("configuration", list(configurations), number=False),
+        Column("seeds", [str(len(summaries)) for summaries in seeds]),
+        Column("accuracy, %", [spread([s["val_accuracy"] for s in summaries]) for summaries in seeds]),
+        Column("kept epoch", [_each(summaries, "kept_epoch") for summaries in seeds], rank=2),
+        Column("epochs", [_each(summaries, "epochs") for summaries in seeds], rank=1),
+        Column("parameters", [f"{summaries[0]['parameters']:,}" for summaries in seeds], rank=4),
+        Column("images/s", [f"{median(s['images_per_s'] for s in summaries):,.0f}" for summaries in seeds]),
+        Column("stall, %", [f"{100 * median(s['stall'] for s in summaries):.2f}" for summaries in seeds], rank=5),
+        Column("seconds", [f"{sum(s['seconds'] for s in summaries):,.1f}" for summaries in seeds], rank=3),
+    ]
+    return Fitted(
+        columns,
+        "Validation accuracy of the kept weights",
+        "accuracy: mean ± standard deviation (n - 1) over seeds",
+        "--wide or --json shows them",
+    )
 
 
 def _each(summaries: Sequence[Mapping[str, Any]], key: str) -> str:
-    return ", ".join("none" if summary[key] is None else str(summary[key]) for summary in summaries)
+    """Return the values of the seeds; the least and the greatest one where there are more than three."""
+    values = [summary[key] for summary in summaries]
+    if len(values) > 3 and None not in values:
+        return f"{min(values)}-{max(values)}"
+    return ", ".join("none" if value is None else str(value) for value in values)

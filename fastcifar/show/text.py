@@ -5,10 +5,12 @@ from statistics import mean, stdev
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as text, such as 4 s, 12 min or 3.5 h."""
+    """Return a duration as text, such as 4 s, 12 min, 3.5 h or 1,234 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 3600:,.0f} h"
 
 
 def counted(count: int, what: str) -> str:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from fastcifar.errors import UsageError
+from fastcifar.system.launch import check_device, processes
 
 
 def device_of(name: str) -> torch.device:
@@ -19,15 +20,11 @@ def device_named(name: str) -> torch.device:
 
     name: ``auto`` (CUDA if there is a CUDA device, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
     """
+    check_device(name)
     name = local_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices; fastcifar doctor")
     return device
@@ -89,11 +86,6 @@ def forget_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def processes() -> int:
-    """Return the number of processes that torchrun started for this training; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def local_device(name: str) -> str:
     """Return ``cuda:N`` for ``auto`` and ``cuda`` under torchrun, where N is this process's local rank; else the name.
 
@@ -110,16 +102,11 @@ def local_device(name: str) -> str:
     return f"cuda:{place}"
 
 
-def leads() -> bool:
-    """Return whether this process has rank 0: only that one writes files and prints."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 @contextmanager
-def a_thread_each():  # type: ignore[no-untyped-def]
-    """Limit torch's operations to one thread in this context, so that each of several runs has its own core."""
+def threads(count: int) -> Iterator[None]:
+    """Give torch's operations ``count`` threads in this context."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import importlib.util
 import sys
 import sysconfig
 import traceback
@@ -29,6 +30,17 @@ def imported(name: str, what: str) -> ModuleType:
     import that fails.
     """
     return _of_file(Path(name), what) if name.endswith(".py") else _of_name(name, Path.cwd(), what)
+
+
+def exists(name: str) -> bool:
+    """Return whether a module or file can be looked for as `imported` does. No module is imported for this, so a module
+    within a package counts where its package exists.
+    """
+    if name.endswith(".py"):
+        return Path(name).is_file()
+    top = name.partition(".")[0]
+    here = Path(f"{top}.py").is_file() or Path(top).is_dir()
+    return top.isidentifier() and (here or importlib.util.find_spec(top) is not None)
 
 
 def said(error: BaseException) -> str:

@@ -5,7 +5,6 @@ All values are in seconds, bytes and bytes per second. Only the timing of a CUDA
 
 import os
 import platform
-import resource
 import statistics
 import sys
 import time
@@ -18,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastcifar.errors import UsageError
-from fastcifar.system import machine
+from fastcifar.system import machine, openmp
 
 T = TypeVar("T")
 PACKAGES = ("torch", "torchvision", "numba", "numpy", "triton", "ffcv")
@@ -161,6 +160,8 @@ def peak_rss_bytes() -> int:
     high_water = machine.proc_field("/proc/self/status", "VmHWM")
     if high_water:
         return int(high_water.split()[0]) * 1024
+    import resource  # Windows does not have it
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -187,8 +188,9 @@ def environment() -> dict[str, Any]:
 
 
 def _threads() -> dict[str, str | int]:
-    variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-    counts: dict[str, str | int] = {name: os.environ[name] for name in variables if name in os.environ}
+    others = ("MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    counts: dict[str, str | int] = {name: os.environ[name] for name in others if name in os.environ}
+    counts |= openmp.settings()
     for library in ("torch", "numba"):
         if library in sys.modules:
             counts[library] = sys.modules[library].get_num_threads()

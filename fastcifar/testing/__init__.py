@@ -34,7 +34,7 @@ CLAUSES: dict[str, Callable[[Case], bool]] = {
     "an epoch that begins in its middle goes on with the same batches": samples.start_in_the_middle,
     "processes share each batch, and have together what one process has": samples.shares,
     "a new epoch may begin before the one before has ended": lifetime.one_at_a_time,
-    "leaving epochs early and closing leaves nothing behind": lifetime.leaks,
+    "leaving epochs early and closing leaves nothing behind": lifetime.leaves_nothing,
     "a pipeline may be closed twice, and then raises UsageError": lifetime.closing,
     "an error of a worker reaches the caller": lifetime.errors,
 }

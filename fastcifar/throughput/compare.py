@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from rich.table import Table
-
 from fastcifar.errors import UsageError
+from fastcifar.show.columns import Column, Fitted
 from fastcifar.throughput.table import heat_name, heat_of
 
 Rows = Sequence[Mapping[str, Any]]
@@ -83,23 +82,32 @@ def widest(found: Sequence[Change]) -> float:
     return max(max(ratios) / min(ratios) - 1 for ratios in heats.values())
 
 
-def comparison(found: Sequence[Change]) -> Table:
-    """Return the changes as a table for a terminal."""
-    table = Table(title="new / old, with its range over the repeats; bold where that excludes 1", title_justify="left")
-    table.add_column("contestant", no_wrap=True)
-    for name in ("old images/s", "new images/s", "new / old", "noise", f"to {BASE}: new / old", "noise"):
-        table.add_column(name, justify="right")
-    heat = None
+def comparison(found: Sequence[Change]) -> list[Fitted]:
+    """Return the changes as tables for a terminal, one for each heat."""
+    heats: dict[str, list[Change]] = {}
     for change in found:
-        if heat not in (None, heat := change.heat):
-            table.add_section()
-        cells = [f"{change.heat}: {change.pipeline}", f"{change.old:,.0f}", f"{change.new:,.0f}"]
-        for quotient in (change.speed, change.ratio):
-            if quotient is None:
-                cells += ["", ""]
-                continue
-            middle, least, most = quotient
-            mark = "[bold]{}[/]" if Change.exceeds_noise(quotient) else "{}"
-            cells += [mark.format(f"{middle:.3f}"), f"{least:.3f}-{most:.3f}"]
-        table.add_row(*cells)
-    return table
+        heats.setdefault(change.heat, []).append(change)
+    return [Fitted(_columns(changes), heat, more="--json shows them") for heat, changes in heats.items()]
+
+
+def _columns(found: Sequence[Change]) -> list[Column]:
+    ratios = [change.ratio for change in found]
+    return [
+        Column("pipeline", [change.pipeline for change in found], number=False),
+        Column("old images/s", [f"{change.old:,.0f}" for change in found], rank=2),
+        Column("new images/s", [f"{change.new:,.0f}" for change in found]),
+        Column("new / old", [f"{change.speed[0]:.3f}" for change in found]),
+        Column("range", [_range(change.speed) for change in found], rank=1),
+        Column("beyond noise", [_beyond(change.speed) for change in found], number=False),
+        Column(f"to {BASE}: new / old", ["" if ratio is None else f"{ratio[0]:.3f}" for ratio in ratios], rank=3),
+        Column("its range", [_range(ratio) for ratio in ratios], rank=4),
+        Column("beyond noise", [_beyond(ratio) for ratio in ratios], number=False, rank=5),
+    ]
+
+
+def _range(change: tuple[float, float, float] | None) -> str:
+    return "" if change is None else f"{change[1]:.3f}-{change[2]:.3f}"
+
+
+def _beyond(change: tuple[float, float, float] | None) -> str:
+    return "" if change is None else "yes" if Change.exceeds_noise(change) else "no"

@@ -1,6 +1,6 @@
 """A contestant within a contest: its process, its turns, its failure and its row."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastcifar.recipes import recipe
+from fastcifar.system.load import Load, measure
 from fastcifar.system.measure import environment
 from fastcifar.throughput import rows
 from fastcifar.throughput.contestant import REPLAY, Contestant
@@ -34,6 +35,8 @@ class Rules:
     """The write bandwidth of each device's memory, in bytes/s."""
     environment: Mapping[str, Any] = field(default_factory=environment)
     """The environment for the row of a contestant that failed before it sent its own."""
+    load_seconds: float = 0.2
+    """The seconds before each timed turn in which the load by other programs is measured while nothing of ours runs."""
 
 
 class Entrant:
@@ -45,6 +48,7 @@ class Entrant:
         """The reason why this contestant has left the contest; None while it takes part."""
         self.turns: list[dict[str, Any]] = []
         """The answers of Racer.turn for the timed turns."""
+        self._loads: list[Load] = []
         self._check = Verification()
         self._opening: dict[str, Any] = {}
         self._start: float | None = None
@@ -69,7 +73,10 @@ class Entrant:
     def race(self) -> None:
         """Take a turn that counts; enter first if there is no process. A failure sets ``reason``."""
         self.enter()
-        turn = self._turn() if self.reason is None else None
+        if self.reason is not None:
+            return
+        self._loads.append(measure(self.rules.load_seconds))
+        turn = self._turn()
         if turn is not None:
             self.turns.append(turn)
 
@@ -107,7 +114,10 @@ class Entrant:
             "bench": "throughput" if who.model is None else "feeding",
             **{key: getattr(who, key) for key in ("model", "recipe", "device", "dtype", "batch_size", "threads")},
             "pipeline": who.pipeline,
+            "own": who.own,
             "images": self._opening.get("images"),
+            "dataset": self._opening.get("dataset"),
+            "turn_seconds": self.rules.seconds,
             **dict.fromkeys(MEASURED),
             **as_row(self._check, self._opening.get("differs", ""), failed),
             "build_seconds": self._opening.get("build_seconds"),
@@ -131,6 +141,9 @@ class Entrant:
         row = {
             **rows.rates(speeds),
             "turns": speeds,
+            "load": {
+                key: _median(getattr(load, key) for load in self._loads) for key in ("busy_cores", "load_average")
+            },
             **{f"gap_p{p}_seconds": float(np.percentile(gaps, p)) if gaps else None for p in (50, 95, 99)},
             "epoch_start_seconds": median(turn["start_seconds"] for turn in turns),
             "cpu_seconds_per_million": 1e6 * cpu / images,
@@ -152,12 +165,17 @@ class Entrant:
 
 
 MEASURED = (
-    *("images_per_s", "images_per_s_min", "images_per_s_max", "repeats", "turns"),
+    *("images_per_s", "images_per_s_min", "images_per_s_max", "repeats", "turns", "load"),
     *("gap_p50_seconds", "gap_p95_seconds", "gap_p99_seconds", "epoch_start_seconds"),
     *("cpu_seconds_per_million", "cores_busy", "cores_idle", "waited", "stall"),
     *("peak_host_bytes", "peak_gpu_bytes", "write_bandwidth", "ceiling_images_per_s", "ceiling_share"),
 )
 """The keys whose values are None in the row of a contestant that was not timed."""
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def _stall(turns: list[dict[str, Any]], replayed: list[dict[str, Any]]) -> float:

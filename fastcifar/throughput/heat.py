@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fastcifar.system.load import available_bytes
 from fastcifar.system.measure import rotated
-from fastcifar.throughput import resources
 from fastcifar.throughput.contestant import Contestant
 from fastcifar.throughput.entrant import Entrant, Rules, replay_of
 
@@ -21,14 +21,14 @@ def hold(
     watch: called with the rows so far after every turn.
     """
     entrants = [Entrant(contestant, rules) for contestant in contestants]
-    needed = (1 - IDLE_SHARE) * resources.available_bytes()
+    needed = (1 - IDLE_SHARE) * (available_bytes() or 0)
 
     def rows() -> list[dict[str, Any]]:
         return [entrant.row(replay_of(entrants)) for entrant in entrants]
 
     def turn(entrant: Entrant, take: Callable[[], None]) -> None:
         take()
-        if resources.available_bytes() < needed:
+        if (available_bytes() or 0) < needed:
             entrant.leave()
         watch(rows())
 

@@ -10,15 +10,12 @@ from pathlib import Path
 from fastcifar.augment import IMAGE_SIZE
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError, unknown
-from fastcifar.pipeline import find_pipeline, pipeline_names
+from fastcifar.pipeline.names import check_pipeline
 from fastcifar.recipes import recipe
 from fastcifar.runs.spec import PRECISIONS
-from fastcifar.system.devices import device_named
+from fastcifar.system.launch import check_device
 from fastcifar.system.machine import usable_cores
-from fastcifar.testing import synthetic_dataset
-from fastcifar.throughput.contestant import REPLAY, Contestant
-from fastcifar.throughput.networks import NETWORKS
-from fastcifar.throughput.own import function_of
+from fastcifar.throughput.contestant import NETWORKS, REPLAY, Contestant
 
 
 @dataclass(frozen=True)
@@ -41,13 +38,11 @@ class Matrix:
 
     def __post_init__(self) -> None:
         for name in self.pipelines:
-            find_pipeline(name)
-        for name in self.loaders:
-            function_of(name)
+            check_pipeline(name)
         _known("network", self.models, NETWORKS)
-        _known("dtype", self.dtypes, list(PRECISIONS))
+        _known("dtype", self.dtypes, PRECISIONS)
         for device in self.devices:
-            device_named(device)
+            check_device(device)
         if not (self.recipes and self.batch_sizes and self.devices and self.dtypes):
             raise UsageError("nothing to time: name at least one recipe, batch size, device and dtype")
         if self.threads is not None and not 1 <= self.threads <= usable_cores():
@@ -57,9 +52,19 @@ class Matrix:
                 raise UsageError(
                     f"recipe {name!r} makes no {IMAGE_SIZE} x {IMAGE_SIZE} images, as networks need; choose another"
                 )
+        for name in self.loaders:
+            from fastcifar.throughput.own import function_of
+
+            function_of(name)
 
     def heats(self, dataset: Dataset) -> list[list[Contestant]]:
-        """Return the contestants of each heat. A heat with a network has a REPLAY contestant, too."""
+        """Return the contestants of each heat. A heat with a network has a REPLAY contestant, too.
+
+        Raises UsageError for a device that this machine does not have.
+        """
+        from fastcifar.pipeline import pipeline_names
+        from fastcifar.system.devices import device_named
+
         names = list(self.pipelines) or (["resident"] if self.loaders else pipeline_names())
         devices = dict.fromkeys(str(device_named(device)) for device in self.devices)
         return [
@@ -98,5 +103,7 @@ def opened(path: Path | None, count: int) -> Iterator[Dataset]:
     if path is not None:
         yield Dataset.open(path)
         return
+    from fastcifar.testing import synthetic_dataset
+
     with tempfile.TemporaryDirectory(prefix="fastcifar-bench-") as folder:
         yield synthetic_dataset(Path(folder) / "synthetic", count)

@@ -3,18 +3,15 @@
 import dataclasses
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.models.dropout import Noise
 from fastcifar.runs.plan import headline_runs
+from fastcifar.system.vision import torchvision
 from fastcifar.throughput.contestant import Contestant
 from fastcifar.training.learner import Learner, trained_parameters
 from fastcifar.training.optimizers import optimizer_of
-
-NETWORKS = ("cnn", "resnet18")
-"""cnn: the network of experiment 2 in its headline configuration. resnet18: torchvision's, at 32 x 32 pixels."""
 
 
 class WithoutNoise(nn.Module):

@@ -36,6 +36,8 @@ class Part:
     title: str
     where: str
     svg: str
+    narrow: str
+    """The same figure for a narrow screen, as an SVG element."""
     table: Table
 
 
@@ -54,7 +56,8 @@ def build_page(sources: Sequence[Path], out: Path) -> list[str]:
             save(figure, out, name)
             names += [f"{name}.png", f"{name}.svg"]
             title = f"{path.stem}: {device}"
-            parts.append(Part(name, title, _where(found), inline(figure, title), _table(name, alike)))
+            svgs = inline(figure, title), inline(dots(alike, side_by_side=1), title)
+            parts.append(Part(name, title, _where(found), *svgs, _table(name, alike)))
     if not parts:
         raise UsageError(f"no row of {', '.join(map(str, sources))} has a speed (images_per_s); choose other rows")
     html = rendered(

@@ -25,9 +25,10 @@ def plot(rows: Rows, path: Path) -> None:
     write_figure(dots(rows), path)
 
 
-def dots(rows: Rows) -> Figure:
+def dots(rows: Rows, side_by_side: int = COLUMNS) -> Figure:
     """Return the figure of all rows with a speed. Raises UsageError where there are none.
 
+    side_by_side: the most panels side by side. One is for a narrow screen; its figure is as wide as a panel.
     The axes are logarithmic. Such an axis has no zero, so a bar on it would have no meaningful length.
     """
     heats: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
@@ -38,15 +39,17 @@ def dots(rows: Rows) -> Figure:
         raise UsageError("there is nothing to draw, as no row has a speed (images_per_s); choose other rows")
     names = dict.fromkeys(_family(row) for row in rows if row["pipeline"] != REPLAY)
     colours = {name: colour(number) for number, name in enumerate(names)}
-    columns = min(COLUMNS, len(panels))
+    columns = min(side_by_side, len(panels))
     contestants = [max(map(len, panels[first : first + columns])) for first in range(0, len(panels), columns)]
     height = 0.3 + sum(FRAME + LINE * count for count in contestants)
-    figure, axes = axes_grid(WIDTH, height, len(contestants), columns, DPI, height_ratios=contestants)
+    figure, axes = axes_grid(
+        WIDTH * side_by_side / COLUMNS, height, len(contestants), columns, DPI, height_ratios=contestants
+    )
     for place, panel in zip(axes, panels, strict=False):
         _panel(place, panel, colours)
     for place in axes[len(panels) :]:
         place.set_visible(False)
-    figure.supxlabel(_explained([row for panel in panels for row in panel]), fontsize=8)
+    figure.supxlabel(_explained([row for panel in panels for row in panel]), fontsize=8, wrap=True)
     return figure
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from fastcifar.errors import FastcifarError
 from fastcifar.system.machine import proc_field
 
-PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
+PROC = Path("/proc")
 WINDOW, TICK = 0.1, 0.01  # seconds; Linux counts the CPU time of other processes in ticks of 10 ms
 # fields of /proc/PID/stat after the name: session id; user and system time of the process and of its ended children
 SESSION, TIMES = 3, slice(11, 15)
@@ -28,16 +28,6 @@ def worker_bytes() -> int:
     """Return the private memory of the workers, in bytes."""
     names = ("Private_Clean", "Private_Dirty")
     return sum(_kib(f"/proc/{pid}/smaps_rollup", name) for pid, _ in _workers() for name in names) * 1024
-
-
-def available_bytes() -> int:
-    """Return the available memory in bytes: by /proc/meminfo, or by the control group if that is less."""
-    free = _kib("/proc/meminfo", "MemAvailable") * 1024
-    try:
-        limit, current = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no control group, or one without a limit
-        return free
-    return min(free, limit - current)
 
 
 def forget_rss_peak() -> None:

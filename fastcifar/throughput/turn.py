@@ -11,8 +11,8 @@ import torch
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.pipeline import Batch, Pipeline, Request, open_pipeline
+from fastcifar.pipeline.arguments import dtype_of
 from fastcifar.recipes import recipe
-from fastcifar.runs.spec import PRECISIONS
 from fastcifar.system.devices import device_of
 from fastcifar.system.measure import environment, peak_rss_bytes
 from fastcifar.throughput import resources
@@ -26,7 +26,8 @@ REPLAYED = 8  # batches that the replay keeps, enough that the CPU's cache does 
 class Racer:
     """A contestant with an open pipeline. A context manager that closes the pipeline.
 
-    ``opening``: build time in seconds, `Pipeline.differs`, number of images, and environment, ready for JSON.
+    ``opening``: build time in seconds, `Pipeline.differs`, the dataset's name, number of images, and environment, ready
+    for JSON.
     """
 
     def __init__(self, contestant: Contestant) -> None:
@@ -39,7 +40,7 @@ class Racer:
             "batch_size": contestant.batch_size,
             "seed": contestant.seed,
             "device": self._device,
-            "dtype": PRECISIONS[contestant.dtype],
+            "dtype": dtype_of(contestant.dtype),
         }
         started = time.perf_counter()
         self._pipeline = _opened(contestant, dataset, request)
@@ -54,6 +55,7 @@ class Racer:
         self.opening = {
             "build_seconds": build_seconds,
             "differs": self._pipeline.differs,
+            "dataset": dataset.name,
             "images": None if contestant.own else len(self._pipeline.request.ids),
             "environment": environment(),
         }

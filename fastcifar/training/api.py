@@ -16,7 +16,8 @@ from fastcifar.runs.logs import log_of
 from fastcifar.runs.plan import PRETRAINED, headline_runs, precision_of, weights_for
 from fastcifar.runs.settings import SETTABLE, require_key, typed
 from fastcifar.runs.spec import RunSpec
-from fastcifar.system.devices import device_of, leads, processes
+from fastcifar.system.devices import device_of
+from fastcifar.system.launch import leads, processes
 from fastcifar.training.heads import can_be_cached, train_heads
 from fastcifar.training.loop import train
 from fastcifar.training.options import Options, Watch, silent
@@ -50,13 +51,14 @@ def train_run(
     data: a dataset, or the path of a dataset directory. out: the folder of the run directories.
 
     watch: a callback for each epoch's line of metrics.jsonl, with the keys epoch (from 1), train_loss and val_loss (in
-    nats; None where they are not finite), val_accuracy (in [0, 1]), seconds, images_per_s and stall (in [0, 1]). The
-    lines of earlier sessions come first. The epoch is on the disk when the callback gets it. An exception that the
-    callback raises ends the training and reaches the caller, and the same call later continues the run; so a trial of
-    Optuna is pruned with ``raise optuna.TrialPruned``.
+    nats; None where they are not finite), val_accuracy (in [0, 1]), lr (of the last step), time (of its end, in seconds
+    since 1970-01-01 UTC), seconds, images_per_s and stall (in [0, 1]). The lines of earlier sessions come first. The
+    epoch is on the disk when the callback gets it. An exception that the callback raises ends the training and reaches
+    the caller, and the same call later continues the run; so a trial of Optuna is pruned with ``raise
+    optuna.TrialPruned``.
 
     device: "auto", "cpu", "cuda", "cuda:N" or a torch device. weights: for pretrained networks, as --weights. compile:
-    one of training.compile.MODES; None means graph where it is possible, else none. log: as --log. say: a callback for
+    one of training.modes.MODES; None means graph where it is possible, else none. log: as --log. say: a callback for
     messages to people.
 
     Raises UsageError for an unknown keyword or name and for a value out of range, FastcifarError where the directory is

@@ -6,9 +6,10 @@ import torch
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import MODELS
+from fastcifar.models.names import MODELS
 from fastcifar.pipeline import Pipeline, open_pipeline
-from fastcifar.runs.spec import PRECISIONS, RunSpec
+from fastcifar.pipeline.arguments import dtype_of
+from fastcifar.runs.spec import RunSpec
 
 EVALUATION_BATCH = 512  # images; for protocols whose validation loss does not depend on the batch size
 
@@ -36,7 +37,7 @@ def requests(
     shared = {
         "seed": spec.seed,
         "device": device,
-        "dtype": PRECISIONS[spec.precision],
+        "dtype": dtype_of(spec.precision),
         "split_seed": spec.seed if protocol.split_by_seed else None,
     }
     training = {

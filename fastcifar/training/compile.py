@@ -1,25 +1,31 @@
 """The modes of --compile: the ways to run a run's steps (`steps_of`), and the choice of a mode by measurement."""
 
+from collections.abc import Callable
+from time import perf_counter
 from typing import NamedTuple
 
 import torch
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.experiments import PROTOCOLS
 from fastcifar.pipeline import Pipeline
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.spec import RunSpec
-from fastcifar.system.devices import give_back, processes
+from fastcifar.show.text import duration
+from fastcifar.system.devices import give_back
+from fastcifar.system.launch import processes
 from fastcifar.training.batches import open_pipelines
 from fastcifar.training.learner import Learner
-from fastcifar.training.options import Options
+from fastcifar.training.modes import MODES, check_mode
+from fastcifar.training.options import Options, silent
 from fastcifar.training.steps import Captured, Eager
+from fastcifar.training.trial import TooSlow, within
 
-MODES = ("graph", "inductor", "none")
-"""The modes. graph: the step is one CUDA graph. inductor: torch.compile compiles the network, and the step is a CUDA
-graph where that is possible. none: the host launches each step."""
-TRIAL_STEPS, TRIAL_SECONDS = 30, 3.0  # the limits of a trial
-INDUCTOR_PAYS = 600.0  # seconds of training, in the fastest other mode, from which on inductor is tried
+TRIAL_STEPS, TRIAL_SECONDS, PARTS = 30, 3.0, 3  # the limits of a trial, and its groups of steps
+INDUCTOR_PAYS = 600.0  # least seconds of training, in the fastest other mode, from which on inductor is tried
+INDUCTOR_SAVES = 0.3
+"""The share of a run's time on a CPU that inductor is expected to save at most, in [0, 1]."""
 
 
 def steps_of(mode: str, learner: Learner, training: Pipeline) -> Eager | Captured:
@@ -27,8 +33,7 @@ def steps_of(mode: str, learner: Learner, training: Pipeline) -> Eager | Capture
 
     Raises UsageError for an unknown mode, or where graph is not possible.
     """
-    if mode not in MODES:
-        raise UsageError(f"--compile {mode!r} is not one of auto, {', '.join(MODES)}")
+    check_mode(mode, MODES)
     alone = training.request.shard == (0, 1)
     renderer = training.renderer() if learner.device.type == "cuda" and alone else None
     if mode == "graph" and renderer is None:
@@ -50,10 +55,12 @@ class Choice(NamedTuple):
     """The reason, as text for people; empty where only one mode was possible."""
 
 
-def choose_mode(spec: RunSpec, dataset: Dataset, device: torch.device) -> Choice:
+def choose_mode(spec: RunSpec, dataset: Dataset, device: torch.device, say: Callable[[str], None] = silent) -> Choice:
     """Return the fastest mode for a run, by a trial of each mode with a separate learner.
 
-    graph is tried where it is possible, inductor where the run is long. With several processes the mode is none.
+    graph is tried where it is possible, inductor where the run is long. On a CPU, inductor gets no more time than it
+    can save, and is chosen only if the rest of the run saves more than compiling took. With several processes the mode
+    is none. say: a callback for messages to people.
     """
     if processes() > 1:
         return Choice("none", "")
@@ -63,6 +70,7 @@ def choose_mode(spec: RunSpec, dataset: Dataset, device: torch.device) -> Choice
         seconds = {"none": _seconds("none", spec, training, len(dataset.classes))}
 
         def attempt(mode: str) -> str:
+            say(f"{spec.label}: trying --compile {mode}")
             try:
                 seconds[mode] = _seconds(mode, spec, training, len(dataset.classes))
                 return ""
@@ -73,27 +81,52 @@ def choose_mode(spec: RunSpec, dataset: Dataset, device: torch.device) -> Choice
 
         if device.type == "cuda" and training.renderer() is not None:
             failed += attempt("graph")
-        if min(seconds.values()) * len(training) * spec.epochs > INDUCTOR_PAYS:
+        steps = len(training) * min(spec.epochs, PROTOCOLS[spec.protocol].min_epochs)
+        least = min(seconds.values()) * steps
+        if least > INDUCTOR_PAYS and device.type == "cuda":
             failed += attempt("inductor")
+    if least > INDUCTOR_PAYS and device.type != "cuda":
+        limit = INDUCTOR_SAVES * least
+        say(f"{spec.label}: trying --compile inductor, for at most {duration(limit)}")
+        try:
+            compiled, spent = within(limit, _on_cpu, spec, dataset)
+            if (seconds["none"] - compiled) * steps > spent:
+                seconds["inductor"] = compiled
+            else:
+                failed += f"; inductor {1e6 * compiled:,.0f} µs a step, which saves less than compiling takes"
+        except TooSlow:
+            failed += f"; inductor was still compiling after {duration(limit)}, which is as much as it can save"
+        except RuntimeError as error:
+            failed += f"; inductor fails: {error}"
     best = min(seconds, key=lambda mode: seconds[mode])
     if len(seconds) == 1 and not failed:
         return Choice(best, "")
     return Choice(best, ", ".join(f"{mode} {1e6 * value:,.0f} µs a step" for mode, value in seconds.items()) + failed)
 
 
+def _on_cpu(spec: RunSpec, dataset: Dataset) -> tuple[float, float]:
+    """Return the seconds of a compiled step on the CPU, and the seconds of this trial, which compiles it."""
+    started = perf_counter()
+    training, validation = open_pipelines(spec, dataset, torch.device("cpu"))
+    with training, validation:
+        return _seconds("inductor", spec, training, len(dataset.classes)), perf_counter() - started
+
+
 def _seconds(mode: str, spec: RunSpec, training: Pipeline, classes: int) -> float:
     """Return the measured seconds of a step.
 
-    Two steps come first, which compile, and two more, which give a first estimate. Then at least two steps are timed,
-    for at most TRIAL_SECONDS and TRIAL_STEPS.
+    Two steps come first, which compile, and two more, which give a first estimate. Then PARTS groups of at least two
+    steps are timed, for at most TRIAL_SECONDS and TRIAL_STEPS in all. The fastest group counts, because another program
+    may have slowed the others down.
     """
     learner = Learner.new(spec, classes, training.request.device)
     steps = steps_of(mode, learner, training)
     steps.epoch(1, 2)
     trained = steps.epoch(1, 2)
     enough = int(TRIAL_SECONDS * len(trained.sizes) / trained.seconds)
-    trained = steps.epoch(1, max(2, min(TRIAL_STEPS, enough)))
-    return trained.seconds / len(trained.sizes)
+    group = max(2, min(TRIAL_STEPS, enough) // PARTS)
+    timed = [steps.epoch(1, group) for _ in range(PARTS)]
+    return min(trained.seconds / len(trained.sizes) for trained in timed)
 
 
 class Modes:
@@ -115,7 +148,7 @@ class Modes:
         if begun:
             return str(begun)
         if spec.label not in self._chosen:
-            choice = choose_mode(spec, self._dataset, self._device)
+            choice = choose_mode(spec, self._dataset, self._device, self._options.say)
             if choice.why:
                 self._options.say(f"{spec.label}: --compile {choice.mode} ({choice.why})")
             self._chosen[spec.label] = choice.mode

@@ -18,7 +18,7 @@ from fastcifar.data.dataset import Dataset
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.models.pretrained import Pretrained
 from fastcifar.pipeline import open_pipeline
-from fastcifar.runs.spec import PRECISIONS
+from fastcifar.pipeline.arguments import dtype_of
 from fastcifar.show.progress import track
 from fastcifar.system.atomic import writing
 from fastcifar.training.learner import Learner
@@ -60,7 +60,7 @@ def _computed(learner: Learner, dataset: Dataset) -> tuple[Tensor, Tensor]:
     with (
         open_pipeline(
             spec.pipeline, dataset, split="labelled", augment=augment, batch_size=spec.batch_size,
-            device=learner.device, dtype=PRECISIONS[spec.precision],
+            device=learner.device, dtype=dtype_of(spec.precision),
         ) as pipeline,
         torch.inference_mode(),
     ):  # fmt: skip

@@ -15,19 +15,19 @@ from torch.nn.functional import cross_entropy
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import count_parameters
+from fastcifar.models.build import count_parameters
 from fastcifar.models.pretrained import Pretrained
 from fastcifar.pipeline import Request
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.outcome import Lines, accuracies, diverged, epoch_line, over, summary_of
 from fastcifar.runs.spec import RunSpec
-from fastcifar.system.devices import processes
+from fastcifar.system.launch import processes
 from fastcifar.training.features import Features, features_of
 from fastcifar.training.learner import Learner, mean_loss
 from fastcifar.training.optimizers import optimizer_of
 from fastcifar.training.options import Options, Watches
 from fastcifar.training.record import context
-from fastcifar.training.schedule import Rate
+from fastcifar.training.schedule import Rate, last_rate
 
 
 def can_be_cached(spec: RunSpec) -> bool:
@@ -162,6 +162,7 @@ class Heads:
                 k,
                 mean_loss(by_run[n], sizes, batch_means),
                 validated[n],
+                last_rate(self._specs[n], k, len(sizes)),
                 seconds / runs,
                 runs * sum(sizes) / trained,
                 0.0,

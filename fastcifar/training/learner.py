@@ -10,13 +10,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from fastcifar.models import MOST_IMAGES, build, images_at_once
+from fastcifar.models.build import build, images_at_once
 from fastcifar.models.dropout import Noise
+from fastcifar.models.names import MOST_IMAGES
 from fastcifar.models.pretrained import Pretrained
 from fastcifar.models.published import Weights, load
 from fastcifar.models.tuning import freeze, ready
 from fastcifar.pipeline import Batch
-from fastcifar.runs.spec import PRECISIONS, RunSpec
+from fastcifar.pipeline.arguments import dtype_of
+from fastcifar.runs.spec import RunSpec
 from fastcifar.system import machine
 from fastcifar.system.devices import exact
 from fastcifar.training.memory import within_memory
@@ -75,7 +77,7 @@ class Learner:
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return the context of automatic mixed precision in the spec's precision."""
-        dtype = PRECISIONS[self.spec.precision]
+        dtype = dtype_of(self.spec.precision)
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
     def begin(self, steps: int) -> None:

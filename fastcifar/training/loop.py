@@ -9,12 +9,13 @@ import torch
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import count_parameters
+from fastcifar.models.build import count_parameters
 from fastcifar.models.pretrained import Pretrained
 from fastcifar.pipeline import Pipeline
+from fastcifar.pipeline.arguments import dtype_of
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.outcome import epoch_line, over, summary_of
-from fastcifar.runs.spec import PRECISIONS, RunSpec
+from fastcifar.runs.spec import RunSpec
 from fastcifar.system.devices import forget_peak
 from fastcifar.training.batches import open_pipelines
 from fastcifar.training.compile import steps_of
@@ -22,6 +23,7 @@ from fastcifar.training.footprint import footprint, peak_flops
 from fastcifar.training.learner import Learner, evaluate, mean_loss
 from fastcifar.training.options import Options, Watch
 from fastcifar.training.record import context, record, resume
+from fastcifar.training.schedule import last_rate
 from fastcifar.training.steps import Captured, Eager
 from fastcifar.training.team import Team
 
@@ -55,7 +57,7 @@ def train(
                 learner.say = options.say
                 directory.start(spec, context(dataset, device, options.mode))
                 try:
-                    summary = _train(learner, training, validation, RunSoFar(directory, watch, options.mode, team))
+                    summary = _train(learner, training, validation, RunSoFar(directory, watch, options, team))
                 except torch.OutOfMemoryError as error:
                     raise FastcifarError(
                         f"{device} has no memory left for {spec.label}, although an earlier step fitted; stop other "
@@ -66,11 +68,11 @@ def train(
 
 
 class RunSoFar(NamedTuple):
-    """The directory of a run, its callback, its mode of --compile, and the team of processes that train it."""
+    """The directory of a run, its callback, its options, and the team of processes that train it."""
 
     directory: RunDirectory
     watch: Watch
-    mode: str
+    options: Options
     team: Team
 
 
@@ -83,9 +85,9 @@ def _train(learner: Learner, training: Pipeline, validation: Pipeline, run: RunS
     forget_peak(learner.device)
     costs = _costs(learner, training)
     team.connect(learner)
-    steps = steps_of(run.mode, learner, training)
+    steps = steps_of(run.options.mode, learner, training)
     while not over(spec, lines):
-        line = team.first(_epoch(learner, steps, validation, protocol.batch_mean_loss, team))
+        line = team.first(_epoch(learner, steps, validation, protocol.batch_mean_loss, run))
         if costs:
             line["peak_share"] = line["images_per_s"] * costs["flops_per_image"] / costs["peak_flops"]
         record(learner, run.directory, lines, line)
@@ -94,7 +96,7 @@ def _train(learner: Learner, training: Pipeline, validation: Pipeline, run: RunS
         **summary_of(spec, lines, count_parameters(learner.model)),
         **costs,
         "peak_device_bytes": torch.cuda.max_memory_reserved(learner.device) if on_cuda else None,
-        "mode": run.mode,
+        "mode": run.options.mode,
     }
 
 
@@ -106,7 +108,7 @@ def _costs(learner: Learner, training: Pipeline) -> dict[str, Any]:
     if not isinstance(learner.model, Pretrained):
         return {}
     batch = next(iter(training.epoch(learner.epoch + 1)))
-    taken, peak = footprint(learner, batch), peak_flops(learner.device, PRECISIONS[learner.spec.precision])
+    taken, peak = footprint(learner, batch), peak_flops(learner.device, dtype_of(learner.spec.precision))
     learner.say(
         f"{learner.spec.label}: activations of {min(learner.micro_batch, len(batch.ids))} images take "
         f"{taken.activation_bytes / 2**20:,.0f} MiB; an image takes {taken.flops / 1e9:.2f} GFLOP, and "
@@ -116,13 +118,14 @@ def _costs(learner: Learner, training: Pipeline) -> dict[str, Any]:
 
 
 def _epoch(
-    learner: Learner, steps: Eager | Captured, validation: Pipeline, batch_means: bool, team: Team
+    learner: Learner, steps: Eager | Captured, validation: Pipeline, batch_means: bool, run: RunSoFar
 ) -> dict[str, Any]:
     """Train an epoch, validate, and return the line of metrics.jsonl."""
     epoch, started = learner.epoch + 1, perf_counter()
-    trained = team.together(steps.epoch(epoch))
+    trained = run.team.together(steps.epoch(epoch, tell=run.options.tell))
     train_loss = mean_loss(trained.losses, trained.sizes, batch_means)
     validated = evaluate(learner, validation.epoch(epoch), batch_means)
     learner.epoch = epoch
     rate, stall = sum(trained.sizes) / trained.seconds, trained.waited / trained.seconds
-    return epoch_line(epoch, train_loss, validated, perf_counter() - started, rate, stall)
+    lr = last_rate(learner.spec, epoch, len(trained.sizes))
+    return epoch_line(epoch, train_loss, validated, lr, perf_counter() - started, rate, stall)

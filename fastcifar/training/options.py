@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from fastcifar.runs.spec import RunSpec
+from fastcifar.training.pace import Tell
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Watch = Callable[[Mapping[str, Any]], None]
 """A callback for each epoch's line of metrics.jsonl, including the lines of earlier sessions."""
@@ -25,11 +27,13 @@ class Options:
     """
 
     mode: str = "none"
-    """One of `compile.MODES`. A session also takes auto: the mode in which a run began, or else the fastest mode."""
-    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    """One of `modes.MODES`. A session also takes auto: the mode in which a run began, or else the fastest mode."""
+    tensors: Mapping[str, "Tensor"] = field(default_factory=dict)
     """The initial weights of a pretrained network, by name."""
     say: Callable[[str], None] = silent
     """A callback for messages to people, for example the mode that auto chose, or a lack of memory."""
+    tell: Tell | None = None
+    """A callback for reports from within an epoch."""
 
 
 Watches = Mapping[RunSpec, Watch]

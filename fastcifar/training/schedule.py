@@ -31,6 +31,12 @@ FACTORS: Mapping[str, Callable[[int, int], float]] = MappingProxyType({"cosine":
 """The factor of the learning rate by schedule: a function of the step, counted from 0, and the number of all steps."""
 
 
+def last_rate(spec: RunSpec, epoch: int, steps: int) -> float:
+    """Return the learning rate of the last step of an epoch. epoch: counted from 1. steps: the steps of each epoch."""
+    factor = FACTORS.get(spec.schedule)
+    return spec.lr if factor is None else spec.lr * factor(epoch * steps - 1, spec.epochs * steps)
+
+
 class Rate:
     """The learning rate of a run's steps: a number, or a tensor on the device that each step sets.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.runs.code import changed_since
@@ -17,13 +17,21 @@ from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.logs import Log, log_of
 from fastcifar.runs.outcome import diverged
 from fastcifar.runs.spec import RunSpec
+from fastcifar.show.console import note
 from fastcifar.show.figures import curves
-from fastcifar.system.devices import leads
+from fastcifar.show.progress import Sparse
+from fastcifar.show.text import spread
+from fastcifar.system import machine
+from fastcifar.system.devices import threads
+from fastcifar.system.launch import leads
 from fastcifar.training.compile import Modes
 from fastcifar.training.heads import can_be_cached, train_heads
 from fastcifar.training.loop import train
-from fastcifar.training.options import Options, Watch
+from fastcifar.training.options import Options, Watch, silent
+from fastcifar.training.pace import Steps, Tell
 from fastcifar.training.team import Team
+
+BESIDE = 26  # columns of a bar's line that its news does not get, for a seed and a count of epochs of three digits
 
 
 @dataclass(frozen=True)
@@ -71,9 +79,11 @@ def run(
                     trained = train_heads(together, dataset, out, device, watches, options)
                 else:
                     (spec,) = together
+                    logs.enter_context(threads(_threads_of(RunDirectory.of(spec, out))))
                     if changed := changed_since(spec, out):
                         options.say(changed)
-                    how = replace(options, mode=modes.of(spec, RunDirectory.of(spec, out)))
+                    mode = modes.of(spec, RunDirectory.of(spec, out))
+                    how = replace(options, mode=mode, tell=bars.steps(spec))
                     trained = [train(spec, dataset, out, device, watches[spec], how)]
                     if trained[0].get("peak_device_bytes"):
                         peak = f"{trained[0]['peak_device_bytes'] / 2**20:,.0f} MiB"
@@ -85,16 +95,21 @@ def run(
 
 
 class Bars:
-    """The progress bars of the runs, shown only on a terminal, and the runs' other callbacks."""
+    """The progress of the runs, and the runs' other callbacks: bars on a terminal, else a line from time to time."""
 
     def __init__(self, log: Log, out: Path) -> None:
-        shown = sys.stderr.isatty() and leads()
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"),
-            TimeElapsedColumn(), TextColumn("{task.fields[news]}"),
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(10),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[news]}"),
+        )
         self._log, self._out, self._tasks = log, out, dict[RunSpec, TaskID]()
-        self._progress = Progress(*columns, console=Console(stderr=True), disable=not shown)
+        self._shown = sys.stderr.isatty() and leads()
+        self._progress = Progress(*columns, console=Console(stderr=True), disable=not self._shown)
+        self._sparse = Sparse(note if leads() and not self._shown else silent)
+        self._earlier: dict[RunSpec, int] = {}
+        self._label = ""
 
     def __enter__(self) -> "Bars":
         self._progress.start()
@@ -105,21 +120,62 @@ class Bars:
 
     def watch(self, spec: RunSpec, logs: ExitStack) -> Watch:
         """Return the callback for a run's epochs. Its log is closed with ``logs``."""
-        task = self._progress.add_task(f"{spec.label}, seed {spec.seed}", total=spec.epochs, news="")
+        if self._shown and spec.label != self._label:  # a label is too long for the line of a bar
+            note(f"{spec.label}:")
+            self._label = spec.label
+        task = self._progress.add_task(f"seed {spec.seed}", total=spec.epochs, news="")
+        directory = RunDirectory.of(spec, self._out)
         events: Callable[[Mapping[str, Any]], None]
-        events = logs.enter_context(closing(self._log(spec, RunDirectory.of(spec, self._out))))
+        events = logs.enter_context(closing(self._log(spec, directory)))
         self._tasks[spec] = task
+        self._earlier[spec] = len(directory.metrics())
 
         def watch(line: Mapping[str, Any]) -> None:
-            self._progress.update(task, advance=1, news=_news(line))
+            self._progress.update(task, advance=1, news=self._fitting(_news(line)))
+            if line["epoch"] > self._earlier[spec]:
+                first = line["epoch"] == self._earlier[spec] + 1
+                self._sparse.line(lambda: f"{_name(spec)}: epoch {line['epoch']}, {', '.join(_news(line))}", now=first)
             events(line)
 
         return watch
 
+    def steps(self, spec: RunSpec) -> Tell | None:
+        """Return the callback for reports from within a run's epochs; None in a process that shows nothing."""
+        if not leads():
+            return None
+
+        def tell(steps: Steps) -> None:
+            self._progress.update(self._tasks[spec], news=self._fitting(steps.parts))
+            self._sparse.line(lambda: f"{_name(spec)}: {steps.text} in this epoch")
+
+        return tell
+
+    def _fitting(self, parts: Sequence[str]) -> str:
+        """Return as many of the parts, in their order, as fit beside a bar; at least the first one."""
+        room = self._progress.console.width - BESIDE
+        fitting = [n for n in range(1, len(parts) + 1) if len(", ".join(parts[:n])) <= room]
+        return ", ".join(parts[: max(fitting, default=1)])
+
     def end(self, specs: Sequence[RunSpec], summaries: Sequence[Mapping[str, Any]]) -> None:
         """Set the progress bars of runs that have ended to their last epoch."""
         for spec, summary in zip(specs, summaries, strict=True):
-            self._progress.update(self._tasks[spec], total=summary["epochs"], completed=summary["epochs"])
+            epochs = summary["epochs"]
+            self._progress.update(self._tasks[spec], total=epochs, completed=epochs)
+            if epochs > self._earlier[spec]:
+                kept = spread([summary["val_accuracy"]])
+                self._sparse.line(lambda: f"{_name(spec)}: ended after {epochs} epochs, kept {kept} %", now=True)  # noqa: B023
+
+
+def _name(spec: RunSpec) -> str:
+    return f"{spec.label}, seed {spec.seed}"
+
+
+def _threads_of(directory: RunDirectory) -> int:
+    """Return the number of torch's threads for a run. A run that has begun keeps its number, because the order in which
+    threads add decides the rounding of its metrics.
+    """
+    found = directory.begun().get("environment", {}).get("threads", {}).get("torch")
+    return found if isinstance(found, int) and 1 <= found <= machine.usable_cores() else torch.get_num_threads()
 
 
 def _together(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
@@ -136,7 +192,8 @@ def _together(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
     return groups
 
 
-def _news(line: Mapping[str, Any]) -> str:
+def _news(line: Mapping[str, Any]) -> list[str]:
+    """Return the line of an epoch as parts of a text for people, the most important one first."""
     accuracy = "diverged" if diverged([dict(line)]) else f"{100 * line['val_accuracy']:.2f} %"
-    share = f", {100 * line['peak_share']:.0f} % of the peak" if "peak_share" in line else ""
-    return f"{accuracy}  {line['images_per_s']:,.0f} images/s{share}"
+    share = [f"{100 * line['peak_share']:.0f} % of the peak"] if "peak_share" in line else []
+    return [accuracy, f"{line['images_per_s']:,.0f} images/s", *share]

@@ -1,5 +1,6 @@
 """The steps of an epoch: launched one by one (`Eager`), or replays of one CUDA graph (`Captured`). Results agree."""
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from time import perf_counter
@@ -14,6 +15,7 @@ from fastcifar.runs.spec import RunSpec
 from fastcifar.system.cuda import Record, recorded
 from fastcifar.system.devices import on
 from fastcifar.system.measure import Clock
+from fastcifar.training.pace import Pace, Tell
 
 TIMED = 20  # renderings, and replays at most, that are timed to measure the share of a step that makes pixels
 
@@ -60,9 +62,10 @@ class Eager:
     def __init__(self, learner: Trainee, pipeline: Pipeline) -> None:
         self._learner, self._pipeline = learner, pipeline
 
-    def epoch(self, k: int, at_most: int | None = None) -> Trained:
-        """Train on the batches of epoch k, or on the first ``at_most`` batches."""
+    def epoch(self, k: int, at_most: int | None = None, tell: Tell | None = None) -> Trained:
+        """Train on the batches of epoch k, or on the first ``at_most`` batches. tell: a callback for reports."""
         started, waited = perf_counter(), Stopwatch()
+        pace = Pace(tell, len(self._pipeline))
         self._learner.begin(len(self._pipeline))
         # A compiled network reads seed and epoch from the clock: as plain numbers, they would cause recompilations.
         clock = None if self._learner.network is None else self._pipeline.clock(k)
@@ -73,6 +76,7 @@ class Eager:
             weight = self._pipeline.request.last_weight if n == last else 1.0
             losses.append(self._learner.step(batch, clock, weight))
             sizes.append(batch.labels.shape[-1] if weight else 0)
+            pace.step(batch.labels.numel(), losses[-1])
         values = torch.stack(losses).double().cpu()
         return Trained(values, sizes, perf_counter() - started, waited.seconds)
 
@@ -103,10 +107,10 @@ class Captured:
                 self._pixels_share = self._share_of_pixels(record)
             learner.restore(*before)
 
-    def epoch(self, k: int, at_most: int | None = None) -> Trained:
+    def epoch(self, k: int, at_most: int | None = None, tell: Tell | None = None) -> Trained:
         """Train on the batches of epoch k, or on the first ``at_most`` full batches.
 
-        Where no batch is full, this trains on the short one.
+        Where no batch is full, this trains on the short one. tell: a callback for reports.
         """
         started, order = perf_counter(), self._renderer.order(k)
         start = self._renderer.clock(k)
@@ -114,8 +118,11 @@ class Captured:
         self._order.copy_(order)
         self._clock.copy_(start)
         full = self._full if at_most is None else min(at_most, self._full)
-        for _ in range(full):
+        pace, ahead = Pace(tell, self._steps), RunAhead(self._learner.device, full if tell else 0)
+        for n in range(full):
             self._replay()
+            ahead.wait()
+            pace.step(self._size * self._losses[n].numel(), self._losses[n])
         losses, sizes = self._losses[:full], [self._size] * full
         rest = order.shape[-1] - self._full * self._size if at_most is None or not self._full else 0
         if rest:
@@ -158,6 +165,23 @@ class Captured:
             for _ in range(steps):
                 self._replay()
         return min(1.0, (rendering.seconds / TIMED) / (stepping.seconds / steps))
+
+
+class RunAhead:
+    """Keeps the host at most two fiftieths of an epoch ahead of the device, so that reports say what the device did."""
+
+    def __init__(self, device: torch.device, steps: int) -> None:
+        """steps: the steps of the epoch; 0 lets the host run ahead as far as it can."""
+        self._every = -(-steps // 50) if device.type == "cuda" else 0
+        self._done, self._marks = 0, deque[Any]()
+
+    def wait(self) -> None:
+        """Count a step that the host launched, and wait where the device is too far behind."""
+        self._done += 1
+        if self._every and self._done % self._every == 0:
+            self._marks.append(torch.cuda.current_stream().record_event())
+            if len(self._marks) > 2:
+                self._marks.popleft().synchronize()
 
 
 class Stopwatch:

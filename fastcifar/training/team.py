@@ -3,6 +3,7 @@
 A step has the same samples as on one device. Each process has its share of them (`Request.shard`).
 """
 
+import gc
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.spec import RunSpec
-from fastcifar.system.devices import processes, use
+from fastcifar.system.devices import use
+from fastcifar.system.launch import processes
 from fastcifar.training.learner import Learner
 from fastcifar.training.steps import Trained
 
@@ -45,6 +47,10 @@ class Team:
     def leave(self) -> None:
         """Leave the process group, so that the processes no longer wait for one another."""
         if self.size > 1 and dist.is_initialized():
+            # DDP's reference cycles keep the group's threads alive. A thread that needs the GIL while Python ends
+            # would abort the process.
+            gc.collect()
+            dist.barrier()
             dist.destroy_process_group()
 
     def gathered(self, mine: Any) -> list[Any]:

@@ -18,6 +18,7 @@ from fastcifar.augment import Augment
 from fastcifar.data.formats.samples import I64
 from fastcifar.errors import UsageError
 from fastcifar.pipeline import Batch, Pipeline, Request
+from fastcifar.system import cures
 from fastcifar.system.buffers import Buffers
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     Prepared = tuple[I64, Iterator[Read]]  # the ids of an epoch and an iterator over its samples
 
-INSTALL = "pip install 'fastcifar[dali]'"
+INSTALL = cures.extra("dali")
 
 
 class DaliPipeline(Pipeline):

@@ -16,8 +16,9 @@ import torch
 from fastcifar.augment import REFLECTED
 from fastcifar.errors import UsageError
 from fastcifar.pipeline import Batch, Pipeline, Request
+from fastcifar.system import cures
 
-INSTALL = "pip install 'fastcifar[ffcv]'"
+INSTALL = cures.extra("ffcv")
 
 
 class FfcvPipeline(Pipeline):
@@ -69,7 +70,8 @@ class FfcvPipeline(Pipeline):
             for library in Path(package.submodule_search_locations[0]).glob("_libffcv*.so"):
                 CDLL(str(library))
         except OSError as error:
-            return f"FFCV does not load ({error}); install that library, or rebuild FFCV: {INSTALL} --force-reinstall"
+            rebuild = "pip install --force-reinstall --no-deps --no-cache-dir ffcv"
+            return f"FFCV does not load ({error}); install that library, or rebuild FFCV: {rebuild}"
         return None
 
     @classmethod

@@ -17,7 +17,7 @@ from bench.rivals.networks import NETWORKS
 from bench.rivals.plain import apply_numba_pixels
 from bench.tables import claims
 from fastcifar.augment import draw
-from fastcifar.models import build, count_parameters
+from fastcifar.models.build import build, count_parameters
 from fastcifar.recipes import RECIPES
 
 

@@ -9,8 +9,11 @@ import numpy as np
 from PIL import Image
 from support.builders import class_folders, encoded, packed, pixels, png
 from support.layouts import COUNTS, cifar100_python, corrupted, svhn
+from support.text import next_of
 
 from fastcifar.data.dataset import Dataset
+
+TRAIN = ("train", "--exp", 2, "--data")
 
 
 def test_a_conversion_that_is_terminated_leaves_nothing_behind(tmp_path):
@@ -29,7 +32,7 @@ def test_a_conversion_that_is_terminated_leaves_nothing_behind(tmp_path):
 def test_convert_and_verify(command, tmp_path):
     dest = tmp_path / "data"
     answer = command("convert", "synthetic:50", dest)
-    assert (answer.code, answer.err) == (0, "")  # no progress bar where nobody looks
+    assert (answer.code, answer.err) == (0, next_of(*TRAIN, dest))  # no progress bar where nobody looks
     assert answer.out.startswith(f"{dest}: 50 train, 10 test images of 10 classes, from synthetic:50")
     sha256 = Dataset.open(dest).sha256
     answer = command("verify", dest)
@@ -65,7 +68,7 @@ def test_the_options_of_sources(command, tmp_path, monkeypatch):
     hundred = packed(cifar100_python(), "tar.gz", tmp_path / "cifar-100-python.tar.gz")
     answer = command("convert", hundred, tmp_path / "c20", "--labels", "coarse")
     name = "CIFAR-100 archive cifar-100-python.tar.gz, coarse labels"
-    assert (answer.code, answer.err) == (0, "")
+    assert (answer.code, answer.err) == (0, next_of(*TRAIN, tmp_path / "c20"))
     assert answer.out == f"{tmp_path}/c20: 120 train, 20 test images of 20 classes, from {name}\n"
     shifted = packed(corrupted(root=""), "folder", tmp_path / "CIFAR-10-C")
     answer = command("convert", shifted, tmp_path / "fog3", "--part", "fog-3")
@@ -74,7 +77,8 @@ def test_the_options_of_sources(command, tmp_path, monkeypatch):
     digits = packed(svhn(extra=True), "folder", tmp_path / "svhn")
     answer = command("convert", digits, tmp_path / "digits")
     assert answer.out.endswith("from SVHN's cropped digits in svhn\n")
-    assert answer.err == "extra_32x32.mat was left out: only train_32x32.mat is used for training\n"
+    left_out = "extra_32x32.mat was left out: only train_32x32.mat is used for training\n"
+    assert answer.err == left_out + next_of(*TRAIN, tmp_path / "digits")
     answer = command("convert", digits, tmp_path / "x", "--part", "fog")
     assert (answer.code, answer.err) == (
         2,
@@ -98,4 +102,5 @@ def test_given_validation_images_and_images_to_change(command, tmp_path):
     assert answer.out == f"{tmp_path}/out: {counts}, from class folders of it.zip\n"
     assert answer.err == (
         "1 image was resized to 32×32: such pixels are not those of the file\n1 image was converted to RGB\n"
+        + next_of(*TRAIN, tmp_path / "out")
     )

@@ -1,13 +1,37 @@
 """``fastcifar grid``: misuse is told and changes nothing."""
 
+import json
 import sys
 
 import pytest
+
+from fastcifar.grid.speeds import Kind, Speed
+
+
+def test_a_time_that_completes_no_claim_is_refused(command, synthetic, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "fastcifar.grid.speeds.Speeds.of", lambda _, specs: {kind: Speed(10.0, 10.0) for kind in map(Kind.of, specs)}
+    )
+    arguments = ("grid", "--for-report", "--exp", "1", "--data", synthetic.path, "--out", tmp_path / "runs")
+    answer = command(*arguments, "--budget", "1m")
+    assert answer.code == 2
+    assert answer.err.splitlines()[-1].startswith(
+        "error: --budget 1m: for the report: no claim can be completed in this"
+    )
+    assert answer.err.endswith("mlp-s needs the least, 50 min at most; give more time\n")
+    assert "left out" in answer.out
+    assert not (tmp_path / "runs").exists()
+    answer = command(*arguments, "--budget", "1h", "--dry-run", "--json")
+    plan = json.loads(answer.out)
+    assert [claim["claim"] for claim in plan["report"]["completed"]] == ["mlp-s", "mlp-s-losses"]
+    assert plan["runs"] == 3
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ((), "grid needs experiments; give --exp 1,2,3,4 or --exp all, or --for-report"),
+        (("--for-report", "--budget", "2x"), "--budget '2x' is not a time; write it as 90s, 45m, 2h or 1h30m"),
         (("--exp", "7"), "experiment 7 does not exist"),
         (("--exp", "cnn"), "--exp 'cnn' is not an experiment's number"),
         (("--exp", "2", "--only", "lr=7"), "no configuration fits --only lr=7"),
@@ -15,8 +39,8 @@ import pytest
         (("--exp", "2", "--seeds", "0,0"), "names a seed twice"),
         (("--exp", "2", "--seeds", "a"), "is not a list of seeds; write a list such as 0,1,2 or a span"),
         (("--exp", "2", "--budget", "soon"), "is not a time; write it as 90s"),
-        (("--exp", "2", "--executor", "slurm"), "is not one of local, ray"),
-        (("--exp", "2", "--way", "magic"), "is not one of auto, serial"),
+        (("--exp", "2", "--executor", "slurm"), "--executor 'slurm' does not exist; there are local, ray"),
+        (("--exp", "2", "--way", "magic"), "--way 'magic' does not exist; there are auto, serial"),
         (("--exp", "2", "--address", "auto"), "add --executor ray"),
         (("--exp", "2", "--log", "comet"), "--log 'comet' is not one of"),
         (("--exp", "2", "--model", "vit"), "is for your own network, package.module:factory; choose"),

@@ -11,6 +11,8 @@ from dataclasses import asdict, replace
 import pytest
 from support.command import Answer
 from support.specs import PRETRAINED, SPEC
+from support.text import rows_of
+from support.widths import render
 
 from fastcifar.errors import UsageError
 from fastcifar.runs import difference, overview, rows
@@ -80,7 +82,7 @@ def test_a_row_is_what_the_run_is_and_has(four, tmp_path):
         "kept_epoch": 1, "val_accuracy": 0.8, "val_loss": 1 - 0.8, "images_per_s": 1500.0, "seconds": 0.2,
         "status": "finished", "max_epochs": 100, "pipeline": "resident", "tune": "full", "weights": "none",
         "optimizer": "adam", "schedule": "constant", "smoothing": 0.0, "code": "none", "dataset": SPEC.dataset,
-        "error": None,
+        "error": None, "dataset_name": "digits",
     }  # fmt: skip
     assert all(list(row) == list(COLUMNS) for row in map(rows.row_of, found.records))
     results = ("status", "epochs", "kept_epoch", "val_accuracy")
@@ -250,17 +252,33 @@ def test_sorting_has_runs_without_a_value_last(tmp_path):
 def test_the_table_has_what_differs_and_the_line_above_what_does_not(tmp_path):
     for seed in (0, 1):
         made(tmp_path, 0.5, 0.75, seed=seed)
-    notes, lines = overview.overview(rows_below(tmp_path), 140)
+    notes, table = overview.overview(rows_below(tmp_path), 140)
+    lines = table.lines(140)
     assert notes == [
         "2 runs, all of experiment 2, protocol sound, model cnn, batch_size 128, lr 0.001, l2 0, dropout 0.5, recipe "
         "basic, precision bfloat16, kept_epoch 2, val_loss 0.2500, images_per_s 1,500, seconds 0.2, max_epochs 100, "
         "pipeline resident, tune full, weights none, optimizer adam, schedule constant, smoothing 0, code none, "
-        "dataset 0123456789ab"
+        "dataset digits"
     ]
-    assert lines[0].split() == ["run_", "val_"]
-    assert lines[1].split() == ["id", "seed", "epochs", "accuracy", "status"]
+    assert lines[0].split() == ["val_"]
+    assert lines[1].split() == ["run_id", "seed", "epochs", "accuracy", "status"]
     assert set(lines[2]) == {"─"}
     assert lines[3].split() == [find_runs(tmp_path)[0].path.name, "0", "2", "0.7500", "finished"]
+
+
+def test_datasets_have_their_names_and_where_these_are_equal_their_hashes(tmp_path):
+    def shown(*rows):
+        notes, table = overview.overview([dict.fromkeys(COLUMNS) | {"run_id": "a-1"} | row for row in rows], 140)
+        return " ".join([*notes, *table.lines(140)])
+
+    digits, others = {"dataset_name": "digits", "dataset": "ab" * 32}, {"dataset_name": "others", "dataset": "cd" * 32}
+    assert "dataset digits" in shown(digits, digits)
+    assert "abab" not in shown(digits, others)
+    twice = shown(digits, digits | {"dataset": "cd" * 32}, others | {"dataset": "ef" * 32})
+    assert "digits abababababab" in twice
+    assert "digits cdcdcdcdcdcd" in twice
+    assert "efef" not in twice
+    assert "dataset cdcdcdcdcdcd" in shown(others | {"dataset_name": None})
 
 
 def test_a_table_of_250_runs_is_made_in_a_second_and_fits(tmp_path):
@@ -279,26 +297,28 @@ def test_a_table_of_250_runs_is_made_in_a_second_and_fits(tmp_path):
                 (directory.path / "summary.json").write_text(json.dumps(summary_of(spec, lines[: 30 + n % 30], 9)))
     started = time.perf_counter()
     found = rows_below(tmp_path)
-    notes, printed = overview.overview(found, 140)
+    notes, table = overview.overview(found, 140)
+    printed = render(table, 140).splitlines()
     assert time.perf_counter() - started < 1
     assert len(found) == 250
-    assert len(printed) == 250 + 3
+    assert len(table.lines(140)) == 250 + 3
     assert max(map(len, printed)) <= 140
     assert "run_id: only its last part is shown, which is enough for --diff" in notes
     first = printed[3].split()[0]
     assert difference.named(first, tmp_path).path.name.endswith(f"-{first}")
-    notes, printed = overview.overview(found, 100)
-    assert notes[-1].startswith("no room for seconds, ")
-    assert notes[-1].endswith("; use a wider terminal, or --csv -")
-    assert len(printed) == 250 + 3
-    assert max(map(len, printed)) <= 100
+    _, table = overview.overview(found, 80)
+    printed = render(table, 80).splitlines()
+    assert len(table.lines(80)) == 250 + 3
+    assert printed[253].startswith("no room for ")
+    assert " ".join(printed[253:]).endswith(": --wide or --csv - shows them")
+    assert max(map(len, printed)) <= 80
 
 
 def test_an_error_is_one_line_that_is_not_too_long_nor_markup(command, tmp_path):
     directory = made(tmp_path, 0.5, finished=False)
     made(tmp_path, 0.5, seed=1)
     (directory.path / "failure.json").write_text(json.dumps({"error": "[red] alert\n" + "no memory " * 50}))
-    _, lines = overview.overview(rows_below(tmp_path), 300)
+    lines = overview.overview(rows_below(tmp_path), 300)[1].lines(300)
     assert len(lines) == 3 + 2
     assert "  [red] alert no memory no" in lines[3]
     assert lines[3].endswith("…")
@@ -445,12 +465,12 @@ def test_diff_is_printed(command, four, tmp_path):
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
     assert lines[:2] == [f"A: {four[2].path.name}", f"B: {four[3].path.name}"]
-    table = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
+    table = rows_of(answer.out)
     assert ["batch_size", "64", "128"] in table
     assert ["seed", "2", "3"] in table
     assert ["val_accuracy", "0.7000", "0.8000", "+0.1000"] in table
     assert ["epochs", "3", "2", "-1"] in table
-    assert ["status", "unfinished", "finished", ""] in table
+    assert ["status", "unfinished", "finished"] in table
     assert lines[-1].startswith("the metrics first differ in epoch 1: train_loss ")
     answer = command("runs", "--out", tmp_path, "--diff", "b64", four[3].path, "--json")
     assert json.loads(answer.out)["configuration"] == {"batch_size": [64, 128], "seed": [2, 3]}

@@ -12,8 +12,10 @@ import torch
 import torchvision
 from PIL import Image
 from support.command import TINY, finished, started
+from support.text import next_of, without_news
 
 from fastcifar.runs.directory import TIMING, find_runs
+from fastcifar.system import cures
 
 
 @pytest.mark.whole
@@ -21,7 +23,11 @@ def test_train_trains_three_seeds_and_tabulates_them(command, synthetic, tmp_pat
     answer = command("train", "--exp", 2, "--data", synthetic.path, "--out", tmp_path, *TINY)
     assert answer.code == 0
     # quiet where nobody looks: one line, and no bars or colours
-    assert answer.err == f"{synthetic.name} on cpu, float32, 3 runs into {tmp_path}/exp2\n"
+    assert answer.err.startswith(f"{synthetic.name}: 3 runs into {tmp_path}/exp2; loading torch\ncpu, float32\n")
+    assert answer.err.count(": ended after 2 epochs, kept ") == 3
+    assert without_news(answer.err) == next_of(
+        "runs", "--out", tmp_path, "--only", "experiment=2", "--sort", "-val_accuracy"
+    )
     assert "\x1b" not in answer.out
     label = "cnn-basic-b32-lr0.001-l2_0-d0.5-sound"
     row = next(line for line in answer.out.splitlines() if label in line)
@@ -67,7 +73,7 @@ def test_train_s_options_make_the_run(command, synthetic, tmp_path):
         (["--exp", 2, "--model", "resnet18"], "has no model 'resnet18'; there are cnn"),
         (["--exp", 2, "--weights", "a.pth"], "--weights a.pth: experiment 2 trains from scratch; --exp 4 does not"),
         (["--exp", 2, "--set", "tune=head"], "cnn is not pretrained; leave tune at 'full'"),
-        (["--exp", 4, "--weights", "missing.pth"], "weights missing.pth: No such file or directory"),
+        (["--exp", 4, "--weights", "missing.pth"], "weights missing.pth: there is no such file"),
         (["--exp", 4, "--model", "cnn"], "model 'cnn' is neither one of torchvision's classification networks nor"),
         (["--exp", 4, "--weights", "none", "--set", "tune=some"], "tune 'some' is not one of full, head, as-run"),
         (["--exp", 4, "--weights", "none", "--set", "dropout=0.5"], "mobilenet_v3_small has dropout of its own"),
@@ -94,9 +100,10 @@ def test_train_s_options_make_the_run(command, synthetic, tmp_path):
 def test_train_s_misuse_names_the_thing_its_value_and_the_cure(command, synthetic, tmp_path, arguments, message):
     answer = command("train", "--data", synthetic.path, "--out", tmp_path, *arguments)
     assert (answer.code, answer.out) == (2, "")
-    assert answer.err.startswith("error: ")
-    assert message in answer.err
-    assert answer.err.count("\n") == 1
+    error = without_news(answer.err)
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
     assert not any(tmp_path.iterdir())
 
 
@@ -130,9 +137,10 @@ def test_train_says_offline_what_it_lacks(command, synthetic, tmp_path, monkeypa
     monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", offline)
     answer = command("train", "--exp", 4, "--model", "resnet18", "--data", synthetic.path, "--out", tmp_path, *TINY)
     assert (answer.code, answer.out) == (1, "")
-    assert answer.err.startswith("error: the weights resnet18-f37072fd.pth are not in ")
-    assert "put it there, or pass --weights PATH (its SHA-256 begins with f37072fd)" in answer.err
-    assert answer.err.count("\n") == 1
+    error = without_news(answer.err)
+    assert error.startswith("error: the weights resnet18-f37072fd.pth are not in ")
+    assert "put it there, or pass --weights PATH (its SHA-256 begins with f37072fd)" in error
+    assert error.count("\n") == 1
     assert not list(tmp_path.glob("exp4/*"))
 
 
@@ -144,7 +152,7 @@ def test_train_logs_to_tensorboard_or_says_that_it_cannot(command, synthetic, tm
         answer = command(*arguments, "--log", "tensorboard")
         assert (answer.code, answer.out) == (2, "")
         assert "--log tensorboard needs the extra tensorboard" in answer.err
-        assert "pip install tensorboard, or pip install 'fastcifar[tensorboard]'" in answer.err
+        assert cures.extra("tensorboard") in answer.err
         assert not any(tmp_path.iterdir())
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     assert command(*arguments, "--log", "tensorboard").code == 0
@@ -170,7 +178,9 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(command, digits, tmp_path):
     process.send_signal(signal.SIGINT)
     answer = finished(process)
     assert answer.code == 130
-    assert answer.err.splitlines()[-1] == "stopped; the same command continues from the last whole epoch"
+    *_, said, following = answer.err.splitlines()
+    assert said == "stopped; the same command continues from the last whole epoch"
+    assert f"{following}\n" == next_of(*arguments(tmp_path / "stopped"))
     assert "Traceback" not in answer.err
     (stopped,) = find_runs(tmp_path / "stopped")
     assert len(stopped.metrics()) < 20

@@ -51,6 +51,6 @@ def test_without_the_library_the_error_says_how_to_get_it(tmp_path, monkeypatch,
     for loaded in [loaded for loaded in sys.modules if loaded == library or loaded.startswith(f"{library}.")]:
         monkeypatch.setitem(sys.modules, loaded, None)
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(UsageError, match=rf"'{name}' cannot be written.*pip install 'fastcifar\[{name}\]'"):
+    with pytest.raises(UsageError, match=rf"'{name}' cannot be written.*pip install -e '.\[{name}\]'"):
         convert("synthetic:50", tmp_path / "out", formats=(name,))
     assert not list(tmp_path.iterdir())

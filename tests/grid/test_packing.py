@@ -9,9 +9,11 @@ import torch
 
 from fastcifar.errors import UsageError
 from fastcifar.experiments import experiment
-from fastcifar.grid import packing
-from fastcifar.grid.packing import Wanted, packs_of, runs_of, unfinished
-from fastcifar.grid.plan import Asked, plan
+from fastcifar.grid import wanted
+from fastcifar.grid.asked import Asked
+from fastcifar.grid.packing import packs_of, seconds_of, unfinished
+from fastcifar.grid.plan import plan
+from fastcifar.grid.wanted import Wanted, runs_of
 from fastcifar.packs.choice import Measured
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.spec import RunSpec
@@ -81,7 +83,7 @@ def test_networks_without_weights_are_left_out_with_the_reason(monkeypatch):
             raise UsageError("no weights of resnet18 here; give --weights FILE")
         return SimpleNamespace(identity="none")
 
-    monkeypatch.setattr(packing, "weights_for", none_here)
+    monkeypatch.setattr(wanted, "weights_for", none_here)
     found = runs_of(Wanted([4], amp="off"), DATASET, CPU)
     assert set(found.left_out) == {"resnet18"}
     assert "give --weights FILE" in found.left_out["resnet18"]
@@ -138,7 +140,7 @@ def slowness():
 def test_time_is_told_from_the_earliest_end_to_the_latest():
     (pack,) = packs_of(runs(1, only={"model": ["mlp_s"]}), lambda shape: 12)
     measured = Measured("serial", {"serial": 1000.0}, 0)
-    earliest, latest = packing.seconds_of(pack, measured, DATASET, devices=2)
+    earliest, latest = seconds_of(pack, measured, DATASET, devices=2)
     epoch = (4000 + 1000 / 3) / 1000
     assert earliest == pytest.approx(3 * 30 * epoch / 2)
     assert latest == pytest.approx(3 * 100 * epoch / 2)

@@ -1,4 +1,4 @@
-"""What a person sees of a grid: the plan, the live table, and what is said where nobody looks."""
+"""What a person sees of a grid: the live table, and what is said where nobody looks."""
 
 import io
 from types import SimpleNamespace
@@ -8,10 +8,9 @@ import torch
 from rich.console import Console
 
 from fastcifar.grid import progress
-from fastcifar.grid.messages import Began, Done, Ended, Epoch, Lost, Ready, Said
-from fastcifar.grid.packing import Wanted, packs_of, runs_of
-from fastcifar.grid.progress import Progress, plan_table
-from fastcifar.packs.choice import Measured
+from fastcifar.grid.messages import Began, Done, Ended, Epoch, Lost, Ready, Said, Within
+from fastcifar.grid.progress import Progress
+from fastcifar.grid.wanted import Wanted, runs_of
 from fastcifar.show.text import duration
 
 WANTED = Wanted([2], only={"batch_size": [128], "lr": [1e-3]}, seeds=[0], overrides={"epochs": [10]}, amp="off")
@@ -38,29 +37,21 @@ def clock(monkeypatch):
 
 
 def test_durations():
-    assert [duration(s) for s in (0.4, 89, 90, 5399, 5400, 36000)] == [
+    assert [duration(s) for s in (0.4, 89, 90, 5399, 5400, 36000, 4_442_400)] == [
         "0 s",
         "89 s",
         "2 min",
         "90 min",
         "1.5 h",
         "10.0 h",
+        "1,234 h",
     ]
-
-
-def test_the_plan_has_a_line_for_each_shape_and_marks_the_way():
-    (pack,) = packs_of(SPECS[:3], lambda shape: 99)
-    shown = printed(
-        plan_table([(pack, 2, Measured("grouped", {"serial": 10.0, "grouped": 1234.5}, 3 << 20), (60, 7200))])
-    )
-    assert all(part in shown for part in ("cnn", "sound", "128", "float32", "> grouped 1,234", "60 s to 2.0 h"))
-    assert "> serial" not in shown
 
 
 def test_the_table_counts_epochs_runs_images_and_the_time_left(clock):
     progress = Progress([A, B, C], finished=5, images=1000)
     progress("cpu", Ready("cpu"))
-    progress("cpu", Began(1, "grouped"))
+    progress("cpu", Began(1, "grouped", A.run_id))
     clock.seconds += 10
     progress("cpu", Epoch(1, A.run_id, line(1, 0.3), True))
     progress("cpu", Epoch(1, B.run_id, line(1, 0.4), True))
@@ -83,7 +74,7 @@ def test_the_table_counts_epochs_runs_images_and_the_time_left(clock):
 
 def test_epochs_from_before_are_not_speed(clock):
     progress = Progress([A], finished=0, images=1000)
-    progress("cpu", Began(1, "serial"))
+    progress("cpu", Began(1, "serial", A.run_id))
     progress("cpu", Epoch(1, A.run_id, line(4), False))
     assert progress.rate() == 0
     assert progress.seconds_left() is None
@@ -98,9 +89,32 @@ def test_an_epoch_that_was_not_validated_is_no_best(clock):
     assert "best" not in printed(progress.table())
 
 
-def test_where_nobody_looks_it_says_what_went_wrong_and_nothing_else(capsys):
+def test_a_report_from_within_an_epoch_is_shown_until_the_epoch_ends(clock):
+    progress = Progress([A], finished=0, images=1000)
+    progress("cpu", Began(1, "serial", A.run_id))
+    progress("cpu", Within(1, "step 120/313, 626 images/s, loss 1.234, 12 s left"))
+    shown = printed(progress.table())
+    assert "exp 2 cnn" in shown
+    assert "cpu: step 120/313, 626 images/s, loss 1.234, 12 s left" in shown
+    progress("cpu", Epoch(1, A.run_id, line(1), True))
+    assert "step 120" not in printed(progress.table())
+
+
+def test_where_nobody_looks_there_is_a_line_every_thirty_seconds(clock, capsys, monkeypatch):
+    monkeypatch.setattr("fastcifar.show.progress.time.monotonic", lambda: clock.seconds)
+    progress = Progress([A, B], finished=3, images=1000)
+    progress("cpu", Began(1, "serial", A.run_id))
+    for epoch in range(1, 8):
+        clock.seconds += 10
+        progress("cpu", Epoch(1, A.run_id, line(epoch), True))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("3 of 5 runs finished, 0 packs done, 3 epochs, ")
+
+
+def test_where_nobody_looks_it_says_what_went_wrong_at_once(capsys):
     with Progress([A, B, C], finished=0, images=1000) as progress:
-        progress("cpu", Began(1, "serial"))
+        progress("cpu", Began(1, "serial", A.run_id))
         progress("cpu", Epoch(1, A.run_id, line(1), True))
         progress("cpu", Ended(1, A.run_id, {"status": "finished", "epochs": 1}, None))
         assert capsys.readouterr() == ("", "")
@@ -115,3 +129,9 @@ def test_where_nobody_looks_it_says_what_went_wrong_and_nothing_else(capsys):
     assert f"{C.run_id} failed: the disk is full" in said
     assert "half as many fit" in said
     assert "the process was killed; its runs are tried again" in said
+
+
+def test_a_lost_worker_without_runs_has_none_to_try_again(capsys):
+    with Progress([A], finished=0, images=1000) as progress:
+        progress("cpu", Lost("the node cannot be used"))
+    assert capsys.readouterr().err == "the node cannot be used\n"

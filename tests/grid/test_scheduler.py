@@ -11,8 +11,9 @@ import torch
 from fastcifar.errors import FastcifarError
 from fastcifar.grid.leases import Leases
 from fastcifar.grid.messages import Done, Ended, Epoch, Lost, Ready, SentFiles
-from fastcifar.grid.packing import Wanted, packs_of, runs_of
+from fastcifar.grid.packing import packs_of
 from fastcifar.grid.scheduler import MOST_LOSSES, Limits, Scheduler
+from fastcifar.grid.wanted import Wanted, runs_of
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.failure import failure_of
 

@@ -29,7 +29,7 @@ def of(kind, told):
 
 def test_epochs_then_ends_then_done(synthetic, tmp_path, job):
     told = told_by(Worker(synthetic, tmp_path, "cpu", way="serial"), job)
-    assert told[0] == Began(7, "serial")
+    assert told[0] == Began(7, "serial", job.specs[0].run_id)
     assert [event.line["epoch"] for event in of(Epoch, told)] == list(range(1, EPOCHS + 1)) * 3
     assert all(event.new for event in of(Epoch, told))
     assert [event.summary["status"] for event in of(Ended, told)] == ["finished"] * 3

@@ -4,7 +4,7 @@ import torch
 from support.networks import images, with_weights_of
 from torch import nn
 
-from fastcifar.models import build
+from fastcifar.models.build import build
 
 
 def test_cnn_against_torch():

@@ -9,7 +9,8 @@ from support.networks import built
 from torch import nn
 
 from fastcifar.errors import UsageError
-from fastcifar.models import MODELS, build
+from fastcifar.models.build import build
+from fastcifar.models.names import MODELS
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -9,8 +9,9 @@ from support.networks import built, images
 from torch import nn
 
 from fastcifar.errors import UsageError
-from fastcifar.models import MODELS, MOST_IMAGES, build, count_parameters, images_at_once
+from fastcifar.models.build import build, count_parameters, images_at_once
 from fastcifar.models.dropout import Dropout, Noise
+from fastcifar.models.names import MODELS, MOST_IMAGES
 from fastcifar.runs.spec import RunSpec
 from fastcifar.training.learner import Learner
 

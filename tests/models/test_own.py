@@ -10,9 +10,10 @@ from support.own import SMALL
 from support.own import write as write
 
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.models import build
+from fastcifar.models.build import build
 from fastcifar.models.dropout import Noise
-from fastcifar.models.own import build_own, check_own, code_of, is_own
+from fastcifar.models.names import is_own
+from fastcifar.models.own import build_own, check_own, code_of
 
 
 def test_a_name_of_ones_own():

@@ -18,9 +18,11 @@ from torchvision.ops import StochasticDepth
 
 from fastcifar.augment import draw as drawn
 from fastcifar.errors import UsageError
-from fastcifar.models import build, count_parameters, pretrained
+from fastcifar.models import pretrained
+from fastcifar.models.build import build, count_parameters
 from fastcifar.models.dropout import Noise
-from fastcifar.models.pretrained import FEATURED, Preprocessing, Pretrained, preprocessing, published
+from fastcifar.models.names import FEATURED, is_pretrained
+from fastcifar.models.pretrained import Preprocessing, Pretrained, preprocessing, published
 from fastcifar.recipes import recipe
 
 
@@ -39,9 +41,9 @@ def noise_images(n=4, side=32):
 
 def test_names_are_torchvision_s_classification_networks_and_timm_s():
     for name in (*FEATURED, "vit_b_16", "convnext_tiny", "timm:anything"):
-        assert pretrained.is_pretrained(name)
+        assert is_pretrained(name)
     for name in ("cnn", "ResNet18", "resnet", "deeplabv3_resnet50", "r3d_18", "quantized_resnet18", "raft_small", ""):
-        assert not pretrained.is_pretrained(name)
+        assert not is_pretrained(name)
 
 
 @pytest.mark.whole

@@ -19,8 +19,8 @@ import torchvision
 from torch import nn
 
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.models import build
 from fastcifar.models import published as module
+from fastcifar.models.build import build
 from fastcifar.models.published import Weights, load, read_weights, weights_of
 
 TENSORS = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.zeros(2), "steps": torch.tensor(7)}

@@ -13,8 +13,9 @@ from torch import nn
 
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import build
-from fastcifar.models.tuning import WAYS, freeze
+from fastcifar.models.build import build
+from fastcifar.models.names import WAYS
+from fastcifar.models.tuning import freeze
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.training.learner import Learner, evaluate
 from fastcifar.training.loop import train

@@ -4,7 +4,7 @@ import torch
 from support.networks import images
 from torch import nn
 
-from fastcifar.models import build
+from fastcifar.models.build import build
 
 
 class TorchViT(nn.Module):

@@ -12,8 +12,9 @@ from support.runs import CPU, spec_of
 from fastcifar.errors import DoesNotFit
 from fastcifar.packs import choice
 from fastcifar.packs.choice import Calibration, Measured, fastest_of
+from fastcifar.packs.names import SERIAL
 from fastcifar.packs.trial import trial_of
-from fastcifar.packs.ways import SERIAL, possible
+from fastcifar.packs.ways import possible
 
 MEASURED = Measured("grouped", {"serial": 100.0, "grouped": 200.0}, 1 << 20)
 

@@ -9,8 +9,9 @@ from support.own import write as write
 from support.packs import FIRST, TWENTY
 from support.runs import CPU
 
-from fastcifar.grid.packing import Wanted, runs_of
-from fastcifar.grid.plan import Asked, plan, train_grid
+from fastcifar.grid.asked import Asked
+from fastcifar.grid.plan import plan, train_grid
+from fastcifar.grid.wanted import Wanted, runs_of
 from fastcifar.packs import ways
 from fastcifar.packs.options import Callbacks, PackOptions
 from fastcifar.packs.stacked import can_stack

@@ -9,12 +9,12 @@ from support.packs import FIRST, TWENTY, some_specs
 from support.runs import CPU, spec_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastcifar.models import images_at_once
+from fastcifar.models.build import images_at_once
 from fastcifar.models.dropout import Dropout, Noise
 from fastcifar.models.vit import ViT
 from fastcifar.packs import ways
-from fastcifar.packs.convolution import WAYS as CONVOLUTIONS
 from fastcifar.packs.feed import Feed
+from fastcifar.packs.names import STACKED as CONVOLUTIONS
 from fastcifar.packs.stacked import Stacked, can_stack
 from fastcifar.pipeline import Batch
 from fastcifar.system import devices

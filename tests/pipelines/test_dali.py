@@ -19,6 +19,7 @@ from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.pipeline import Request, open_pipeline
 from fastcifar.recipes import RECIPES
+from fastcifar.system import cures
 
 pytest.importorskip("nvidia.dali.fn", reason="DALI is not installed", exc_type=ImportError)
 graph = importlib.import_module("fastcifar.pipelines.dali.graph")
@@ -258,7 +259,7 @@ def test_without_dali_the_reason_and_the_cure_are_said(monkeypatch):
 
     monkeypatch.setattr("fastcifar.pipelines.dali.import_module", absent)
     assert "libdali_core.so" in str(DaliPipeline.missing(""))
-    assert "pip install 'fastcifar[dali]'" in str(DaliPipeline.missing("memory"))
+    assert cures.extra("dali") in str(DaliPipeline.missing("memory"))
 
 
 def test_unlabelled_test_images_have_label_minus_one(synthetic, monkeypatch):

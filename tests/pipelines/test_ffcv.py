@@ -15,6 +15,7 @@ from fastcifar.data.convert import convert
 from fastcifar.errors import UsageError
 from fastcifar.pipeline import Request, available, open_pipeline
 from fastcifar.recipes import RECIPES
+from fastcifar.system import cures
 
 needs_ffcv = pytest.mark.skipif(FfcvPipeline.missing("") is not None, reason="FFCV is not here")
 
@@ -202,7 +203,7 @@ def test_without_the_file_the_cure_is_said(tmp_path):
 @pytest.mark.parametrize("form", ["ffcv", "ffcv:stock"])
 def test_without_the_library_the_cure_is_said(form, synthetic, monkeypatch):
     monkeypatch.setattr("fastcifar.pipelines.ffcv.find_spec", lambda _: None)
-    assert "pip install 'fastcifar[ffcv]'" in available()[form]
+    assert cures.extra("ffcv") in available()[form]
     with pytest.raises(UsageError, match="FFCV is not installed"):
         open_pipeline(form, synthetic)
 

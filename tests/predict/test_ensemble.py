@@ -17,7 +17,7 @@ from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import build
+from fastcifar.models.build import build
 from fastcifar.predict.ensemble import SLAB, PredictOptions, Slab, ensemble, rows_of
 from fastcifar.predict.scores import Classification
 from fastcifar.recipes import RECIPES

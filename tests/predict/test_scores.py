@@ -6,7 +6,8 @@ from math import log
 import numpy as np
 import pytest
 from PIL import Image
-from support.text import text_of
+from support.text import rows_of, text_of
+from support.widths import render
 
 from fastcifar.predict import scores
 from fastcifar.predict.scores import LEAST, Classification, draw_scores, score_tables
@@ -87,19 +88,14 @@ def test_json_has_all_of_it():
 # tables
 
 
-def cells(text):
-    rows = [[cell.strip() for cell in line.replace("┃", "│").split("│")[1:-1]] for line in text.splitlines()]
-    return [row for row in rows if row]
-
-
 def test_the_tables_show_the_figures():
-    figures, matrix = map(cells, map(text_of, score_tables(RESULT)))
-    assert figures == [
-        ["images", "accuracy, %", "negative log-likelihood", "expected calibration error, %"],
-        ["5", "60.00", f"{RESULT.nll:.4f}", "39.40"],
-    ]
+    figures, matrix = map(rows_of, map(text_of, score_tables(RESULT)))
+    assert figures[-1] == ["5", "60.00", f"{RESULT.nll:.4f}", "39.40"]
+    headers = "images accuracy, % negative log- likelihood expected calibration error, %"
+    assert sorted(" ".join(word for line in figures[:-1] for word in line).split()) == sorted(headers.split())
     assert matrix == [
-        ["", "ant", "[bee]", "cat", "right, %"],
+        ["Confusion: a row for each true class, a column for each predicted one"],
+        ["true class", "ant", "[bee]", "cat", "right, %"],
         ["ant", "1", "1", "0", "50.0"],
         ["[bee]", "0", "0", "0", "none"],
         ["cat", "1", "0", "2", "66.7"],
@@ -116,12 +112,21 @@ def many(classes):
 
 
 def test_of_many_classes_the_most_frequent_confusions_are_shown():
-    rows = cells(text_of(score_tables(many(30))[1]))
-    assert rows[0] == ["true", "predicted", "images"]
-    assert rows[1:3] == [["c29", "c0", "29"], ["c28", "c29", "28"]]
-    assert len(rows) == 1 + scores.READABLE
+    title, header, *rows = rows_of(text_of(score_tables(many(30))[1]))
+    assert header == ["images", "true class", "predicted class"]
+    assert rows[:2] == [["29", "c29", "c0"], ["28", "c28", "c29"]]
+    assert len(rows) == scores.READABLE
     all_right = Classification.of(np.eye(30, dtype=np.float32), np.arange(30), [f"c{n}" for n in range(30)])
-    assert len(cells(text_of(score_tables(all_right)[1]))) == 1
+    assert rows_of(text_of(score_tables(all_right)[1])) == [title, header]
+
+
+def test_a_narrow_terminal_shows_numbers_of_classes_or_the_confusions_alone():
+    names = [f"classnumber{n}" for n in range(10)]
+    result = Classification.of(np.eye(10, dtype=np.float32)[[1, *range(1, 10)]], np.arange(10), names)
+    wide, middle, narrow = (render(score_tables(result)[1], width) for width in (300, 80, 50))
+    assert "classnumber0  classnumber1" in wide
+    assert "0 classnumber0" in middle
+    assert "The most frequent confusions" in narrow
 
 
 # the picture

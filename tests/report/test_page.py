@@ -3,19 +3,18 @@
 import base64
 import json
 import re
-import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.browser import DESKTOP, PHONE, as_large_as, edges
+from support.browser import chromium as chromium
 from support.written_runs import rising, spec_of, write_run
 
 from fastcifar.experiments import EXPERIMENTS, SEEDS, experiment
 from fastcifar.report.build import build_report
 from fastcifar.runs.spec import RunSpec
-
-DESKTOP, PHONE = (1280, 900), (390, 844)
 
 
 def written_grid(out, numbers=(1, 2), protocols=("sound", "as-run"), seeds=(0, 1), epochs=4, every=6):
@@ -47,29 +46,10 @@ def page(tmp_path_factory):
     return out / "index.html"
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    """A browser that keeps a log of what it fetched and of what scripts said."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if browser is None or driver is None:
-        pytest.skip("needs chromium and chromedriver: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield started
-    started.quit()
-
-
 @pytest.fixture
 def opened(chromium, page):
     def opening(size=DESKTOP, path=page):
-        width, height = size
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
-        chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        as_large_as(chromium, size)
         for log in ("browser", "performance"):
             chromium.get_log(log)
         chromium.get(path.as_uri())
@@ -118,18 +98,45 @@ def test_it_fits_the_screen(opened, size, tmp_path):
 
 
 @pytest.mark.whole
+@pytest.mark.parametrize(
+    ("section", "first", "shown"),
+    [
+        ("claims", "td:first-child", "td[data-mark]"),
+        ("configurations", "td:first-child", "td:nth-child(2)"),
+        ("runs", "td:nth-child(2)", "td:nth-child(3)"),
+    ],
+)
+def test_a_phone_shows_the_result_and_keeps_the_first_column(opened, section, first, shown):
+    browser = opened(PHONE)
+    rows = f"#{section} tbody tr"
+    browser.execute_script("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", rows)
+    left, right = edges(browser, f"{rows} {shown}")
+    assert edges(browser, f"{rows} {first}")[1] <= left + 1
+    assert right <= PHONE[0]
+    browser.execute_script("document.querySelector(arguments[0]).scrollLeft = 150", f"#{section} .scroll")
+    assert edges(browser, f"{rows} {shown}")[0] < left - 100, "the other columns scroll"
+    frame = edges(browser, f"#{section} .scroll")[0]
+    assert edges(browser, f"{rows} {first}")[0] == pytest.approx(frame, abs=2)
+    on_top = browser.execute_script(
+        "const r = document.querySelector(arguments[0]).getBoundingClientRect();"
+        "return document.elementFromPoint(r.left + 9, r.top + 9).matches(arguments[1])", f"{rows} {first}", f"{rows} *",
+    )  # fmt: skip
+    assert on_top
+
+
+@pytest.mark.whole
 def test_tables_sort_by_number_and_by_word(opened):
     browser = opened()
     rates = button(browser, "configurations", "accuracy")
     for direction in ("ascending", "descending"):
         browser.execute_script("arguments[0].click()", rates)
-        means = [float(text.split(" ")[0]) for text in column(browser, "configurations", 4) if text[0].isdigit()]
+        means = [float(text.split(" ")[0]) for text in column(browser, "configurations", 1) if text[0].isdigit()]
         assert means == sorted(means, reverse=direction == "descending")
         assert len(set(means)) > 5
         header = rates.find_element("xpath", "..")
         assert header.get_attribute("aria-sort") == direction
     browser.execute_script("arguments[0].click()", button(browser, "configurations", "configuration"))
-    labels = column(browser, "configurations", 2)
+    labels = column(browser, "configurations", 0)
     assert [label.split(",")[0] for label in labels] == sorted(label.split(",")[0] for label in labels)
     assert header.get_attribute("aria-sort") == "none"
 
@@ -138,17 +145,17 @@ def test_tables_sort_by_number_and_by_word(opened):
 def test_tables_filter_by_all_words(opened):
     browser = opened()
     box = browser.find_element("css selector", "input[data-for=configurations]")
-    before = column(browser, "configurations", 2)
+    before = column(browser, "configurations", 0)
     box.send_keys("ERASING as-run")
-    shown = column(browser, "configurations", 2)
+    shown = column(browser, "configurations", 0)
     assert 0 < len(shown) < len(before)
     assert all("erasing" in label for label in shown)
-    assert set(column(browser, "configurations", 1)) == {"as-run"}
+    assert set(column(browser, "configurations", 2)) == {"as-run"}
     output = browser.find_element("css selector", "#configurations output").text
     assert output == f"{len(shown)} of {len(before)} lines"
     box.clear()
     box.send_keys("nothing has this")
-    assert column(browser, "configurations", 2) == []
+    assert column(browser, "configurations", 0) == []
 
 
 @pytest.mark.whole
@@ -256,7 +263,7 @@ def test_the_same_report_for_a_repository(page):
     text = page.with_name("report.md").read_text()
     for name in re.findall(r"!\[[^]]*\]\((.*?)\)", text):
         assert (page.parent / name).is_file(), name
-    assert "| exp | protocol | configuration |" in text
+    assert "| configuration | accuracy, % | protocol |" in text
     assert "not confirmed" in text
     for row in re.findall(r"^\|.*\|$", text, re.MULTILINE):
         assert row.count("|") >= 3

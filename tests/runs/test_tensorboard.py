@@ -197,5 +197,5 @@ def test_what_cannot_be_told_is_refused(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delattr(torch.utils, "tensorboard", raising=False)
-    with pytest.raises(UsageError, match=r"needs the extra tensorboard, .* pip install 'fastcifar\[tensorboard\]'"):
+    with pytest.raises(UsageError, match=r"needs the extra tensorboard, .* pip install -e '.\[tensorboard\]'"):
         log_of("tensorboard")

@@ -163,6 +163,9 @@ def test_an_error_of_the_library_is_said(service, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_missing_library_is_said_with_the_command(name, monkeypatch):
     monkeypatch.setitem(sys.modules, LIBRARIES[name], None)
-    with pytest.raises(UsageError, match=rf"--log {name} needs the extra {name}, .*; pip install {name}, or pip inst"):
+    with pytest.raises(
+        UsageError,
+        match=rf"--log {name} needs the extra {name}, .*; pip install -e '\.\[{name}\]' in fastcifar's checkout",
+    ):
         log_of(name)
     assert name in LOGS

@@ -10,7 +10,7 @@ from support.kept import kept, saying
 from support.specs import SPEC
 
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.models import build
+from fastcifar.models.build import build
 from fastcifar.runs.trained import TrainedRun, open_runs
 
 CPU = torch.device("cpu")

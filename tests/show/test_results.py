@@ -1,6 +1,6 @@
 """The table of results has a row for each configuration."""
 
-from support.text import text_of
+from support.text import rows_of, text_of
 
 from fastcifar.show.results import results_table
 
@@ -13,19 +13,19 @@ def summary(accuracy, **more):
 
 
 def test_results_are_a_row_a_configuration():
-    table = text_of(
-        results_table(
-            {
-                "cnn-none": [summary(0.67), summary(0.681, kept_epoch=9, images_per_s=2000.0), summary(0.6535)],
-                "cnn-erasing": [summary(None, kept_epoch=None, epochs=2)],
-            }
+    table = rows_of(
+        text_of(
+            results_table(
+                {
+                    "cnn-none": [summary(0.67), summary(0.681, kept_epoch=9, images_per_s=2000.0), summary(0.6535)],
+                    "cnn-erasing": [summary(None, kept_epoch=None, epochs=2)],
+                    "cnn-many": [summary(0.5, kept_epoch=n) for n in range(5)],
+                }
+            )
         )
     )
-    assert "mean ± standard deviation (n - 1)" in table
-    rows = {
-        cells[0]: cells[1:]
-        for cells in ([cell.strip() for cell in row.split("│")[1:-1]] for row in table.splitlines())
-        if cells
-    }
+    assert table[-1] == ["accuracy: mean ± standard deviation (n - 1) over seeds"]
+    rows = {cells[0]: cells[1:] for cells in table}
+    assert rows["cnn-many"][2:4] == ["0-4", "30-30"]
     assert rows["cnn-none"] == ["3", "66.82 ± 1.38", "7, 9, 7", "30, 30, 30", "376,834", "1,234", "1.23", "30.0"]
     assert rows["cnn-erasing"] == ["1", "none (1 diverged)", "none", "2", "376,834", "1,234", "1.23", "10.0"]

@@ -5,7 +5,7 @@ from math import log
 
 import torch
 
-from fastcifar.models import build
+from fastcifar.models.build import build
 from fastcifar.runs.directory import RunDirectory
 from support.specs import SPEC
 

@@ -4,7 +4,7 @@ from functools import cache
 
 import torch
 
-from fastcifar.models import build
+from fastcifar.models.build import build
 
 built = cache(build)  # where the model is only looked at
 

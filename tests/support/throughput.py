@@ -12,6 +12,7 @@ from fastcifar.throughput.entrant import Rules
 
 KEYS = {
     *("bench", "pipeline", "model", "recipe", "device", "dtype", "batch_size", "threads", "images"),
+    *("own", "dataset", "turn_seconds", "load"),
     *("images_per_s", "images_per_s_min", "images_per_s_max", "repeats", "turns", "stall", "waited"),
     *("gap_p50_seconds", "gap_p95_seconds", "gap_p99_seconds"),
     *("build_seconds", "first_batch_seconds", "epoch_start_seconds"),
@@ -28,7 +29,8 @@ def contestant(dataset: Dataset, pipeline: str, **other: Any) -> Contestant:
 
 def held(dataset: Dataset, *pipelines: str, repeats: int = 1, **other: Any) -> dict[str, dict[str, Any]]:
     """Return the rows of a short heat by pipeline."""
-    limits = {"seconds": 0.05, "timeout": 60.0, "write_bandwidth": {"cpu": 1e10}, "unverified": False}
+    limits = {"seconds": 0.05, "timeout": 60.0, "write_bandwidth": {"cpu": 1e10}, "load_seconds": 0.02}
+    limits |= {"unverified": False}
     rules = Rules(repeats=repeats, **{key: other.pop(key, value) for key, value in limits.items()})
     return {row["pipeline"]: row for row in heat.hold([contestant(dataset, p, **other) for p in pipelines], rules)}
 
@@ -57,10 +59,11 @@ def made(pipeline: str, speeds: list[float], **other: Any) -> dict[str, Any]:
         ("torch", "torchvision", "numba", "ffcv", "dali"), "1")}  # fmt: skip
     return {
         **dict.fromkeys(KEYS), "bench": "throughput", "pipeline": pipeline, "recipe": "none", "device": "cpu",
+        "own": ":make" in pipeline,
         "dtype": "float32", "batch_size": 512, "threads": 2, **rows.rates(speeds), "turns": speeds, "verified": True,
         "max_abs_dev": 0.0, "pixels_apart": 0.0, "ceiling_images_per_s": 1e6, "ceiling_share": 0.1,
         "cpu_seconds_per_million": 1.0, "peak_host_bytes": 1e9, "gap_p99_seconds": 0.01, "build_seconds": 1.5,
-        "first_batch_seconds": 0.5, "environment": around, **other,
+        "first_batch_seconds": 0.5, "load": {"busy_cores": 0.0, "load_average": 0.1}, "environment": around, **other,
     }  # fmt: skip
 
 

@@ -214,13 +214,14 @@ def test_every_way_to_a_device_makes_it_current(machine, synthetic, tmp_path, mo
     monkeypatch.delenv("WORLD_SIZE")
     for command, at in (
         (["train", "--exp", "2"], "fastcifar.runs.plan.weights_for"),
-        (["grid", "--exp", "2"], "fastcifar.grid.packing.runs_of"),
+        (["grid", "--exp", "2"], "fastcifar.grid.wanted.runs_of"),
         (["predict", str(tmp_path)], "fastcifar.runs.plan.precision_of"),
         (["diagnose", "bn"], "fastcifar.runs.plan.weights_for"),
         (["report", "--runs", str(tmp_path)], "fastcifar.report.build.build_report"),
     ):
         machine.current = 0
         monkeypatch.setattr(at, reached)
+        monkeypatch.setattr("fastcifar.runs.directory.require_runs", lambda paths: None)
         amp = ["--amp", "off"] if command[0] == "predict" else []
         with pytest.raises(Reached):
             app.app([*command, *amp, "--data", str(synthetic.path), "--device", "cuda:1"], standalone_mode=False)

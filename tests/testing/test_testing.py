@@ -1,6 +1,5 @@
 """The contract suite: a pipeline that breaks a clause is told which one, and how."""
 
-import mmap
 import random
 import threading
 from itertools import count
@@ -235,9 +234,18 @@ class Remembering(Plain):
     made: ClassVar[list] = []
 
     def batch(self, rows, k):
-        self.made.append(mmap.mmap(-1, 1 << 18))  # not from the heap, where freed memory may wait to be used again
-        self.made[-1].write(bytes([1]) * (1 << 18))
-        return super().batch(rows, k)
+        self.made.append(super().batch(rows, k))
+        return self.made[-1]
+
+
+class LeftOpen(Plain):
+    """Keeps the memory of ten batches when it is closed."""
+
+    made: ClassVar[list] = []
+
+    def __init__(self, request, form=""):
+        super().__init__(request, form)
+        self.made.append(torch.ones(10 * request.batch_size, 3, 32, 32))
 
 
 class NeverClosed(Plain):
@@ -296,8 +304,9 @@ BROKEN = [
     (UsedAgain, "batches that the caller keeps", "the images of batch"),
     (OverwritesAtTheEnd, "batches that the caller keeps", "after the pipeline was closed"),
     (StopsInSilence, "a new epoch may begin", "stops in silence instead of raising UsageError"),
-    (Leaking, "leaving epochs early", "5 threads are left after five pipelines were closed"),
-    (Remembering, "leaving epochs early", "MiB of memory behind"),
+    (Leaking, "leaving epochs early", "threads are left after 9 pipelines were closed"),
+    (Remembering, "leaving epochs early", "with every epoch that is left early; a batch has 787 kB"),
+    (LeftOpen, "leaving epochs early", "with every pipeline that is opened and closed; a batch has 787 kB"),
     (NeverClosed, "a pipeline may be closed twice", "an epoch of a closed pipeline gives a batch"),
     (ClosedOnce, "a pipeline may be closed twice", "it raises ValueError: already closed"),
     (Swallowing, "an error of a worker reaches the caller", "images that cannot be read raise no error"),
@@ -314,6 +323,7 @@ def test_each_clause_can_fail(broken, clause, happened, synthetic):
         if broken is Leaking:
             Leaking.ended.set()
         Remembering.made.clear()
+        LeftOpen.made.clear()
     assert isinstance(error.value, AssertionError)
     assert str(error.value).startswith(f"pipeline {broken.__name__}: {clause}")
     assert happened in str(error.value)

@@ -1,8 +1,8 @@
 """The rows of two times, compared: a change is told from noise."""
 
 import pytest
-from support.text import text_of
 from support.throughput import OUT, made
+from support.widths import WIDTHS, readable, render
 
 from fastcifar.errors import UsageError
 from fastcifar.throughput.compare import changes, comparison, widest
@@ -22,6 +22,14 @@ def test_compare_tells_a_change_from_noise():
     same = changes(old, old)
     assert not any(change.exceeds_noise(change.speed) for change in same)
     assert widest(same) == pytest.approx(0)
-    assert "ffcv" in text_of(comparison(same))
+    (table,) = comparison(same)
+    assert "ffcv" in render(table, 80)
     with pytest.raises(UsageError, match="no contestant in common"):
         changes(old, [made("tfdata", [1.0])])
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_comparison_can_be_read(width):
+    rows = [made(name, [9_123_456.0, 9_234_567]) for name in ("resident", "torchvision:png")]
+    (table,) = comparison(changes(rows, rows))
+    readable(render(table, width), ["pipeline", "torchvision:png", "9,179,012", "new images/s", "1.000"])

@@ -6,12 +6,12 @@ import sys
 import pytest
 from support.own import write as write
 from support.pipelines import OWN
-from support.text import text_of
 from support.throughput import KEYS, gone, held
+from support.widths import render
 
 from fastcifar.throughput import heat
 from fastcifar.throughput.entrant import MEASURED, WARM_UP
-from fastcifar.throughput.table import results
+from fastcifar.throughput.table import HeatTable, reasons
 
 
 @pytest.mark.usefixtures("fakes")
@@ -49,7 +49,12 @@ def test_only_what_is_verified_gets_a_speed(synthetic, started):
     assert near["differs"] == "one pixel in a thousand"
     assert len(started) == len(found)
     assert all(gone(pid) for pid in started)
-    assert "crashes" in text_of(results(list(found.values())))
+    assert honest["dataset"] == synthetic.name
+    assert honest["turn_seconds"] == 0.05
+    assert honest["load"].keys() == {"busy_cores", "load_average"}
+    rows = list(found.values())
+    assert "fake:crashes" in render(HeatTable(rows, "erasing"), 80)
+    assert "its process ended by SIGABRT" in "".join(reasons(rows))
 
 
 @pytest.mark.whole
@@ -59,7 +64,7 @@ def test_unverified_speeds_are_given_when_asked_and_marked(synthetic):
     assert row["images_per_s"] > 0
     assert not row["verified"]
     assert "dice of its own" in row["reason"]
-    assert "NOT VERIFIED" in text_of(results([row]))
+    assert "NOT VERIFIED" in render(HeatTable([row], "erasing"), 80)
 
 
 @pytest.mark.whole

@@ -22,3 +22,19 @@ def test_a_process_that_dies_at_once_says_how(monkeypatch, synthetic):
     monkeypatch.setattr(process, "COMMAND", (sys.executable, "-c", "import sys; sys.exit('no room left')"))
     with pytest.raises(process.ContestantFailed, match="ended with exit status 1; its last output was: no room left"):
         process.Process(contestant(synthetic, "resident"), timeout=20.0)
+
+
+def test_the_variables_of_contestants_differ_by_nothing(monkeypatch, synthetic):
+    """The settings of OpenMP are this process's, whoever the contestant is."""
+    settings = {name: f"of {name}" for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_PROC_BIND")}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    tell = "import json, os; input(); print(json.dumps(dict(os.environ)), flush=True)"
+    monkeypatch.setattr(process, "COMMAND", (sys.executable, "-c", tell))
+    given = []
+    for pipeline in ("resident", "dali", "replay"):
+        started = process.Process(contestant(synthetic, pipeline, threads=2), timeout=20.0)
+        started.close()
+        given.append(started.opening)
+    assert given[1:] == [given[0]] * 2
+    assert given[0].items() >= (settings | {"OMP_NUM_THREADS": "2"}).items()

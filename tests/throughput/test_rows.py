@@ -1,6 +1,10 @@
-"""Files of rows: what cannot be read is refused."""
+"""Files of rows: what cannot be read is refused, and rows are never replaced unasked."""
+
+import json
 
 import pytest
+from support import ROOT
+from support.throughput import OUT, made
 
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.throughput import rows
@@ -12,3 +16,52 @@ def test_rows_that_cannot_be_read(tmp_path):
     (tmp_path / "bad.jsonl").write_text("images\n")
     with pytest.raises(FastcifarError, match="does not hold rows"):
         rows.read(tmp_path / "bad.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"pipeline": 3}, "'pipeline' is 3"),
+        ({"batch_size": True}, "'batch_size' is True"),
+        ({"images_per_s": "fast"}, "'images_per_s' is 'fast'"),
+        ({"turns": []}, "its turns are not images/s"),
+        ({"turns": ["a"]}, "its turns are not images/s"),
+        ({"images_per_s": float("nan")}, "its turns are not images/s"),
+        ({"environment": None}, "'environment' is None"),
+        ({"environment": {"versions": []}}, r"'versions' of its environment is \[\]"),
+        ({"load": 3}, "'load' is 3"),
+        ({"load": {"busy_cores": "all"}}, "'load' is {'busy_cores': 'all'}"),
+    ],
+)
+def test_rows_of_another_kind(change, named, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows.write([made("resident", [2.0]), made("ffcv", [1.0]) | change], path)
+    with pytest.raises(FastcifarError, match=f"line 2: .*{named}.*; choose a file that fastcifar bench wrote"):
+        rows.contests(path)
+
+
+def test_the_committed_rows_are_read_and_those_of_kernels_are_not():
+    results = ROOT / "bench" / "results"
+    assert all(rows.contests(results / f"{name}-cpu.jsonl") for name in ("throughput", "feeding", "loaders"))
+    with pytest.raises(FastcifarError, match="line 1: the row has no 'pipeline'"):
+        rows.contests(results / "kernels-cpu.jsonl")
+
+
+def test_rows_are_never_replaced_unasked(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    assert rows.kept(path, append=False, overwrite=False) == []
+    path.touch()
+    assert rows.kept(path, append=False, overwrite=False) == []
+    found = [made("resident", [2.0]), made("ffcv", [1.0]) | OUT]
+    rows.write(found, path)
+    with pytest.raises(UsageError, match=r"rows.jsonl has 2 rows already; .*--append.*--overwrite.*--out"):
+        rows.kept(path, append=False, overwrite=False)
+    with pytest.raises(UsageError, match="exclude each other"):
+        rows.kept(path, append=True, overwrite=True)
+    assert rows.kept(path, append=True, overwrite=False) == json.loads(json.dumps(found))
+    assert rows.kept(path, append=False, overwrite=True) == []
+    with pytest.raises(UsageError, match="is a directory"):
+        rows.kept(tmp_path, append=False, overwrite=True)
+    (tmp_path / "thesis.md").write_text("words")
+    with pytest.raises(UsageError, match=r"thesis.md does not hold rows.*left as it is.*--out"):
+        rows.kept(tmp_path / "thesis.md", append=False, overwrite=True)

@@ -13,11 +13,13 @@ from fastcifar.runs.directory import RunDirectory
 from fastcifar.system import devices
 from fastcifar.training import session
 from fastcifar.training.batches import open_pipelines
-from fastcifar.training.compile import MODES, Choice, choose_mode, steps_of
+from fastcifar.training.compile import Choice, choose_mode, steps_of
 from fastcifar.training.learner import Learner
 from fastcifar.training.loop import train
+from fastcifar.training.modes import MODES
 from fastcifar.training.options import Options
 from fastcifar.training.steps import Eager
+from fastcifar.training.trial import TooSlow
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def test_a_graph_needs_cuda_and_says_so(synthetic, training):
     learner = Learner.new(spec_of(synthetic), 10, CPU)
     with pytest.raises(UsageError, match=r"graph needs one CUDA device .* on cpu with pipeline 'resident'; choose"):
         steps_of("graph", learner, training)
-    with pytest.raises(UsageError, match="--compile 'fast' is not one of auto, graph, inductor, none"):
+    with pytest.raises(UsageError, match="--compile 'fast' is not one of graph, inductor, none"):
         steps_of("fast", learner, training)
 
 
@@ -79,7 +81,7 @@ class Recordable(Pipeline):
         (True, {"none": 2e-3, "graph": 1e-3}, 100, "graph", "none 2,000 µs a step, graph 1,000 µs a step"),
         (True, {"none": 1e-3, "graph": 2e-3}, 100, "none", "none 1,000 µs a step, graph 2,000 µs a step"),
         (False, {"none": 1e-3}, 100, "none", ""),
-        (True, {"none": 2.0, "graph": 1.5, "inductor": 1.0}, 100, "inductor", "inductor 1,000,000 µs a step"),
+        (True, {"none": 9.0, "graph": 6.0, "inductor": 1.0}, 100, "inductor", "inductor 1,000,000 µs a step"),
         (True, {"none": 2.0, "graph": 1.5}, 1, "graph", "graph 1,500,000 µs a step"),
     ],
 )
@@ -103,22 +105,57 @@ def training_request(dataset):
     return Request(dataset, batch_size=16)
 
 
-def test_on_the_cpu_a_short_run_has_no_choice_and_a_long_one_tries_inductor(synthetic, monkeypatch):
-    assert choose_mode(spec_of(synthetic), synthetic, CPU) == ("none", "")
-    monkeypatch.setattr("fastcifar.training.compile._seconds", lambda mode, *_: {"none": 2.0, "inductor": 1.0}[mode])
-    long = spec_of(synthetic, epochs=100)
-    assert choose_mode(long, synthetic, CPU) == ("inductor", "none 2,000,000 µs a step, inductor 1,000,000 µs a step")
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """Return a function that sets the seconds of a step without inductor, and the outcome of inductor's trial. It
+    returns the list of the trials' time limits.
+    """
+
+    def set_up(none, outcome):
+        limits = []
+
+        def within(seconds, work, *arguments):
+            limits.append(seconds)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        monkeypatch.setattr("fastcifar.training.compile._seconds", lambda mode, *_: {"none": none}[mode])
+        monkeypatch.setattr("fastcifar.training.compile.within", within)
+        return limits
+
+    return set_up
 
 
-def test_where_nothing_can_be_compiled_the_reason_is_said(synthetic, monkeypatch):
-    def seconds(mode, *_):
-        if mode == "inductor":
-            raise RuntimeError("no C++ compiler\nfound on the path")
-        return 2.0
+def test_on_the_cpu_a_short_run_has_no_choice(synthetic, on_cpu):
+    limits = on_cpu(10.0, AssertionError("not to be tried"))
+    assert choose_mode(spec_of(synthetic, epochs=2), synthetic, CPU) == ("none", "")
+    assert limits == []
 
-    monkeypatch.setattr("fastcifar.training.compile._seconds", seconds)
+
+def test_on_the_cpu_a_run_is_as_long_as_its_protocol_lets_it_end(synthetic, on_cpu):
+    """5 steps an epoch, at least 30 epochs: early stopping may end a run of 100 epochs there."""
+    limits = on_cpu(5.0, (1.0, 60.0))
     choice = choose_mode(spec_of(synthetic, epochs=100), synthetic, CPU)
-    assert choice == ("none", "none 2,000,000 µs a step; inductor fails: no C++ compiler")
+    assert choice == ("inductor", "none 5,000,000 µs a step, inductor 1,000,000 µs a step")
+    assert limits == [pytest.approx(0.3 * 5 * 30 * 5.0)]
+    assert choose_mode(spec_of(synthetic, epochs=20), synthetic, CPU) == ("none", "")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "why"),
+    [
+        ((4.9, 60.0), "; inductor 4,900,000 µs a step, which saves less than compiling takes"),
+        (TooSlow(), "; inductor was still compiling after 4 min, which is as much as it can save"),
+        (RuntimeError("no C++ compiler"), "; inductor fails: no C++ compiler"),
+    ],
+)
+def test_inductor_that_does_not_pay_is_not_chosen_and_the_reason_is_said(outcome, why, synthetic, on_cpu):
+    on_cpu(5.0, outcome)
+    said = []
+    choice = choose_mode(spec_of(synthetic, epochs=100), synthetic, CPU, said.append)
+    assert choice == ("none", f"none 5,000,000 µs a step{why}")
+    assert said == [f"{spec_of(synthetic).label}: trying --compile inductor, for at most 4 min"]
 
 
 def test_a_graph_that_does_not_fit_leaves_the_other_modes(synthetic, monkeypatch):
@@ -134,7 +171,7 @@ def test_a_graph_that_does_not_fit_leaves_the_other_modes(synthetic, monkeypatch
         held.append(weakref.ref(learner))
         if mode == "graph":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n20 GiB")
-        return {"none": 2.0, "inductor": 1.0}[mode]
+        return {"none": 5.0, "inductor": 1.0}[mode]
 
     monkeypatch.setattr("fastcifar.training.compile._seconds", seconds)
     choice = choose_mode(spec_of(synthetic, epochs=100), synthetic, torch.device("cuda"))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fastcifar.errors import FastcifarError
-from fastcifar.models import build
+from fastcifar.models.build import build
 from fastcifar.recipes import RECIPES
 from fastcifar.runs.directory import TIMING, RunDirectory
 from fastcifar.runs.spec import RunSpec

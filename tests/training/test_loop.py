@@ -20,7 +20,7 @@ from fastcifar.augment import draw
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models import build
+from fastcifar.models.build import build
 from fastcifar.models.dropout import Noise
 from fastcifar.pipeline import Batch
 from fastcifar.rng.philox import Stream, shuffled
@@ -332,7 +332,7 @@ def test_a_run_that_diverges_is_said_to(synthetic, tmp_path):
     """After one step of 10 in every weight, float16's largest number is too small for the activations."""
     spec = spec_of(synthetic, lr=10.0, dropout=0.0, precision="float16")
     summary, lines, weights = run(spec, synthetic, tmp_path)
-    assert lines == [{"epoch": 1, "train_loss": None, "val_loss": None, "val_accuracy": None}]
+    assert lines == [{"epoch": 1, "train_loss": None, "val_loss": None, "val_accuracy": None, "lr": 10.0}]
     assert weights is None
     found = {"status": "diverged", "epochs": 1, "kept_epoch": None, "val_accuracy": None, "val_loss": None}
     assert summary.items() >= found.items()

@@ -8,7 +8,7 @@ from support.runs import CPU, spec_of
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
 from fastcifar.runs.spec import SCHEDULES
-from fastcifar.training.schedule import FACTORS, Rate
+from fastcifar.training.schedule import FACTORS, Rate, last_rate
 
 EPOCHS, STEPS, LR = 4, 13, 0.3
 TORCHS = {
@@ -37,6 +37,8 @@ def test_every_steps_learning_rate_is_torchs(name, synthetic):
             rate.advance()
             ours.append(float(rate.value))
     assert ours == pytest.approx(theirs, rel=1e-6, abs=1e-9)
+    last = [last_rate(spec_of(synthetic, schedule=name, lr=LR, epochs=EPOCHS), n, STEPS) for n in range(1, EPOCHS + 1)]
+    assert last == pytest.approx(theirs[STEPS - 1 :: STEPS], rel=1e-9)
 
 
 @pytest.mark.parametrize("name", FACTORS)
@@ -64,3 +66,7 @@ def test_an_epoch_that_begins_again_has_its_learning_rates_again(synthetic):
     rate.advance()
     assert float(rate.value) == first
     assert rate._table is table  # a recorded step reads this memory
+
+
+def test_without_a_schedule_the_rate_of_an_epoch_is_the_run_s(synthetic):
+    assert last_rate(spec_of(synthetic, lr=LR), 3, STEPS) == LR

@@ -1,15 +1,19 @@
 """Between the command's options and its table: specs, devices, precisions, several runs."""
 
+import dataclasses
+
 import pytest
 import torch
+from support.runs import spec_of
 
 from fastcifar.errors import UsageError
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.plan import headline_runs, precision_of, weights_for
 from fastcifar.runs.spec import RunSpec
 from fastcifar.show import figures
-from fastcifar.system import machine
+from fastcifar.system import devices, machine
 from fastcifar.training import session
+from fastcifar.training.loop import train
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -122,3 +126,23 @@ def test_automatic_precision_is_what_the_hardware_multiplies(monkeypatch):
     ]  # fmt: skip
     with pytest.raises(UsageError, match="--amp 'on' is not one of auto, off, bfloat16, float16"):
         precision_of("on", CPU)
+
+
+def test_a_run_that_goes_on_has_the_threads_that_it_began_with(digits, tmp_path, monkeypatch):
+    """More threads add in another order, which rounds otherwise."""
+    spec, used = spec_of(digits, epochs=3, batch_size=64), []
+    monkeypatch.setattr(machine, "usable_cores", lambda: 2)
+    monkeypatch.setattr(
+        "fastcifar.training.session.train",
+        lambda *arguments: used.append(torch.get_num_threads()) or train(*arguments),
+    )
+
+    def stop(line):
+        raise KeyboardInterrupt
+
+    with devices.threads(1), pytest.raises(KeyboardInterrupt):
+        train(spec, digits, tmp_path, CPU, stop)
+    with devices.threads(2):
+        session.run([spec, dataclasses.replace(spec, seed=7)], digits, tmp_path, CPU)
+        assert torch.get_num_threads() == 2
+    assert used == [1, 2]

@@ -4,6 +4,7 @@ does the recorded work again.
 
 import dataclasses
 import importlib
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,10 +13,11 @@ from support.triton_kernels import gpu, interpreted, on_each
 
 from bench.gpu.loops import twin
 from fastcifar.pipeline import Pipeline, Request
+from fastcifar.pipeline.arguments import dtype_of
 from fastcifar.recipes import RECIPES
-from fastcifar.runs.spec import PRECISIONS, RunSpec
+from fastcifar.runs.spec import RunSpec
 from fastcifar.system.cuda import recorded
-from fastcifar.training import steps
+from fastcifar.training import pace, steps
 from fastcifar.training.learner import Learner
 from fastcifar.training.steps import Captured, Eager
 
@@ -40,7 +42,7 @@ def both(dataset, on, **changed):
     spec = dataclasses.replace(SPEC, dataset=dataset.sha256, **changed)
     request = Request(
         dataset, augment=RECIPES[spec.recipe], batch_size=spec.batch_size, seed=spec.seed, device=torch.device(on),
-        dtype=PRECISIONS[spec.precision],
+        dtype=dtype_of(spec.precision),
     )  # fmt: skip
     return [(Learner.new(spec, 10, request.device), device.OnDevice(request)) for _ in range(2)]
 
@@ -220,3 +222,36 @@ def test_memory_stays_flat_over_epochs(synthetic):
     for epoch in range(3, 30):
         capture.epoch(epoch)
     assert torch.cuda.memory_reserved() == before
+
+
+@somewhere
+def test_recorded_steps_report_their_losses(digits, on, monkeypatch):
+    monkeypatch.setattr(pace, "FIRST", 0.0)
+    monkeypatch.setattr(pace, "EVERY", 0.0)
+    (learner, renderer), _ = both(digits, on)
+    told = []
+    trained = captured(learner, renderer).epoch(1, 2, told.append)
+    assert [each.done for each in told] == [1, 2]
+    assert [each.loss for each in told] == pytest.approx(trained.losses.tolist(), rel=1e-6)
+
+
+def test_the_host_runs_at_most_two_fiftieths_of_an_epoch_ahead(monkeypatch):
+    """A device that never finishes by itself: the host waits for the mark before the last two."""
+    waited = []
+
+    class Stream:
+        def record_event(self):
+            mark = SimpleNamespace(step=launched)
+            mark.synchronize = lambda: waited.append((mark.step, launched))
+            return mark
+
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    ahead = steps.RunAhead(torch.device("cuda"), 200)
+    for launched in range(1, 201):  # noqa: B007 # Stream reads it
+        ahead.wait()
+    assert waited == [(step, step + 8) for step in range(4, 196, 4)]
+    waited.clear()
+    without = steps.RunAhead(torch.device("cuda"), 0)
+    for _ in range(200):
+        without.wait()
+    assert waited == []

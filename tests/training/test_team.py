@@ -13,7 +13,8 @@ from support import ROOT
 
 from fastcifar.errors import UsageError
 from fastcifar.pipeline import Request, open_pipeline
-from fastcifar.system.devices import leads, local_device
+from fastcifar.system.devices import local_device
+from fastcifar.system.launch import leads
 from fastcifar.training.steps import Trained
 from fastcifar.training.team import Team
 

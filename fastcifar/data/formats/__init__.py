@@ -5,6 +5,7 @@ from importlib import import_module
 from types import ModuleType
 
 from fastcifar.errors import UsageError
+from fastcifar.system import cures
 
 FORMATS = ("raw", "ffcv", "dali")  # each but raw is a module of this package, with write(dataset) and version()
 
@@ -23,8 +24,8 @@ def extra_formats(formats: Sequence[str]) -> dict[str, ModuleType]:
 def _imported(name: str) -> ModuleType:
     try:
         return import_module(f"fastcifar.data.formats.{name}")
-    except ImportError as error:
+    except (ImportError, RuntimeError, AttributeError, OSError) as error:  # FFCV imports torchvision, which may fail
         raise UsageError(
             f"the format {name!r} cannot be written, as its library does not load ({error}): "
-            f"pip install 'fastcifar[{name}]', or leave it out of --formats"
+            f"{cures.extra(name)}, or leave it out of --formats"
         ) from error

@@ -9,6 +9,7 @@ from typing import IO
 
 from fastcifar.data.sources.files import BLOCK, Files, Folder, Listing, file_sha256, reading
 from fastcifar.errors import UsageError
+from fastcifar.system import cures
 
 TAR_BLOCK = 512  # bytes; two blocks of zeros end a tar file (POSIX.1-1988 ustar)
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")  # the first bytes of gzip, bzip2 and xz files
@@ -124,6 +125,6 @@ def open_7z(name: str, file: IO[bytes], path: Path | None = None) -> Files:
     except ImportError as error:
         file.close()
         raise UsageError(
-            f"reading {name} needs py7zr ({error}): pip install 'fastcifar[kaggle]', or unpack it and give the folder"
+            f"reading {name} needs py7zr ({error}): {cures.extra('kaggle')}, or unpack it and give the folder"
         ) from error
     return SevenZip(name, file, path)

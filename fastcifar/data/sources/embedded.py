@@ -82,11 +82,10 @@ def download(folder: Path, name: str) -> Path:
     torchvision checks the MD5. Raises UsageError without torchvision, FastcifarError if the download fails.
     """
     try:
-        from torchvision import datasets
-        from torchvision.datasets.utils import download_url
-    except ImportError as error:
-        raise UsageError(f"{name} needs torchvision to fetch it ({error}): pip install torchvision") from error
-    dataset = getattr(datasets, DOWNLOADS[name])
+        from fastcifar.system.vision import torchvision
+    except UsageError as error:
+        raise UsageError(f"{name} needs torchvision to fetch it: {error}") from error
+    dataset, download_url = getattr(torchvision.datasets, DOWNLOADS[name]), torchvision.datasets.utils.download_url
     try:
         download_url(dataset.url, str(folder), dataset.filename, dataset.tgz_md5)
     except (OSError, RuntimeError) as error:  # no network, or a wrong checksum

@@ -262,5 +262,5 @@ def test_without_py7zr_the_error_says_how_to_get_it(tmp_path, monkeypatch):
     path.write_bytes(b"7z\xbc\xaf\x27\x1c")
     monkeypatch.delitem(sys.modules, "fastcifar.data.sources.sevenzip", raising=False)
     monkeypatch.setitem(sys.modules, "py7zr", None)
-    with pytest.raises(UsageError, match=r"reading .*it\.7z needs py7zr.*pip install 'fastcifar\[kaggle\]'"):
+    with pytest.raises(UsageError, match=r"reading .*it\.7z needs py7zr.*pip install -e '.\[kaggle\]'"):
         open_files(path)

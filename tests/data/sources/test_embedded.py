@@ -139,5 +139,6 @@ def test_a_missing_library_is_named(monkeypatch, spec, library):
     for name in [name for name in sys.modules if name.partition(".")[0] == library]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, "fastcifar.system.vision", raising=False)
     with pytest.raises(UsageError, match=f"{spec} needs .*pip install"):
         open_source(spec)

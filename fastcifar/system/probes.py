@@ -1,0 +1,62 @@
+"""Answers about the installed software that take seconds to find, kept in the user's cache folder.
+
+An answer is kept for one Python with its installed packages. When a package is installed, removed or updated, or a file
+that the answer depends on changes, the question is asked again.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastcifar.system.atomic import write_whole
+
+T = TypeVar("T")
+
+
+def cache_folder() -> Path:
+    """Return the folder of fastcifar's own cache, ``fastcifar`` below XDG_CACHE_HOME or ~/.cache. It need not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastcifar"
+
+
+def kept(name: str, ask: Callable[[], T], valid: Callable[[Any], bool], depends: Iterable[Path] = ()) -> T:
+    """Return the kept answer to a question, or ask and keep the answer where the folder can be written.
+
+    name: the name of the question. ask: it returns the answer, of JSON's types. valid: whether a parsed file is an
+    answer. depends: files whose change makes the answer old.
+    """
+    key = _installed(depends)
+    file = cache_folder() / f"{name}.json"
+    with suppress(OSError, ValueError, RecursionError):
+        stored = json.loads(file.read_bytes())
+        if isinstance(stored, dict) and stored.get("key") == key and valid(stored.get("answer")):
+            return stored["answer"]  # type: ignore[no-any-return]
+    answer = ask()
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps({"key": key, "answer": answer}).encode())
+    return answer
+
+
+def files(folder: str | Path) -> list[Path]:
+    """Return the Python files below a folder, sorted."""
+    return sorted(Path(folder).rglob("*.py"))
+
+
+def _installed(depends: Iterable[Path]) -> str:
+    """Return a hash of the Python, the names of the installed packages with their versions, and the times of files.
+
+    The metadata folder of an installed package has its name and version in its name (PyPA, "Recording installed
+    projects").
+    """
+    facts = [sys.executable, sys.version]
+    for place in sys.path:
+        with suppress(OSError):
+            names = os.listdir(place or ".")
+            facts += [place, *sorted(name for name in names if name.endswith((".dist-info", ".pth")))]
+    facts += [f"{path} {path.stat().st_mtime_ns}" for path in depends]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
