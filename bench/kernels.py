@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bench.lib import rows
@@ -138,7 +139,7 @@ def shown(collected: list[dict[str, Any]]) -> Table:
             share = row["write_share"] if "write_share" in row else row["ceiling_share"]
             cells += [f"{row['images_per_s'] / against:.1f}" if against else "", f"{100 * share:.1f} %"]
         deviation = "" if row["max_abs_dev"] is None else f"{row['max_abs_dev']:.2g}"
-        table.add_row(row["recipe"], row["dtype"], row["kernel"], *cells, deviation, row["reason"] or "")
+        table.add_row(row["recipe"], row["dtype"], row["kernel"], *cells, deviation, escape(row["reason"] or ""))
     return table
 
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.lib import rows
 from bench.lib.apart import Apart, in_turns
 from fastcifar.data.convert import convert
-from fastcifar.system import openmp
+from fastcifar.system import load
 from fastcifar.system.measure import environment
 
 SETTINGS: dict[str, dict[str, str]] = {
@@ -63,7 +63,7 @@ class Training:
 def variables(chosen: dict[str, str]) -> Iterator[None]:
     """Set OpenMP's variables for the processes that start within this context. No other variable of OpenMP is set."""
     before = dict(os.environ)
-    for name in openmp.settings():
+    for name in load.variables():
         del os.environ[name]
     os.environ.update(chosen)
     try:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from fastcifar.augment import Augment
-from fastcifar.errors import UsageError
+from fastcifar.errors import UsageError, unknown
 from fastcifar.recipes import recipe
 
 SEEDS = (0, 1, 2)
@@ -210,5 +210,5 @@ def experiment(number: int, protocol: str) -> Experiment:
     if number not in EXPERIMENTS:
         raise UsageError(f"experiment {number} does not exist; there are {', '.join(map(str, EXPERIMENTS))}")
     if protocol not in PROTOCOLS:
-        raise UsageError(f"protocol {protocol!r} does not exist; there are {', '.join(PROTOCOLS)}")
+        raise unknown("protocol", protocol, PROTOCOLS)
     return EXPERIMENTS[number](protocol)

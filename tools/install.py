@@ -106,7 +106,12 @@ def build_ffcv(part: Part) -> None:
 def install_ffcv(part: Part) -> None:
     """Install FFCV's wheel and what it imports."""
     pip_install(part, "--find-links", str(WHEELS), "fastcifar[ffcv]")
-    require_import(part, "ffcv")
+    try:
+        require_import(part, "ffcv")
+    except LeftOut:  # a wheel of another OpenCV, for example: the next attempt builds it anew
+        for wheel in WHEELS.glob("ffcv-*"):
+            wheel.unlink()
+        raise
 
 
 def install_dali(part: Part) -> None:
@@ -176,6 +181,8 @@ def install(installation: Installation) -> list[Part]:
 
 def install_more(installation: Installation) -> list[Part]:
     """Add to .venv what lint, types and tests need, and return the optional parts."""
+    if UNFINISHED.exists():  # an earlier attempt was interrupted
+        install(installation)
     require(installation.end(installation.begin("what lint, types and tests need", install_development)))
     return [installation.end(installation.begin("Chromium (optional)", install_browser))]
 

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from fastcifar.cli.bench import bench_command
 from fastcifar.cli.convert import convert_command, verify_command
@@ -27,6 +28,7 @@ from fastcifar.cli.runs import runs_command
 from fastcifar.cli.train import train_command
 from fastcifar.cli.words import whole_words
 from fastcifar.errors import FastcifarError
+from fastcifar.show import streams
 from fastcifar.version import __version__
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -34,21 +36,25 @@ _debug = False
 
 
 def main() -> None:
-    """Run the command line. Exit code 2 for misuse, 1 for failure, 130 for Ctrl-C, 143 for SIGTERM. A traceback is
-    shown only with --debug.
+    """Run the command line. Exit code 2 for misuse, 1 for failure, 130 for Ctrl-C, 141 where nobody reads the output
+    any more, 143 for SIGTERM. A traceback is shown only with --debug.
     """
+    streams.prepare()
     # raise SystemExit, as Ctrl-C raises an exception, so that half-written files are removed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        with whole_words(os.environ):
-            app(prog_name="fastcifar")  # also under python -m, because shell completion uses this name
+        try:
+            with whole_words(os.environ):
+                app(prog_name="fastcifar")  # also under python -m, because shell completion uses this name
+        finally:
+            sys.stdout.flush()  # Python's own flush, at the exit, would report an error as ignored
     except (FastcifarError, OSError) as error:
         if _debug:
             raise
         text = str(error)
         if isinstance(error, OSError) and error.filename is not None:
             text = f"{error.filename}: {error.strerror}"
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_plain(text)}")
+        Console(stderr=True, soft_wrap=True).print(Text.assemble(("error:", "bold red"), f" {text}"))
         sys.exit(error.exit_code if isinstance(error, FastcifarError) else 1)
 
 
@@ -88,7 +94,3 @@ for command in (
 ):
     app.command(command.__name__.removesuffix("_command"))(command)
 app.add_typer(diagnose, name="diagnose")
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")

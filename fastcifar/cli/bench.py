@@ -10,7 +10,9 @@ import typer
 
 from fastcifar.cli.contest import Output, compare_files, hold_contest, look_at_machine, plot_file, show_file
 from fastcifar.cli.options import Json, listed, positive
+from fastcifar.errors import UsageError
 from fastcifar.show.text import parts
+from fastcifar.system.paths import path_of
 
 
 class Extent(NamedTuple):
@@ -56,7 +58,9 @@ def bench_command(
     dtypes: Annotated[str, typer.Option(help="Comma-separated, of float32, bfloat16, float16.")] = "float32",
     threads: Annotated[int | None, typer.Option(help="CPU cores for each; by default all that are usable.")] = None,
     models: Annotated[str, typer.Option(help="Train these on the batches: cnn, resnet18. By default none.")] = "",
-    data: Annotated[Path | None, typer.Option(help="Dataset directory; by default synthetic images.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(parser=path_of, help="Dataset directory; by default synthetic images.")
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Timed turns of each; a claim needs at least 5.")] = 5,
     seconds: Annotated[
         float | None,
@@ -69,12 +73,16 @@ def bench_command(
     unverified: Annotated[
         bool, typer.Option("--unverified", help="Also time pipelines that could not be verified, and mark them.")
     ] = False,
-    out: Annotated[Path, typer.Option(help="The file of JSON lines to write.")] = Path("throughput.jsonl"),
+    out: Annotated[Path, typer.Option(parser=path_of, help="The file of JSON lines to write.")] = Path(
+        "throughput.jsonl"
+    ),
     append: Annotated[bool, typer.Option("--append", help="Add to the rows that the file has already.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the rows that the file has.")] = False,
     share: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.md", help="Also write the result as Markdown, to be pasted into an issue."),
+        typer.Option(
+            parser=path_of, metavar="FILE.md", help="Also write the result as Markdown, to be pasted into an issue."
+        ),
     ] = None,
     wide: Annotated[bool, typer.Option("--wide", help="Show all columns, in lines as long as they need.")] = False,
     as_json: Json = False,
@@ -82,13 +90,15 @@ def bench_command(
         bool, typer.Option("--doctor", help="Only check what would spoil a benchmark. Exit code 1 if something would.")
     ] = False,
     source: Annotated[
-        Path | None, typer.Option("--rows", metavar="ROWS", help="Only show the rows of a file, or --share them.")
+        Path | None,
+        typer.Option("--rows", parser=path_of, metavar="ROWS", help="Only show the rows of a file, or --share them."),
     ] = None,
     plot: Annotated[
-        tuple[Path, Path] | None, typer.Option(metavar="ROWS PNG", help="Only draw the rows of a file.")
+        tuple[Path, Path] | None, typer.Option(parser=path_of, metavar="ROWS PNG", help="Only draw the rows of a file.")
     ] = None,
     compare: Annotated[
-        tuple[Path, Path] | None, typer.Option(metavar="OLD NEW", help="Only compare the rows of two files.")
+        tuple[Path, Path] | None,
+        typer.Option(parser=path_of, metavar="OLD NEW", help="Only compare the rows of two files."),
     ] = None,
 ) -> None:
     """Time the pipelines: the same images, recipe and cores for each, a fresh process for each, in turns. Their pixels
@@ -102,6 +112,8 @@ def bench_command(
 
     fastcifar bench --loader my.py:make --models resnet18 --data data/cifar10
     """
+    if share and (doctor or plot or compare):
+        raise UsageError("--share is for rows that are timed now, or those of --rows FILE; leave it out here")
     output = Output(out, append, overwrite, as_json, wide, share)
     if doctor:
         sys.exit(0 if look_at_machine(as_json) else 1)
@@ -135,8 +147,6 @@ def bench_command(
 
 
 def _require_positive(**values: float | None) -> None:
-    from fastcifar.errors import UsageError
-
     for name, value in values.items():
         if value is not None and not value > 0:
             raise UsageError(f"--{name} {value:g} must be more than 0 seconds")

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from fastcifar.errors import FastcifarError
+from fastcifar.system.paths import path_of
 
 Complete = Callable[[typer.Context, str], list[str]]
 
@@ -201,9 +202,12 @@ def run_directories(context: typer.Context, incomplete: str) -> list[str]:
     if not incomplete and (ours := sorted(str(path.parent) for path in Path("runs").glob("exp*/*/run.json"))):
         return ours
     folder, slash, start = incomplete.rpartition("/")
-    below = Path(folder or slash).glob(f"{_escaped(start)}*")
-    typed = [f"{path}{'' if (path / 'run.json').exists() else '/'}" for path in below if path.is_dir()]
-    return sorted(typed)
+    try:
+        below = path_of(folder or slash).glob(f"{_escaped(start)}*")
+    except FastcifarError:  # a shell cannot show an error
+        return []
+    ends = {path.name: "" if (path / "run.json").exists() else "/" for path in below if path.is_dir()}
+    return sorted(f"{folder}{slash}{name}{end}" for name, end in ends.items())
 
 
 def _escaped(text: str) -> str:

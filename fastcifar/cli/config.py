@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from fastcifar.errors import UsageError, unknown
+from fastcifar.system.paths import path_of
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -96,5 +97,7 @@ def _text(path: Path, name: str, value: Any) -> str:
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", callback=read_config, is_eager=True, help="A YAML file with the values of options."),
+    typer.Option(
+        "--config", parser=path_of, callback=read_config, is_eager=True, help="A YAML file with the values of options."
+    ),
 ]

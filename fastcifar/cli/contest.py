@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from fastcifar.errors import FastcifarError
 from fastcifar.show.console import console, note, say
+from fastcifar.show.progress import Sparse
 from fastcifar.show.text import counted
 
 
@@ -40,7 +41,7 @@ def hold_contest(matrix: Any, rules: dict[str, Any], data: Path | None, images: 
     share.require_own(output.share)
     for sentence in quiet.spoiling(quiet.look()):
         note(f"this may spoil the benchmark: {sentence}")
-    screen = console()
+    screen, sparse = console(), Sparse()
     collected: list[dict[str, Any]] = []
     with opened(data, images) as dataset:
         heats = matrix.heats(dataset)
@@ -52,7 +53,10 @@ def hold_contest(matrix: Any, rules: dict[str, Any], data: Path | None, images: 
             with Live(console=screen, auto_refresh=False, transient=True) as live:
 
                 def watch(unfinished: Sequence[dict[str, Any]], live: Live = live, number: int = number) -> None:
-                    if screen.is_terminal and not output.as_json:
+                    if not screen.is_terminal:
+                        turns = sum(row["repeats"] or 0 for row in unfinished)
+                        sparse.line(lambda: f"heat {number} of {len(heats)}: {counted(turns, 'turn')} so far")
+                    elif not output.as_json:
                         title = f"{table.named(unfinished[0], ())} (heat {number} of {len(heats)})"
                         live.update(table.HeatTable(unfinished, title), refresh=True)
 

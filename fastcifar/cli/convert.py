@@ -11,6 +11,7 @@ from fastcifar.cli.complete import formats as of_formats
 from fastcifar.cli.options import Json
 from fastcifar.show.console import next_step, note, say
 from fastcifar.show.text import parts
+from fastcifar.system.paths import path_of
 
 
 def convert_command(
@@ -22,7 +23,7 @@ def convert_command(
             "(.npy); cifar10 or cifar100 (download), digits (built in) or synthetic:N."
         ),
     ],
-    dest: Annotated[Path, typer.Argument(help="The dataset directory to make.")],
+    dest: Annotated[Path, typer.Argument(parser=path_of, help="The dataset directory to make.")],
     formats: Annotated[
         str,
         typer.Option(
@@ -82,7 +83,9 @@ def convert_command(
         next_step("train", "--exp", 2, "--data", dest)
 
 
-def verify_command(dest: Annotated[Path, typer.Argument(help="A dataset directory.")], as_json: Json = False) -> None:
+def verify_command(
+    dest: Annotated[Path, typer.Argument(parser=path_of, help="A dataset directory.")], as_json: Json = False
+) -> None:
     """Hash a dataset's files again and compare the hashes with its manifest.
 
     Example: fastcifar verify data/cifar10

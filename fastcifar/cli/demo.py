@@ -11,6 +11,7 @@ from fastcifar.errors import UsageError
 from fastcifar.show.bars import bars
 from fastcifar.show.console import command_name, note, say
 from fastcifar.system import openmp
+from fastcifar.system.paths import path_of
 
 if TYPE_CHECKING:
     from fastcifar.data.dataset import Dataset
@@ -34,7 +35,9 @@ and your own machine, with more recipes and more repeats than above:
 
 
 def demo_command(
-    folder: Annotated[Path, typer.Argument(help="The folder of its dataset, runs and picture.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(parser=path_of, help="The folder of its dataset, runs and picture.")] = Path(
+        "demo"
+    ),
 ) -> None:
     """Time the input pipelines on the built-in handwritten digits, train experiment 2 on them with three seeds, show
     the results. About a minute.

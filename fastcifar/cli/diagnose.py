@@ -10,6 +10,7 @@ import typer
 
 from fastcifar.cli.options import DATA, Data, Device, Json, listed
 from fastcifar.show.console import console, note, say
+from fastcifar.system.paths import path_of
 
 diagnose = typer.Typer(no_args_is_help=True, help="Settle a question about training by an experiment.")
 
@@ -38,7 +39,9 @@ def bn(
         int | None, typer.Option(help="The most images for training and for validation, drawn by the seed.")
     ] = None,
     device: Device = "auto",
-    out: Annotated[Path, typer.Option(help="The folder to make: rows, tables, picture.")] = Path("diagnosis-bn"),
+    out: Annotated[Path, typer.Option(parser=path_of, help="The folder to make: rows, tables, picture.")] = Path(
+        "diagnosis-bn"
+    ),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the diagnosis at OUT.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -48,6 +51,8 @@ def bn(
 
     Example: fastcifar diagnose bn --data data/cifar10 --model resnet18 --epochs 10 --images 5000
     """
+    from dataclasses import replace
+
     from fastcifar.data.dataset import Dataset
     from fastcifar.runs.plan import PRETRAINED, check_weights
     from fastcifar.system import openmp
@@ -65,18 +70,22 @@ def bn(
     from fastcifar.runs.plan import headline_runs, weights_for
     from fastcifar.show.progress import track
     from fastcifar.system.devices import device_of
+    from fastcifar.training.single import check_single_images
 
     record.check_folder(out, overwrite)
     on = device_of(device)
     arms = arms_of(listed(momenta, "--momenta", float, "numbers such as 0.1,0.01"))
     Statistics(build(model, len(dataset.classes), 0, seed), model)  # fail before the weights are downloaded
     initial = weights_for(PRETRAINED, model, weights)
+    if initial.note:
+        note(initial.note)
     if images is not None:
         dataset = Sample(dataset, images, seed)
     (spec,) = headline_runs(
         PRETRAINED, dataset, seeds=[seed], model=model, batch_size=batch_size, lr=lr, epochs=epochs, recipe=recipe,
         weights=initial.identity,
     )  # fmt: skip
+    check_single_images([replace(spec, tune="as-run")], dataset)
     experiment = BatchNormExperiment(spec, dataset, initial, on, arms, last, note)
     evaluations = list(track(experiment, f"{len(arms)} arms of {epochs} epochs"))
     findings = verdict.findings(evaluations)

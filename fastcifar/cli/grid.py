@@ -3,6 +3,7 @@ the command runs.
 """
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +30,7 @@ from fastcifar.cli.options import (
     spanned,
 )
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.show.console import console, next_step, note, say
+from fastcifar.show.console import command_name, console, next_step, note, say
 from fastcifar.show.text import counted, parts
 
 
@@ -130,6 +131,7 @@ def grid_command(
     from fastcifar.grid.wanted import CHOOSABLE, Wanted, check, runs_of
     from fastcifar.recipes import recipes_of
     from fastcifar.runs.settings import SETTABLE, parse_choices
+    from fastcifar.system import openmp
     from fastcifar.system.launch import check_device
 
     if not exp and not for_report:
@@ -152,6 +154,7 @@ def grid_command(
     check_options(executor, address, way, log)
     check_device(device)
     note(f"{dataset.name}: making the plan; loading torch")
+    openmp.choose(note)
     from fastcifar.grid import for_report as report
     from fastcifar.grid.plan import plan, train_grid
     from fastcifar.grid.speeds import Speeds
@@ -163,6 +166,8 @@ def grid_command(
         every_device=device in ("auto", "cuda"),
     )  # fmt: skip
     runs, speeds = runs_of(wanted, dataset, on), Speeds(dataset, on)
+    for text in runs.notes:
+        note(text)
     choice = None
     if for_report:
         choice = report.choice_of(asked, runs, wanted.protocols, speeds, limit, note)
@@ -237,4 +242,4 @@ def _finish(plan: Any, results: Any, out: Path, wide: bool, as_json: bool) -> No
     if results.seconds:
         spent, share = duration(results.seconds), results.own_seconds / results.seconds
         say(f"{spent}, of which {100 * share:.2f} % for leases, files and the table")
-    say(f"{finished}; look at them: fastcifar runs --out {out}")
+    say(f"{finished}; look at them: {shlex.join([command_name(), 'runs', '--out', str(out)])}")

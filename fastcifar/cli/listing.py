@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastcifar.errors import UsageError
+from fastcifar.errors import unknown
 from fastcifar.experiments import EXPERIMENTS, PROTOCOLS
 from fastcifar.pipeline.names import kept_available
 from fastcifar.recipes import RECIPES
@@ -24,7 +24,7 @@ def sections(what: str, out: Path) -> dict[str, Rows]:
     if what == "all":
         return {name: rows(out) for name, rows in SECTIONS.items()}
     if what not in SECTIONS:
-        raise UsageError(f"section {what!r} does not exist; choose one of {', '.join(SECTIONS)} or all")
+        raise unknown("section", what, [*SECTIONS, "all"])
     return {what: SECTIONS[what](out)}
 
 

@@ -10,16 +10,17 @@ import typer
 from fastcifar.cli.complete import choices, devices, logs, pipelines, precisions, recipes
 from fastcifar.errors import UsageError
 from fastcifar.show.text import parts
+from fastcifar.system.paths import path_of
 
 T = TypeVar("T")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds of a unit of time
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")]
 Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, in lines as long as they need.")]
-Data = Annotated[Path, typer.Option(help="Dataset directory, made by `fastcifar convert`.")]
+Data = Annotated[Path, typer.Option(parser=path_of, help="Dataset directory, made by `fastcifar convert`.")]
 DATA = Path("data/cifar10")
-RunsFrom = Annotated[Path, typer.Option(help="The folder of the run directories.")]
-RunsTo = Annotated[Path, typer.Option(help="The folder in which run directories are made.")]
+RunsFrom = Annotated[Path, typer.Option(parser=path_of, help="The folder of the run directories.")]
+RunsTo = Annotated[Path, typer.Option(parser=path_of, help="The folder in which run directories are made.")]
 RUNS = Path("runs")
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", autocompletion=choices(devices))]
 Amp = Annotated[str, typer.Option(help="auto, off, bfloat16 or float16.", autocompletion=choices(precisions))]
@@ -75,7 +76,10 @@ def budget_seconds(budget: str) -> float:
     amounts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", budget)
     if not amounts or "".join(number + unit for number, unit in amounts) != budget:
         raise UsageError(f"--budget {budget!r} is not a time; write it as 90s, 45m, 2h or 1h30m")
-    return sum(float(number) * UNITS[unit] for number, unit in amounts)
+    seconds = sum(float(number) * UNITS[unit] for number, unit in amounts)
+    if not seconds:
+        raise UsageError(f"--budget {budget} leaves no time to train; give more, such as 45m")
+    return seconds
 
 
 def experiment_number(text: str) -> int:

@@ -13,6 +13,7 @@ from fastcifar.cli.options import DATA, Data, Device, Json
 from fastcifar.show.console import console, note, say
 from fastcifar.show.text import counted
 from fastcifar.system.atomic import require_writable
+from fastcifar.system.paths import path_of
 
 KAGGLE = "https://www.kaggle.com/competitions/cifar-10/submit"
 
@@ -21,6 +22,7 @@ def predict_command(
     runs: Annotated[
         list[Path],
         typer.Argument(
+            parser=path_of,
             metavar="RUN",
             help="Run directories; the probabilities of several runs are averaged.",
             autocompletion=run_directories,
@@ -34,10 +36,14 @@ def predict_command(
             autocompletion=choices(splits),
         ),
     ] = "test",
-    out: Annotated[Path | None, typer.Option(help="The CSV file to write: id,label, in Kaggle's format.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=path_of, help="The CSV file to write: id,label, in Kaggle's format.")
+    ] = None,
     picture: Annotated[
         Path | None,
-        typer.Option(help="The PNG of confusion and calibration, for labelled images; by default beside --out."),
+        typer.Option(
+            parser=path_of, help="The PNG of confusion and calibration, for labelled images; by default beside --out."
+        ),
     ] = None,
     tta: Annotated[
         str,

@@ -8,6 +8,7 @@ import typer
 from fastcifar.cli.complete import choices, recipes
 from fastcifar.cli.options import DATA, Data
 from fastcifar.show.console import next_step, say
+from fastcifar.system.paths import path_of
 
 
 def preview_command(
@@ -24,7 +25,7 @@ def preview_command(
     rows: Annotated[int, typer.Option(help="Number of images.")] = 8,
     columns: Annotated[int, typer.Option(help="Augmented versions of each image.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the augmentation.")] = 0,
-    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("preview.png"),
+    out: Annotated[Path, typer.Option(parser=path_of, help="The PNG file to write.")] = Path("preview.png"),
 ) -> None:
     """Draw sample images under a recipe. Each row shows one image, then its augmented versions.
 

@@ -12,18 +12,26 @@ from fastcifar.cli.complete import choices, devices
 from fastcifar.cli.options import RUNS, Json, RunsFrom
 from fastcifar.show.console import note, say
 from fastcifar.show.text import counted
+from fastcifar.system.paths import path_of
 
 
 def report_command(
     runs: RunsFrom = RUNS,
-    out: Annotated[Path | None, typer.Option(help="The folder to make; default: report, or bench-report.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=path_of, help="The folder to make; default: report, or bench-report.")
+    ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Dataset directory: used to predict with the kept weights, once, and to show sample images."),
+        typer.Option(
+            parser=path_of,
+            help="Dataset directory: used to predict with the kept weights, once, and to show sample images.",
+        ),
     ] = None,
     bench: Annotated[
         list[Path] | None,
-        typer.Option("--bench", metavar="ROWS", help="Make a page of rows of fastcifar bench. May be repeated."),
+        typer.Option(
+            "--bench", parser=path_of, metavar="ROWS", help="Make a page of rows of fastcifar bench. May be repeated."
+        ),
     ] = None,
     device: Annotated[
         str,
@@ -81,4 +89,4 @@ def report_command(
 
 
 def _open_it(folder: Path) -> None:
-    note(f"next: open {(folder / 'index.html').resolve().as_uri()}")
+    note(f"look at it: {(folder / 'index.html').resolve().as_uri()}")

@@ -13,8 +13,9 @@ import typer
 
 from fastcifar.cli.complete import choices, columns, run_ids, settings
 from fastcifar.cli.options import RUNS, Json, RunsFrom, Wide
-from fastcifar.show.console import console, say
+from fastcifar.show.console import console, note, say
 from fastcifar.show.text import counted
+from fastcifar.system.paths import path_of
 
 
 def runs_command(
@@ -34,7 +35,8 @@ def runs_command(
         ),
     ] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write all columns to a CSV file; - prints them.")
+        Path | None,
+        typer.Option("--csv", parser=path_of, metavar="FILE", help="Write all columns to a CSV file; - prints them."),
     ] = None,
     diff: Annotated[
         tuple[str, str] | None,
@@ -57,7 +59,7 @@ def runs_command(
     """
     from fastcifar.errors import FastcifarError, UsageError
     from fastcifar.runs.record import read_runs
-    from fastcifar.runs.rows import choose_rows, in_order, row_of
+    from fastcifar.runs.rows import absent_values, choose_rows, in_order, row_of
     from fastcifar.system.atomic import require_writable
 
     if diff is not None:
@@ -77,6 +79,8 @@ def runs_command(
     if read.damaged and not rows:
         raise FastcifarError(f"no run below {out} can be read; {counted(len(read.damaged), 'run')} damaged, see above")
     chosen = in_order(choose_rows(rows, only or []), sort)
+    for sentence in absent_values(rows, only or []) if chosen or as_json or printed else []:
+        note(sentence)
     if as_json:
         print(json.dumps(chosen))
     elif printed:
@@ -84,7 +88,7 @@ def runs_command(
     elif csv_file is not None:
         from fastcifar.system.atomic import whole
 
-        with whole(csv_file) as path, open(path, "w", encoding="utf-8", newline="") as file:
+        with whole(csv_file) as path, open(path, "w", -1, "utf-8", "backslashreplace", "") as file:
             _write(chosen, file)
         say(f"{csv_file}: {counted(len(chosen), 'run')}")
     elif chosen:

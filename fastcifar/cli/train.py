@@ -121,6 +121,8 @@ def train_command(
 
     on = device_of(device)
     initial = weights_for(exp, model, weights)
+    if initial.note:
+        say(initial.note)
     precision = overrides.get("precision", precision_of(amp, on, exp))
     specs = [replace(spec, precision=precision, weights=initial.identity) for spec in specs]
     say(f"{on}, {specs[0].precision}")

@@ -30,7 +30,8 @@ def whole_words(environment: MutableMapping[str, str]) -> Iterator[None]:
 
 def _join(environment: MutableMapping[str, str]) -> str:
     """Join the words in the variables of a completion, and return the part of the present word that bash keeps."""
-    text, position = environment.get("COMP_WORDS", ""), int(environment.get("COMP_CWORD") or 0)
+    text, place_text = environment.get("COMP_WORDS", ""), environment.get("COMP_CWORD", "")
+    position = int(place_text) if place_text.isdecimal() else 0
     words = text.split("\n") if "\n" in text else text.split()  # bash gives a word a line
     words += [""] * (position - len(words) + 1)
     whole: list[str] = []

@@ -33,6 +33,7 @@ from fastcifar.data.sources.files import file_sha256
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.show.progress import track
 from fastcifar.system.atomic import neighbour, put_in_place, writing
+from fastcifar.system.paths import path_of
 
 
 def convert(
@@ -53,7 +54,7 @@ def convert(
     incomplete dataset is left.
     """
     extras = extra_formats(formats)
-    dest = Path(dest).expanduser()
+    dest = path_of(dest)
     dest = dest.resolve() if dest.is_symlink() else dest.absolute()
     _check_destination(dest, overwrite)
     with _opened(source, options) as images, neighbour(dest) as folder:
@@ -74,7 +75,7 @@ def convert(
 def _opened(source: str | Path | Dataset, options: dict[str, Any]) -> Source:
     """Open the source of a conversion. A dataset takes no options; its directory is verified first."""
     if not isinstance(source, Dataset):
-        if not (Path(source) / MANIFEST).is_file():
+        if not (path_of(source) / MANIFEST).is_file():
             return open_source(str(source), **options)
         source = verify(source)
     if given := [name for name, value in options.items() if value not in (None, False)]:

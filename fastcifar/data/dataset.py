@@ -15,6 +15,7 @@ from fastcifar.data.sources.files import file_sha256
 from fastcifar.data.sources.source import IMAGE_SHAPE, U8, Labels
 from fastcifar.errors import FastcifarError, UsageError, unknown
 from fastcifar.rng.philox import Stream, permutation
+from fastcifar.system.paths import path_of
 
 PARTS = ("train", "test")
 SPLITS = ("training", "validation", "labelled", "test")
@@ -89,7 +90,7 @@ class Dataset:
 
         Raises UsageError for a path that is not a dataset, FastcifarError for a damaged dataset.
         """
-        path = Path(path)
+        path = path_of(path)
         manifest = read_manifest(path)
         try:
             dataset = cls(path, manifest)
@@ -197,7 +198,7 @@ def verify(path: str | Path) -> Dataset:
 
     Raises FastcifarError with the name of each file that is missing, additional or different.
     """
-    path = Path(path)
+    path = path_of(path)
     manifest = read_manifest(path)
     present = files_in(path)
     faults = [f"{name} is not in the manifest" for name in sorted(present - manifest["files"].keys())]

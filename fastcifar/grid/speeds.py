@@ -25,15 +25,16 @@ from fastcifar.show.text import counted
 from fastcifar.system import load, machine, probes
 from fastcifar.system.atomic import write_whole
 from fastcifar.system.load import Load
+from fastcifar.system.quiet import busy
 from fastcifar.training.batches import open_pipelines
 from fastcifar.training.compile import steps_of
 from fastcifar.training.learner import Learner, evaluate
 from fastcifar.version import __version__
 
-VERSION = 1  # of the file's keys; a new version discards old measurements
+VERSION = 2  # of the file's keys; a new version discards old measurements
 TRAINING, EVALUATION = 2.0, 1.0  # seconds of the timed training steps and of the timed evaluation, about
 PATIENCE = 45.0  # seconds after which a kind is estimated, if its network was measured already
-QUIET = 0.3  # cores that other programs may use while speeds are measured that are kept
+SLOWEST, FASTEST = 1e-3, 1e9  # images/s that are believed
 PACKAGES = ("torch", "torchvision", "numba", "triton")
 
 
@@ -128,6 +129,7 @@ class Speeds:
         """others: measures the load by other programs."""
         self._dataset, self._device, self._measure, self._others = dataset, device, measure, others
         self._file = probes.cache_folder() / "speeds.json"
+        self._found: dict[Kind, Speed] = {}
         self.seconds = 0.0
         """The seconds that the measurements have taken."""
         self.busy = 0.0
@@ -143,15 +145,16 @@ class Speeds:
         for spec in specs:
             examples.setdefault(Kind.of(spec), spec)
         kept = _read(self._file)
-        known = {kind: kept[self._key(kind)] for kind in examples if self._key(kind) in kept}
+        known = {kind: kept[self._key(kind)] for kind in examples if self._key(kind) in kept} | {
+            kind: self._found[kind] for kind in examples if kind in self._found
+        }
         missing = [kind for kind in examples if kind not in known]
         networks = {(kind.model, kind.side) for kind in known}
         first = [kind for kind in missing if (kind.model, kind.side) not in networks]
         first = list({(kind.model, kind.side): kind for kind in reversed(first)}.values())[::-1]
         order = first + [kind for kind in missing if kind not in first]
-        if order and not self.busy:
-            used = self._others().busy_cores or 0.0
-            self.busy = used if used > QUIET else 0.0
+        if order:
+            self._look()
         began = perf_counter()
         for kind in track(order, "measuring the speed of this machine"):
             similar = [other for other in known if (other.model, other.side) == (kind.model, kind.side)]
@@ -160,10 +163,18 @@ class Speeds:
                 known[kind] = Speed(known[best].training, known[best].evaluation, "estimated")
                 continue
             known[kind] = self._measure(examples[kind], self._dataset, self._device)
+            self._look()  # other programs may have begun meanwhile
             if not self.busy:
                 self._keep(kind, known[kind])
         self.seconds += perf_counter() - began if order else 0.0
+        self._found |= known
         return {kind: known[kind] for kind in examples}
+
+    def _look(self) -> None:
+        """Note how many cores other programs use, if they take some from this process."""
+        used = self._others().busy_cores
+        if busy(used, len(load.allowed_cores()), machine.usable_cores()):
+            self.busy = max(self.busy, used or 0.0)
 
     def sentence(self, speeds: Mapping[Kind, Speed]) -> str:
         """Return a sentence on where these speeds come from."""
@@ -174,15 +185,17 @@ class Speeds:
         }
         counts = {source: sum(speed.source == source for speed in speeds.values()) for source in named}
         parts = ", ".join(f"{count} {named[source]}" for source, count in counts.items() if count)
-        busy = (
-            f"; other programs use {self.busy:.1f} of {machine.usable_cores()} cores, so the hours are those of a busy "
-            "machine: try again when they have ended"
+        warning = (
+            f"; other programs use {self.busy:.1f} of {len(load.allowed_cores())} cores, so the hours are those of "
+            "a busy machine: try again when they have ended"
         )
-        return f"speeds on this machine, of {counted(len(speeds), 'kind')} of runs: {parts}{busy if self.busy else ''}"
+        return (
+            f"speeds on this machine, of {counted(len(speeds), 'kind')} of runs: {parts}{warning if self.busy else ''}"
+        )
 
     def _key(self, kind: Kind) -> str:
         versions = {name: machine.version(name) for name in PACKAGES}
-        return json.dumps([VERSION, __version__, versions, device_name(self._device), *kind])
+        return json.dumps([VERSION, __version__, versions, device_name(self._device), torch.get_num_threads(), *kind])
 
     def _keep(self, kind: Kind, speed: Speed) -> None:
         rates = {"training": speed.training, "evaluation": speed.evaluation}
@@ -198,12 +211,12 @@ def _read(file: Path) -> dict[str, Speed]:
     """Return the kept speeds by key. A damaged file counts as empty, and a damaged entry as missing."""
     try:
         stored: Any = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     speeds = {}
     for key, value in stored.items() if isinstance(stored, dict) else ():
         with suppress(TypeError, KeyError, ValueError):
-            training, evaluation = float(value["training"]), float(value["evaluation"])
-            if 0 < training < 1e12 and 0 < evaluation < 1e12:
+            training, evaluation = value["training"], value["evaluation"]
+            if all(type(rate) in (int, float) and SLOWEST < rate < FASTEST for rate in (training, evaluation)):
                 speeds[key] = Speed(training, evaluation, "kept")
     return speeds

@@ -1,7 +1,7 @@
 """The runs of a grid: every seed of every chosen configuration under every protocol."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -19,22 +19,25 @@ from fastcifar.runs.plan import (
     require_trained_from_scratch,
     weights_for,
 )
-from fastcifar.runs.settings import SETTABLE, require_key
+from fastcifar.runs.settings import SETTABLE, nearest_value, require_key
 from fastcifar.runs.spec import RunSpec
 
 if TYPE_CHECKING:
     import torch
 
-CHOOSABLE = {**{key: kind for key, kind in SETTABLE.items() if key != "epochs"}, "model": str}
-"""The keys that --only takes, with their types."""
+CHOOSABLE = {**{key: kind for key, kind in SETTABLE.items() if key not in ("epochs", "precision")}, "model": str}
+"""The keys that --only takes, with their types. Precision is --amp's, the same in all runs of an experiment."""
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of a grid. left_out: the networks that cannot be trained, each with the reason."""
+    """The runs of a grid. left_out: the networks that cannot be trained, each with the reason. notes: of the weights'
+    files, for people.
+    """
 
     specs: tuple[RunSpec, ...]
     left_out: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,38 +68,42 @@ def check(wanted: Wanted, dataset: Dataset) -> None:
     """
     for key in wanted.only:
         require_key(key, CHOOSABLE, "--only")
+    for option, given in (("--exp", wanted.numbers), ("--protocol", wanted.protocols), ("--seeds", wanted.seeds)):
+        if not given:
+            raise UsageError(f"{option} names nothing; give at least one value")
     check_amp(wanted.amp)
     check_pipeline(wanted.pipeline)
     for number in wanted.numbers:
         check_weights(number, None, wanted.weights if number == PRETRAINED else None)
-    if not _first_runs(wanted, dataset, lambda number: "float32", lambda number, model: NONE, lambda model: "unread"):
-        raise UsageError(
-            "no configuration fits "
-            + " ".join(f"--only {key}={','.join(map(str, values))}" for key, values in wanted.only.items())
-            + "; choose other values"
-        )
+    for key in wanted.only:
+        _require_values(wanted, key)
+    # makes every spec, which refuses values out of range
+    _first_runs(wanted, dataset, lambda number: "float32", lambda number, model: NONE, lambda model: "unread")
 
 
 def runs_of(wanted: Wanted, dataset: Dataset, device: "torch.device") -> Runs:
-    """Return the wanted runs, each once. Raises the errors of `check`, and UsageError for one's own network that cannot
-    train on the images.
+    """Return the wanted runs, each once. Raises the errors of `check`, and UsageError for a network that cannot train
+    on the images or on a batch of one image.
     """
     check(wanted, dataset)
     from fastcifar.models.own import check_own, code_of
+    from fastcifar.training.single import check_single_images
 
     left_out: dict[str, str] = {}
+    notes: dict[str, None] = {}  # each once
     precisions = {number: precision_of(wanted.amp, device, number) for number in wanted.numbers}
     first = _first_runs(
         wanted,
         dataset,
         precisions.__getitem__,
-        lambda number, model: _identity(number, model, wanted.weights, left_out),
+        lambda number, model: _identity(number, model, wanted.weights, left_out, notes),
         code_of,
     )
     if wanted.model is not None:
         for side in {PROTOCOLS[spec.protocol].recipe(spec.recipe).out_size for spec in first}:
             check_own(wanted.model, len(dataset.classes), side)
-    return Runs(tuple(spec.with_seed(seed) for spec in first for seed in wanted.seeds), left_out)
+    check_single_images(first, dataset)
+    return Runs(tuple(spec.with_seed(seed) for spec in first for seed in wanted.seeds), left_out, tuple(notes))
 
 
 def _first_runs(
@@ -112,25 +119,43 @@ def _first_runs(
     network out. code: of one's own network.
     """
     first: dict[RunSpec, None] = {}
-    for number in wanted.numbers:
-        overrides = {**_own(number, wanted.model, code), **wanted.overrides}
-        for protocol in wanted.protocols:
-            for point in _points(number, protocol, overrides, wanted.only):
-                weights = identity(number, point["model"])
-                if weights is not None:
-                    shared = {"precision": precision(number), "pipeline": wanted.pipeline, "weights": weights, **point}
-                    shared |= {"experiment": number, "protocol": protocol, "dataset": dataset.sha256}
-                    first.setdefault(RunSpec(seed=wanted.seeds[0], **shared))
+    for number, protocol, point in _points(wanted, wanted.only, code):
+        weights = identity(number, point["model"])
+        if weights is not None:
+            shared = {"precision": precision(number), "pipeline": wanted.pipeline, "weights": weights, **point}
+            shared |= {"experiment": number, "protocol": protocol, "dataset": dataset.sha256}
+            first.setdefault(RunSpec(seed=wanted.seeds[0], **shared))
     return list(first)
 
 
 def _points(
-    number: int, protocol: str, overrides: Mapping[str, Sequence[Any]], only: Mapping[str, Sequence[Any]]
-) -> list[dict[str, Any]]:
-    combined = [dict(zip(overrides, values, strict=True)) for values in product(*overrides.values())]
-    configurations = experiment(number, protocol).configurations()
-    points = [{**point, **replaced} for point in configurations for replaced in combined]
-    return [point for point in points if all(point.get(key, _default(key)) in values for key, values in only.items())]
+    wanted: Wanted, only: Mapping[str, Sequence[Any]], code: Callable[[str], str] = lambda model: "unread"
+) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Yield the experiment, the protocol and the values of each configuration that fits ``only``."""
+    for number in wanted.numbers:
+        overrides = {**_own(number, wanted.model, code), **wanted.overrides}
+        combined = [dict(zip(overrides, values, strict=True)) for values in product(*overrides.values())]
+        for protocol in wanted.protocols:
+            for point in experiment(number, protocol).configurations():
+                for replaced in combined:
+                    values = {**point, **replaced}
+                    if all(_value(values, key) in allowed for key, allowed in only.items()):
+                        yield number, protocol, values
+
+
+def _require_values(wanted: Wanted, key: str) -> None:
+    """Raise UsageError for a value of a key of --only that no configuration has, or none that fits the other keys."""
+    others = {other: values for other, values in wanted.only.items() if other != key}
+    every = {_value(point, key) for _, _, point in _points(wanted, {})}
+    fitting = {_value(point, key) for _, _, point in _points(wanted, others)} if others else every
+    for value in wanted.only[key]:
+        if value not in every:
+            raise UsageError(f"no configuration fits --only {key}={value}; {nearest_value(value, every)}")
+        if value not in fitting:
+            beside = " ".join(f"--only {other}={','.join(map(str, values))}" for other, values in others.items())
+            raise UsageError(
+                f"no configuration fits --only {key}={value} beside {beside}; {nearest_value(value, fitting)}"
+            )
 
 
 def _own(number: int, model: str | None, code: Callable[[str], str]) -> dict[str, list[Any]]:
@@ -146,12 +171,15 @@ def _own(number: int, model: str | None, code: Callable[[str], str]) -> dict[str
     return {"model": [model], "dropout": [0.0], "code": [code(model)]}
 
 
-def _default(key: str) -> Any:
-    return next((field.default for field in dataclasses.fields(RunSpec) if field.name == key), None)
+def _value(point: Mapping[str, Any], key: str) -> Any:
+    """Return the value of a field of RunSpec in a configuration; its default where the configuration has none."""
+    return point.get(key, next((field.default for field in dataclasses.fields(RunSpec) if field.name == key), None))
 
 
-def _identity(number: int, model: str, weights: str | None, left_out: dict[str, str]) -> str | None:
-    """Return the identity of a network's initial weights.
+def _identity(
+    number: int, model: str, weights: str | None, left_out: dict[str, str], notes: dict[str, None]
+) -> str | None:
+    """Return the identity of a network's initial weights. Their note, if there is one, is added to ``notes``.
 
     If they are not available, write the reason to ``left_out`` and return None.
     """
@@ -160,7 +188,10 @@ def _identity(number: int, model: str, weights: str | None, left_out: dict[str, 
     if model in left_out:
         return None
     try:
-        return weights_for(number, model, weights).identity
+        initial = weights_for(number, model, weights)
     except FastcifarError as error:
         left_out[model] = str(error)
         return None
+    if initial.note:
+        notes[initial.note] = None
+    return initial.identity

@@ -16,11 +16,16 @@ from torch import Tensor
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.models.names import NONE, TIMM
 from fastcifar.models.pretrained import Pretrained, preprocessing, published, timm_network
+from fastcifar.system.paths import path_of
 
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$")
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads that only the training of Inception and GoogLeNet used
 # Old files have norm.1 for norm1; torchvision renames these tensors in the same way.
 DENSENET_OF_OLD = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+
+COMPILED, PARALLEL = "_orig_mod.", "module."  # the parts of names that torch.compile and DataParallel add
+INSIDE = ("state_dict", "model_state_dict", "model")
+"""The entries of a checkpoint that may be the tensors of a module by name; the first one that is there is read."""
 
 OF_A_RUN = ("backbone.", "head.")
 """The prefixes of the tensor names in a run's model.safetensors."""
@@ -30,11 +35,13 @@ class Weights(NamedTuple):
     """Initial weights.
 
     identity: their name in a RunSpec, ``none`` or the first 16 hexadecimal digits of a SHA-256: that of the file, or
-    that of the names and values of timm's tensors.
+    that of the names and values of timm's tensors. note: a sentence for people where the tensors stand in the file in
+    another form than in a module's state_dict(), else "".
     """
 
     identity: str
     tensors: Mapping[str, Tensor]
+    note: str = ""
 
 
 def weights_of(model: str, asked: str | None) -> Weights:
@@ -46,7 +53,7 @@ def weights_of(model: str, asked: str | None) -> Weights:
     if asked == NONE:
         return Weights(NONE, {})
     if asked is not None:
-        return read_weights(Path(asked))
+        return read_weights(path_of(asked))
     if model.startswith(TIMM):
         return _from_timm(model)
     return read_weights(_cached_or_downloaded(published(model)))
@@ -55,7 +62,8 @@ def weights_of(model: str, asked: str | None) -> Weights:
 def read_weights(path: Path) -> Weights:
     """Read a file of named tensors: a .safetensors file, or one that torch.save wrote.
 
-    Only tensors are unpickled. If the file's name has a hash (NAME-1a2b3c4d.pth), the hash is checked. Raises
+    Only tensors are unpickled. If the file's name has a hash (NAME-1a2b3c4d.pth), the hash is checked. The tensors may
+    be one entry of a checkpoint (see INSIDE), and have the names that DataParallel or torch.compile give them. Raises
     UsageError.
     """
     try:
@@ -78,13 +86,17 @@ def read_weights(path: Path) -> Weights:
         foreign = re.search(r"GLOBAL (\S+)", str(error))
         why = f"hold {foreign[1]}, and nothing but tensors is read" if foreign else "are damaged, or no tensors by name"
         raise UsageError(f"weights {path} {why} ({type(error).__name__}); save a module's state_dict()") from error
+    inside = next((key for key in INSIDE if isinstance(tensors, Mapping) and isinstance(tensors.get(key), Mapping)), "")
+    tensors = tensors[inside] if inside else tensors
     if (
         not isinstance(tensors, Mapping)
         or not tensors
         or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items())
     ):
         raise UsageError(f"weights {path} are not tensors by name; save a module's state_dict()")
-    return Weights(digest[:16], tensors)
+    plain, left_out = _without_wrappers(tensors)
+    how = [f"entry {inside!r}"] * bool(inside) + [f"names without {part!r}" for part in left_out]
+    return Weights(digest[:16], plain, f"weights {path}: read as {', '.join(how)}" if how else "")
 
 
 def load(model: Pretrained, weights: Weights) -> None:
@@ -112,6 +124,22 @@ def load(model: Pretrained, weights: Weights) -> None:
         )
     wanted.update(tensors)
     model.backbone.load_state_dict(wanted)
+
+
+def _without_wrappers(tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], list[str]]:
+    """Return the tensors with the names that the plain module gives them, and the parts that were left out of names.
+
+    DataParallel puts ``module.`` before all names. torch.compile puts ``_orig_mod.`` before the names of each module
+    that it compiled, so that it may stand within names, too.
+    """
+    left_out = []
+    if any(COMPILED in name for name in tensors):
+        left_out.append(COMPILED)
+        tensors = {name.replace(COMPILED, ""): value for name, value in tensors.items()}
+    if all(name.startswith(PARALLEL) for name in tensors):
+        left_out.append(PARALLEL)
+        tensors = {name.removeprefix(PARALLEL): value for name, value in tensors.items()}
+    return tensors, left_out
 
 
 def _cached_or_downloaded(entry: Any) -> Path:

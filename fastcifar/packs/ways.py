@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,11 +14,13 @@ from fastcifar.packs.names import SERIAL, SIDE_BY_SIDE, STACKED
 from fastcifar.packs.options import Callbacks, Outcome, PackOptions
 from fastcifar.packs.stacked import can_stack
 from fastcifar.packs.training import train_stacked
+from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system import machine
 from fastcifar.system.devices import threads
 from fastcifar.training.heads import can_be_cached, train_heads
 from fastcifar.training.loop import train
+from fastcifar.training.record import threads_as_begun
 
 
 def possible(spec: RunSpec, device: torch.device) -> list[str]:
@@ -58,8 +61,13 @@ def train_pack(
         return
 
     def alone(spec: RunSpec) -> None:
+        watch = partial(callbacks.watch, spec)
         try:
-            outcome: Outcome = train(spec, dataset, out, device, lambda line: callbacks.watch(spec, line), options)
+            if options.way == SERIAL:
+                with threads_as_begun(RunDirectory.of(spec, out), spec.run_id, options.say):
+                    outcome: Outcome = train(spec, dataset, out, device, watch, options)
+            else:  # side by side, all runs have one thread each
+                outcome = train(spec, dataset, out, device, watch, options)
         except (FastcifarError, RuntimeError, OSError) as error:
             outcome = error
         callbacks.ended(spec, outcome)

@@ -1,8 +1,7 @@
 """Arguments that may be strings or objects, and the checks of numbers and switches."""
 
 import operator
-from os import PathLike
-from pathlib import Path
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,7 @@ def dataset_of(dataset: Any) -> Dataset:
         raise UsageError(
             f"dataset {dataset!r} is neither a Dataset nor the path of a dataset directory; give one of them"
         )
-    return Dataset.open(Path(dataset))
+    return Dataset.open(fspath(dataset))
 
 
 def augment_of(augment: Any) -> Augment:

@@ -21,10 +21,11 @@ def kaggle_ids(dataset: Dataset, split: str, rows: I64) -> I64:
 def write_submission(path: Path, ids: I64, labels: NDArray[np.integer], classes: Sequence[str]) -> None:
     """Write Kaggle's CSV, completely or not at all: the header id,label, then the ids, ascending, with their classes.
 
-    ids: (N,). labels: (N,) in [0, len(classes)).
+    ids: (N,). labels: (N,) in [0, len(classes)). A byte of a class name that is not UTF-8, as in the name of a folder,
+    is written as a text such as \\udce9, so that the file is UTF-8 and different names stay different.
     """
     order = np.argsort(ids, kind="stable")
-    with whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+    with whole(path) as temporary, open(temporary, "w", -1, "utf-8", "backslashreplace", "") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(("id", "label"))
         lines.writerows((int(ids[row]), classes[labels[row]]) for row in order)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastcifar.show.columns import Column, FirstThatFits, Fitted
 from fastcifar.show.figures import blank, colour, plain_axes, write_figure
+from fastcifar.show.text import printable
 
 BINS = 15  # bins of confidence, as in Guo et al. (below)
 LEAST = float(np.finfo(np.float32).tiny)  # a smaller probability counts as this one, so that its logarithm is finite
@@ -179,8 +180,9 @@ def _draw_matrix(axes: Axes, result: Classification) -> None:
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     if max(map(len, result.classes)) < 4:
         turned = {}
-    axes.set_xticks(places, result.classes, fontsize=8, **turned)
-    axes.set_yticks(places, result.classes, fontsize=8)
+    names = list(map(printable, result.classes))
+    axes.set_xticks(places, names, fontsize=8, **turned)
+    axes.set_yticks(places, names, fontsize=8)
     for (true, predicted), count in np.ndenumerate(result.confusion):
         if count:
             ink = "white" if shares[true, predicted] > 0.5 else "black"

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from fastcifar.experiments import SEEDS, experiment
 from fastcifar.report.collection import VARIED, Collection, Configuration
@@ -123,6 +123,8 @@ def _panel(axes: Axes, metric: str, series: Sequence[tuple[str, Configuration]])
         largest = max([largest, *mean[np.isfinite(mean)]])
     if metric != "val_accuracy" and largest > LARGE_LOSS:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(LogFormatter())  # the usual ones write formulas, which no text of a figure may
+        axes.yaxis.set_minor_formatter(LogFormatter())
     axes.set_title(PANELS[metric], fontsize=10)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(10))

@@ -13,6 +13,7 @@ from fastcifar.show import provenance
 from fastcifar.show.figures import COLOURS
 from fastcifar.show.html import rendered
 from fastcifar.show.tables import EVIDENCE, Cell, Table
+from fastcifar.show.text import printable
 
 HERE = Path(__file__).resolve().parent
 MARKS = {CONFIRMED: "yes", REFUTED: "no", NOT_RUN: "none"}
@@ -52,10 +53,13 @@ def page(contents: Contents, runs: Table, samples: Sequence[tuple[str, bytes]], 
 
 
 def curves_by_run(collection: Collection) -> dict[str, dict[str, list[float | None]]]:
-    """Return by run-id, for each epoch: validation accuracies (a), validation losses (v) and training losses (t)."""
+    """Return by run-id, for each epoch: validation accuracies (a), validation losses (v) and training losses (t).
+
+    The ids are as the page shows them, and so are those of `confusions`.
+    """
     keys = {"a": "val_accuracy", "v": "val_loss", "t": "train_loss"}
     return {
-        run.run_id: {short: [_short(line[key]) for line in run.lines] for short, key in keys.items()}
+        printable(run.run_id): {short: [_short(line[key]) for line in run.lines] for short, key in keys.items()}
         for run in collection.runs
     }
 
@@ -67,7 +71,7 @@ def confusions(collection: Collection) -> dict[str, dict[str, Any]]:
         if run.predictions is not None:
             classes = run.begun["dataset"]["classes"]
             confusion = run.predictions.confusion(len(classes)).tolist()
-            by_run[run.run_id] = {"classes": classes, "confusion": confusion}
+            by_run[printable(run.run_id)] = {"classes": classes, "confusion": confusion}
     return by_run
 
 

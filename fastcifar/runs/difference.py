@@ -13,6 +13,7 @@ from fastcifar.runs.overview import text
 from fastcifar.runs.record import RunRecord
 from fastcifar.runs.rows import COLUMNS, row_of
 from fastcifar.show.columns import Column, Fitted
+from fastcifar.system.paths import path_of
 
 RESULTS = ("status", "epochs", "kept_epoch", "val_accuracy", "val_loss", "seconds", "images_per_s")
 SHOWN = 5  # run ids that the error for an ambiguous name lists
@@ -108,8 +109,9 @@ def named(asked: str, out: Path) -> RunDirectory:
     asked: the path of a run directory, a run id, the first characters of exactly one id, or else a part of exactly one
     id. out: the folder of the runs. Raises UsageError where no run or several runs match.
     """
-    if (Path(asked) / "run.json").is_file():
-        return RunDirectory(Path(asked).resolve())
+    path = path_of(asked)
+    if (path / "run.json").is_file():
+        return RunDirectory(path.resolve())
     runs = find_runs(out)
     for fits in (str.__eq__, str.startswith, str.__contains__):
         matching = [run for run in runs if fits(run.path.name, asked)]

@@ -12,6 +12,7 @@ from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.runs.files import RunFiles
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system.locks import fcntl
+from fastcifar.system.paths import path_of
 
 RATES = ("images_per_s", "stall", "peak_share", "peak_flops")
 TIMING = ("seconds", "time", *RATES)
@@ -28,7 +29,7 @@ class RunDirectory(RunFiles):
     @classmethod
     def of(cls, spec: RunSpec, out: Path) -> "RunDirectory":
         """Return the directory of a spec below ``out``. It need not exist."""
-        return cls(out / f"exp{spec.experiment}" / spec.run_id)
+        return cls(path_of(out) / f"exp{spec.experiment}" / spec.run_id)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

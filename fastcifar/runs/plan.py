@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcifar.data.dataset import Dataset
@@ -12,6 +11,7 @@ from fastcifar.models.names import NONE, TIMM, is_own, is_pretrained
 from fastcifar.pipeline.names import check_pipeline
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system import machine
+from fastcifar.system.paths import path_of
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +79,7 @@ def check_weights(number: int, model: str | None, asked: str | None) -> None:
         return
     if model is not None and not is_pretrained(model):
         raise UsageError(f"model {model!r} is neither one of torchvision's classification networks nor {TIMM}NAME")
-    if asked not in (None, NONE) and not Path(str(asked)).is_file():
+    if asked not in (None, NONE) and not path_of(str(asked)).is_file():
         raise UsageError(f"weights {asked}: there is no such file; give a .pth or .safetensors file, or none")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastcifar.runs.record import RESULTS, SPEC, RunRecord
-from fastcifar.runs.settings import parse_choices, require_key
+from fastcifar.runs.settings import nearest_value, parse_choices, require_key
 
 Row = dict[str, Any]
 
@@ -48,6 +48,16 @@ def choose_rows(rows: Sequence[Row], only: list[str]) -> list[Row]:
     """
     choices = parse_choices(only, COLUMNS, "--only")
     return [row for row in rows if all(row[key] in values for key, values in choices.items())]
+
+
+def absent_values(rows: Sequence[Row], only: list[str]) -> list[str]:
+    """Return a sentence for each value of ``only`` that no row has, with the nearest value that exists."""
+    return [
+        f"no run has --only {key}={value}; {nearest_value(value, {row[key] for row in rows})}"
+        for key, values in parse_choices(only, COLUMNS, "--only").items()
+        for value in values
+        if all(row[key] != value for row in rows)
+    ]
 
 
 def in_order(rows: Sequence[Row], key: str | None) -> list[Row]:

@@ -9,6 +9,8 @@ from fastcifar.errors import UsageError
 from fastcifar.recipes import recipes_of
 from fastcifar.runs.spec import RunSpec
 
+SHOWN = 10  # known values that a message lists
+
 
 def parse_overrides(pairs: list[str], settable: Mapping[str, type], option: str = "--set") -> dict[str, Any]:
     """Parse ``key=value`` strings to typed values, by key.
@@ -29,6 +31,8 @@ def parse_choices(pairs: list[str], known: Mapping[str, type], option: str) -> d
     for key, texts in _split(pairs, known, option):
         # not `parts`: an empty value is a mistake here
         values = recipes_of(texts) if key == "recipe" else [text.strip() for text in texts.split(",")]
+        if not values:
+            raise UsageError(f"{option} {key}={texts} has no value; write one, as in {option} recipe=basic")
         chosen.setdefault(key, []).extend(typed(key, text, known, option) for text in values)
     return chosen
 
@@ -40,6 +44,24 @@ def require_key(key: str, known: Iterable[str], option: str) -> None:
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
         what = "setting" if option in ("--set", "train_run") else "field"
         raise UsageError(f"{option} {key}: no such {what}; {hint}")
+
+
+def nearest_value(value: Any, known: Iterable[Any]) -> str:
+    """Return the hint for a value that does not exist: the nearest known value, and at most SHOWN of the known values.
+
+    known: values of the same type; None is left out. The nearest text is the most similar one, if there is one. The
+    nearest number is the one with the least difference.
+    """
+    values = sorted({each for each in known if each is not None})
+    if isinstance(value, str):
+        near = difflib.get_close_matches(value, values, 1)
+    else:
+        near = sorted(values, key=lambda each: float(abs(each - value)))[:1]
+    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+    there = f"{', '.join(map(str, values[:SHOWN])) or 'none'}{more}"
+    if len(values) < 2:
+        return f"there is {there}"
+    return f"did you mean {near[0]}? There are {there}" if near else f"there are {there}"
 
 
 def _split(pairs: list[str], known: Iterable[str], option: str) -> Iterator[tuple[str, str]]:

@@ -1,8 +1,9 @@
-"""The parts that all figures share: colours, grids of axes, plain axes and files; also the training curves."""
+"""The parts that all figures share: colours, grids of axes, plain axes, texts and files; also the training curves."""
 
 import io
 import re
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from fastcifar.show.text import printable
 from fastcifar.system.atomic import whole
 
 # M. Okabe and K. Ito, "Color Universal Design", 2008: colour-blind readers can distinguish these
@@ -59,8 +62,19 @@ def write_figure(figure: Figure, path: Path) -> None:
     Missing folders are made. Raises FastcifarError if the file cannot be written.
     """
     kind = path.suffix[1:] or "png"
+    take_literally(figure)
     with whole(path) as file:  # without a date, the same figure gives the same file
         figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
+
+
+def take_literally(figure: Figure) -> None:
+    """Let every text of a figure be drawn as it is: no `$` begins a formula, and all characters are `printable`.
+
+    Names of classes, runs and processors come from files. The labels of ticks are made anew when a figure is drawn, so
+    that only `printable` names may be given to an axis.
+    """
+    for text in figure.findobj(Text):
+        text.set(parse_math=False, usetex=False, text=printable(text.get_text()))
 
 
 def save(figure: Figure, out: Path, name: str) -> None:
@@ -71,7 +85,11 @@ def save(figure: Figure, out: Path, name: str) -> None:
 
 
 def inline(figure: Figure, title: str) -> str:
-    """Return the figure as an SVG element without background, in which the page's text colour replaces INK."""
+    """Return the figure as an SVG element without background, in which the page's text colour replaces INK.
+
+    title: its name for people who do not see it, as text. The element can stand in a page as it is.
+    """
+    take_literally(figure)
     buffer = io.StringIO()
     with mpl.rc_context(SETTINGS):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -82,7 +100,7 @@ def inline(figure: Figure, title: str) -> str:
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # these ids repeat across figures, and nothing refers to them
     return re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"|<svg height="[^"]*" ([^>]*?)width="[^"]*"',
                   lambda m: f"<svg {m[1] or m[2] or ''}", svg, count=1).replace(
-        "<svg ", f'<svg role="img" aria-label="{title}" ', 1)  # fmt: skip
+        "<svg ", f'<svg role="img" aria-label="{escape(printable(title))}" ', 1)  # fmt: skip
 
 
 def curves(configurations: Mapping[str, Runs], path: Path) -> None:
@@ -99,7 +117,8 @@ def curves(configurations: Mapping[str, Runs], path: Path) -> None:
     for axes, title in ((left, "loss"), (right, "validation accuracy, %")):
         axes.set(title=title, xlabel="epoch")
         plain_axes(axes, epochs=True)
-        axes.legend(frameon=False, fontsize=7)
+        names = [str(line.get_label()) for line in axes.lines]
+        axes.legend(axes.lines, names, frameon=False, fontsize=7)  # by itself it leaves out names that begin with _
     write_figure(figure, path)
 
 

@@ -1,11 +1,14 @@
 """Tables in Markdown, and the line below a table that names the machine and software of its rows."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from fastcifar.show.provenance import commits, gpu_text, processor, software
+from fastcifar.show.text import printable
 
 Rows = list[dict[str, Any]]
+_MEANING = re.compile(r"\\(?=[!-/:-@[-`{-~])|[|$]|\](?=[(\[:])|&(?=#?\w+;)|<")
 
 
 def table(header: Sequence[str], body: Sequence[Sequence[str]], numbers: bool = True) -> str:
@@ -20,8 +23,12 @@ def table(header: Sequence[str], body: Sequence[Sequence[str]], numbers: bool = 
 
 
 def escaped(text: str) -> str:
-    """Return the text on one line, escaped so that it neither ends a table cell nor starts an HTML tag."""
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    """Return the text on one line, escaped so that a reader sees it as it is.
+
+    It ends no table cell, and starts no HTML tag, link, picture or formula. Emphasis and code are left to the text.
+    """
+    text = " ".join(printable(text).split("\n"))
+    return _MEANING.sub(lambda found: {"<": "&lt;", "&": "&amp;"}.get(found[0], f"\\{found[0]}"), text)
 
 
 def under(text: str, found: Rows, packages: Sequence[str] = ("torch", "torchvision", "numba")) -> str:

@@ -1,7 +1,17 @@
-"""Numbers as text for people: counts, durations, accuracies with their spread."""
+"""Numbers as text for people: counts, durations, accuracies with their spread. Also names that can be shown."""
 
+import re
 from collections.abc import Sequence
 from statistics import mean, stdev
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+
+
+def printable(text: str) -> str:
+    """Return the text with U+FFFD in place of each character that has no picture, or that a file of UTF-8 or XML cannot
+    hold: control characters except newline and tab, U+2028 and U+2029, lone surrogates, and U+FFFE and U+FFFF.
+    """
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def duration(seconds: float) -> str:

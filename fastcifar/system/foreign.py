@@ -13,6 +13,7 @@ from typing import Any
 
 from fastcifar.errors import UsageError
 from fastcifar.system import machine
+from fastcifar.system.paths import path_of
 
 STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 
@@ -29,7 +30,7 @@ def imported(name: str, what: str) -> ModuleType:
     'mine'". Raises NoSuchModule for a module that does not exist, and UsageError for a file that does not exist or an
     import that fails.
     """
-    return _of_file(Path(name), what) if name.endswith(".py") else _of_name(name, Path.cwd(), what)
+    return _of_file(path_of(name), what) if name.endswith(".py") else _of_name(name, Path.cwd(), what)
 
 
 def exists(name: str) -> bool:
@@ -37,7 +38,7 @@ def exists(name: str) -> bool:
     within a package counts where its package exists.
     """
     if name.endswith(".py"):
-        return Path(name).is_file()
+        return path_of(name).is_file()
     top = name.partition(".")[0]
     here = Path(f"{top}.py").is_file() or Path(top).is_dir()
     return top.isidentifier() and (here or importlib.util.find_spec(top) is not None)

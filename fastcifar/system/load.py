@@ -62,13 +62,18 @@ def measure(seconds: float = WINDOW, root: Path = ROOT) -> Load:
     busy = None
     if before is not None and after is not None:
         others = (after - before) / os.sysconf("SC_CLK_TCK") - own
-        busy = min(max(0.0, others / took), len(_allowed()))  # a tick may fall on either side of the window's ends
+        busy = min(max(0.0, others / took), len(allowed_cores()))  # a tick may fall on either side of the window's ends
     return Load(busy, _number(_read(root / "proc/loadavg").partition(" ")[0]))
 
 
-def snapshot(seconds: float = WINDOW, root: Path = ROOT, variables: Mapping[str, str] = os.environ) -> Snapshot:
-    """Measure the load for ``seconds`` and read the rest. variables: the environment variables of this process."""
-    cores, allowed = os.cpu_count() or 1, _allowed()
+def variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment variables of OpenMP's libraries."""
+    return {name: value for name, value in environment.items() if name.startswith(VARIABLES)}
+
+
+def snapshot(seconds: float = WINDOW, root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> Snapshot:
+    """Measure the load for ``seconds`` and read the rest. environment: the variables of this process."""
+    cores, allowed = os.cpu_count() or 1, allowed_cores()
     processors = root / "sys/devices/system/cpu"
     hot = _throttle_count(processors)
     load = measure(seconds, root)
@@ -83,7 +88,7 @@ def snapshot(seconds: float = WINDOW, root: Path = ROOT, variables: Mapping[str,
         governor=next(filter(None, map(_governor, clocks)), None),
         throttled=_throttle_count(processors) > hot or any(_cooling(root)),
         on_battery=any(_discharging(root)),
-        variables={name: value for name, value in variables.items() if name.startswith(VARIABLES)},
+        variables=variables(environment),
     )
 
 
@@ -97,14 +102,14 @@ def available_bytes(root: Path = ROOT) -> int | None:
     return min(free, default=None)
 
 
-def _allowed() -> list[int]:
+def allowed_cores() -> list[int]:
     """Return the numbers of the cores in this process's affinity."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def _busy_ticks(root: Path) -> int | None:
     """Return the clock ticks since boot in which the allowed cores worked for any program."""
-    names = {f"cpu{core}" for core in _allowed()}
+    names = {f"cpu{core}" for core in allowed_cores()}
     lines = [line.split() for line in _read(root / "proc/stat").splitlines()]
     try:
         counts = [sum(int(times[place]) for place in BUSY) for name, *times in filter(None, lines) if name in names]
@@ -126,7 +131,7 @@ def _governor(folder: Path) -> str | None:
 
 def _throttle_count(processors: Path) -> float:
     """Return how often the allowed cores were slowed down since boot because of heat."""
-    files = (processors / f"cpu{core}/thermal_throttle/core_throttle_count" for core in _allowed())
+    files = (processors / f"cpu{core}/thermal_throttle/core_throttle_count" for core in allowed_cores())
     return sum(_number(_read(file)) or 0 for file in files)
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastcifar.errors import UsageError
-from fastcifar.system import machine, openmp
+from fastcifar.system import load, machine
 
 T = TypeVar("T")
 PACKAGES = ("torch", "torchvision", "numba", "numpy", "triton", "ffcv")
@@ -190,7 +190,7 @@ def environment() -> dict[str, Any]:
 def _threads() -> dict[str, str | int]:
     others = ("MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     counts: dict[str, str | int] = {name: os.environ[name] for name in others if name in os.environ}
-    counts |= openmp.settings()
+    counts |= load.variables()
     for library in ("torch", "numba"):
         if library in sys.modules:
             counts[library] = sys.modules[library].get_num_threads()

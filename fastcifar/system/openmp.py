@@ -17,29 +17,28 @@ THREADS = "OMP_NUM_THREADS"
 SECONDS = 0.2  # for which the load is measured
 
 
-def settings() -> dict[str, str]:
-    """Return the environment variables of OpenMP's libraries, by name."""
-    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(load.VARIABLES)}
-
-
-def free_cores(usable: int, busy: float | None) -> int:
+def free_cores(allowed: int, usable: int, busy: float | None) -> int:
     """Return the number of cores for threads, at least 1.
 
-    usable: the cores that this process may use. busy: the cores that other programs use; None where it is unknown.
+    allowed: the cores of this process's affinity. usable: those left under the quota of its control group. busy: those
+    of the allowed cores that other programs use; None where it is unknown.
     """
-    return max(1, usable - int((busy or 0.0) + 0.5))
+    return max(1, min(usable, allowed - int((busy or 0.0) + 0.5)))
 
 
 def choose(say: Callable[[str], None]) -> None:
     """Set the number of threads for this process and its children to the number of free cores, where some are busy.
 
-    Nothing is set where the user has set a variable of OpenMP, or torch is already loaded. say: a callback for the
-    message to the user.
+    Nothing is set where the user has set the number, or torch is already loaded. say: a callback for the message to
+    the user.
     """
-    if "torch" in sys.modules or settings():
+    if "torch" in sys.modules or THREADS in os.environ:
         return
-    usable, busy = machine.usable_cores(), load.measure(SECONDS).busy_cores
-    threads = free_cores(usable, busy)
+    allowed, usable, busy = len(load.allowed_cores()), machine.usable_cores(), load.measure(SECONDS).busy_cores
+    threads = free_cores(allowed, usable, busy)
     if threads < usable:
         os.environ[THREADS] = str(threads)
-        say(f"other programs use {busy:.1f} of {usable} cores, so torch gets {threads}; {THREADS} sets another number")
+        say(
+            f"other programs use {busy:.1f} of {allowed} cores, so torch takes {threads} "
+            f"thread{'s' * (threads > 1)}; {THREADS} sets another number"
+        )

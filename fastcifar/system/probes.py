@@ -54,6 +54,8 @@ def _installed(depends: Iterable[Path]) -> str:
     projects").
     """
     facts = [sys.executable, sys.version]
+    with suppress(OSError):  # the table of shared libraries, which changes when a system package is installed
+        facts.append(f"ld.so {Path('/etc/ld.so.cache').stat().st_mtime_ns}")
     for place in sys.path:
         with suppress(OSError):
             names = os.listdir(place or ".")

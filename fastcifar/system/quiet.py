@@ -3,7 +3,6 @@
 `checks` decides from a snapshot (`load.snapshot`) alone.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastcifar.system import load
@@ -19,8 +18,6 @@ SLOW = ("powersave", "conservative", "userspace")
 """The rules (governors) under which the clock rate stays low, or rises late."""
 LEAST_BYTES = 2 << 30
 """A pipeline's process takes up to 1.3 GB with CIFAR-10 (bench/results/throughput-cpu.jsonl)."""
-SHORT_SPIN = 20_000
-"""Rounds of GOMP_SPINCOUNT, below which a waiting thread soon gives its core away."""
 BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 GIB = 1 << 30
 
@@ -121,7 +118,7 @@ def _power(found: Snapshot) -> Check:
 def _openmp(found: Snapshot) -> Check:
     """Check the variables of OpenMP that change how torch's threads share the cores."""
     variables = found.variables
-    wrong, cures, steps = [], [], []
+    wrong, cures = [], []
     threads = variables.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if threads and threads != str(found.usable):
         wrong.append(f"OMP_NUM_THREADS is {threads}, and {found.usable} cores can be used")
@@ -131,21 +128,8 @@ def _openmp(found: Snapshot) -> Check:
         if value and value.lower() not in ("false", "none", "disabled"):
             wrong.append(f"{name} is {value}, which puts the threads of every process on the same cores")
             cures.append(name)
-    if _spins(variables) and busy(found.load.busy_cores, found.allowed, found.usable):
-        wrong.append("waiting threads spin while other programs need the cores")
-        cures += [name for name in ("GOMP_SPINCOUNT",) if name in variables]
-        steps.append("export OMP_WAIT_POLICY=PASSIVE")
     if not wrong:
         return Check(
             "OpenMP", True, ", ".join(f"{n}={v}" for n, v in sorted(variables.items())) or "no variable is set"
         )
-    steps += [f"unset {' '.join(cures)}"] if cures else []
-    return Check("OpenMP", False, "; ".join(wrong), " && ".join(steps))
-
-
-def _spins(variables: Mapping[str, str]) -> bool:
-    """Return whether a waiting thread of GNU's OpenMP, which torch has, keeps its core for long."""
-    count = variables.get("GOMP_SPINCOUNT", "").strip().lower()
-    if count:
-        return not count.isdigit() or int(count) > SHORT_SPIN
-    return variables.get("OMP_WAIT_POLICY", "").strip().upper() != "PASSIVE"
+    return Check("OpenMP", False, "; ".join(wrong), f"unset {' '.join(cures)}")

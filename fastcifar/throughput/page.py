@@ -1,7 +1,9 @@
 """An HTML page of benchmark rows by device: speeds, ranges, ceilings and the result of the verification."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from fastcifar.throughput.table import heat_name, pixels
 HERE = Path(__file__).resolve().parent
 CONTESTANTS = ("pipeline", "kernel", "loop")
 """The keys that may hold a contestant's name; it depends on the kind of rows."""
+LONGEST = 80  # characters of a part's name, as the name of a file is limited to 255 bytes
 NOTES = (
     "A dot is the median of the turns, and its line goes from the slowest to the fastest turn. The axes are "
     "logarithmic, so that equal distances are equal ratios. An open dot belongs to a contestant whose pixels were not "
@@ -47,10 +50,10 @@ def build_page(sources: Sequence[Path], out: Path) -> list[str]:
     sources: files of rows, or folders of such files (*.jsonl). Raises UsageError where no row has a speed,
     FastcifarError for a file that does not hold rows.
     """
-    parts, names = [], []
+    parts, names = list[Part](), list[str]()
     for path in _files(sources):
         for device, found in _by_device(read(path)).items():
-            name = f"{path.stem}-{device}".replace(" ", "-").replace(",", "")
+            name = _name(f"{path.stem}-{device}", [part.name for part in parts])
             alike = [_alike(row) for row in found]
             figure = dots(alike)
             save(figure, out, name)
@@ -89,6 +92,16 @@ def _files(sources: Sequence[Path]) -> list[Path]:
                 f"there is neither a file nor a folder {source}; make rows with fastcifar bench --out {source}"
             )
     return paths
+
+
+def _name(text: str, taken: Collection[str]) -> str:
+    """Return the name of a part's files and of its place on the page.
+
+    text: it may come from a file, so no sign that a path, an address or a shell gives a meaning stays. taken: names of
+    other parts.
+    """
+    name = re.sub(r"[^\w.()@+=-]", "-", text.replace(",", ""))[:LONGEST]
+    return next(each for n in count(1) if (each := name if n == 1 else f"{name}-{n}") not in taken)
 
 
 def _by_device(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

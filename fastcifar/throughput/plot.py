@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from fastcifar.errors import UsageError
 from fastcifar.show.figures import axes_grid, colour, plain_axes, write_figure
+from fastcifar.show.text import printable
 from fastcifar.throughput.contestant import REPLAY
 from fastcifar.throughput.table import heat_name, heat_of
 
@@ -84,7 +85,7 @@ def _panel(axes: Axes, rows: Rows, colours: Mapping[str, str]) -> None:
             _contestant(axes, place, row, ink, _left(row, ceilings, least, most))
         else:
             _words(axes, "no speed", least, place, style="italic")
-    axes.set_yticks(range(len(rows)), [row["pipeline"] for row in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [printable(row["pipeline"]) for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)  # the first on top
     axes.set_title(heat_name(rows[0]), fontsize=9, loc="left")
     axes.set_xlabel("images/s", fontsize=8)

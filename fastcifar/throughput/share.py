@@ -52,7 +52,7 @@ def markdown(rows: Sequence[Row]) -> str:
     """Return the text for an issue. rows: as `rows.contests` returns them."""
     common = shared(rows)
     rows = [_shown(row) for row in rows]
-    parts = [MARK, f"**{escaped(conclusion(rows))}.**", _measured(rows), f"    {_command(rows)}"]
+    parts = [MARK, f"**{escaped(conclusion(rows))}.**", _measured(rows), f"    {' '.join(_command(rows).split())}"]
     for heat in heats_of(rows):
         columns = HeatTable(heat, "").columns()
         body = [[column.cells[number] for column in columns] for number in range(len(heat))]

@@ -18,9 +18,11 @@ from fastcifar.runs.settings import SETTABLE, require_key, typed
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system.devices import device_of
 from fastcifar.system.launch import leads, processes
+from fastcifar.system.paths import path_of
 from fastcifar.training.heads import can_be_cached, train_heads
 from fastcifar.training.loop import train
 from fastcifar.training.options import Options, Watch, silent
+from fastcifar.training.record import threads_as_begun
 
 PLANNED: dict[str, type] = {"experiment": int, "protocol": str, "model": str, "seed": int, "pipeline": str, "amp": str}
 """The keywords of `train_run` besides SETTABLE, with their types."""
@@ -69,8 +71,8 @@ def train_run(
     for name, place in (("data", data), ("out", out)):
         if not isinstance(place, (str, PathLike, Dataset)):
             raise UsageError(f"{name} {place!r} is not the path of a folder; give one")
-    dataset = data if isinstance(data, Dataset) else Dataset.open(Path(data))
-    on, folder = device_of(str(device)), Path(out)
+    dataset = data if isinstance(data, Dataset) else Dataset.open(data)
+    on, folder = device_of(str(device)), path_of(out)
     if spec is None:
         spec = _spec_of(dataset, on, weights, settings)
     elif settings:
@@ -79,6 +81,8 @@ def train_run(
             "dataclasses.replace"
         )
     initial = weights_for(spec.experiment, spec.model, weights if spec.weights != "none" else "none")
+    if initial.note:
+        say(initial.note)
     if initial.identity != spec.weights:
         raise UsageError(
             f"the spec names the weights {spec.weights}, but those found are {initial.identity}; give their file with "
@@ -97,7 +101,8 @@ def train_run(
         if can_be_cached(spec):
             (summary,) = train_heads([spec], dataset, folder, on, {spec: told}, options)
         else:
-            summary = train(spec, dataset, folder, on, told, options)
+            with threads_as_begun(directory, spec.run_id, say):
+                summary = train(spec, dataset, folder, on, told, options)
     return {"run_id": spec.run_id, "directory": str(directory.path), **summary}
 
 

@@ -1,7 +1,6 @@
 """The modes of --compile: the ways to run a run's steps (`steps_of`), and the choice of a mode by measurement."""
 
 from collections.abc import Callable
-from time import perf_counter
 from typing import NamedTuple
 
 import torch
@@ -23,9 +22,10 @@ from fastcifar.training.steps import Captured, Eager
 from fastcifar.training.trial import TooSlow, within
 
 TRIAL_STEPS, TRIAL_SECONDS, PARTS = 30, 3.0, 3  # the limits of a trial, and its groups of steps
-INDUCTOR_PAYS = 600.0  # least seconds of training, in the fastest other mode, from which on inductor is tried
-INDUCTOR_SAVES = 0.3
-"""The share of a run's time on a CPU that inductor is expected to save at most, in [0, 1]."""
+INDUCTOR_PAYS = 600.0  # least seconds of training, in the fastest other mode, from which on inductor is tried on CUDA
+COST, COMPILING = 0.1, 180.0
+"""On a CPU, a trial of inductor may take COST of the run's time, and is made only where that is COMPILING seconds or
+more: on two busy cores, torch.compile took three minutes and a half for the CNN."""
 
 
 def steps_of(mode: str, learner: Learner, training: Pipeline) -> Eager | Captured:
@@ -58,58 +58,78 @@ class Choice(NamedTuple):
 def choose_mode(spec: RunSpec, dataset: Dataset, device: torch.device, say: Callable[[str], None] = silent) -> Choice:
     """Return the fastest mode for a run, by a trial of each mode with a separate learner.
 
-    graph is tried where it is possible, inductor where the run is long. On a CPU, inductor gets no more time than it
-    can save, and is chosen only if the rest of the run saves more than compiling took. With several processes the mode
-    is none. say: a callback for messages to people.
+    graph is tried where it is possible, inductor where the run is long. With several processes the mode is none. say: a
+    callback for messages to people.
     """
     if processes() > 1:
         return Choice("none", "")
     training, validation = open_pipelines(spec, dataset, device)
-    failed = ""
     with training, validation:
-        seconds = {"none": _seconds("none", spec, training, len(dataset.classes))}
-
-        def attempt(mode: str) -> str:
-            say(f"{spec.label}: trying --compile {mode}")
-            try:
-                seconds[mode] = _seconds(mode, spec, training, len(dataset.classes))
-                return ""
-            except (RuntimeError, FastcifarError) as error:  # for example: not enough memory, or no C++ compiler
-                reason = f"; {mode} fails: {str(error).strip().splitlines()[0]}"
-            give_back(device)  # after the except block, where the error and the memory of its frames are released
-            return reason
-
-        if device.type == "cuda" and training.renderer() is not None:
-            failed += attempt("graph")
+        seconds, failed = {"none": _seconds("none", spec, training, len(dataset.classes))}, ""
         steps = len(training) * min(spec.epochs, PROTOCOLS[spec.protocol].min_epochs)
-        least = min(seconds.values()) * steps
-        if least > INDUCTOR_PAYS and device.type == "cuda":
-            failed += attempt("inductor")
-    if least > INDUCTOR_PAYS and device.type != "cuda":
-        limit = INDUCTOR_SAVES * least
-        say(f"{spec.label}: trying --compile inductor, for at most {duration(limit)}")
-        try:
-            compiled, spent = within(limit, _on_cpu, spec, dataset)
-            if (seconds["none"] - compiled) * steps > spent:
-                seconds["inductor"] = compiled
-            else:
-                failed += f"; inductor {1e6 * compiled:,.0f} µs a step, which saves less than compiling takes"
-        except TooSlow:
-            failed += f"; inductor was still compiling after {duration(limit)}, which is as much as it can save"
-        except RuntimeError as error:
-            failed += f"; inductor fails: {error}"
+        if device.type == "cuda":
+            failed = _on_cuda(seconds, spec, training, (len(dataset.classes), steps), device, say)
+    if device.type != "cuda" and COST * seconds["none"] * steps >= COMPILING:
+        failed = _on_cpu(seconds, spec, dataset, steps, say)
     best = min(seconds, key=lambda mode: seconds[mode])
     if len(seconds) == 1 and not failed:
         return Choice(best, "")
     return Choice(best, ", ".join(f"{mode} {1e6 * value:,.0f} µs a step" for mode, value in seconds.items()) + failed)
 
 
-def _on_cpu(spec: RunSpec, dataset: Dataset) -> tuple[float, float]:
-    """Return the seconds of a compiled step on the CPU, and the seconds of this trial, which compiles it."""
-    started = perf_counter()
+def _on_cuda(
+    seconds: dict[str, float],
+    spec: RunSpec,
+    training: Pipeline,
+    numbers: tuple[int, int],
+    device: torch.device,
+    say: Callable[[str], None],
+) -> str:
+    """Try graph, and inductor for a long run. Add the seconds of a step by mode, and return what failed, for people.
+
+    numbers: of the classes, and of the fewest steps of the run.
+    """
+    classes, steps = numbers
+
+    def attempt(mode: str) -> str:
+        say(f"{spec.label}: trying --compile {mode}")
+        try:
+            seconds[mode] = _seconds(mode, spec, training, classes)
+            return ""
+        except (RuntimeError, FastcifarError) as error:  # for example: not enough memory, or no C++ compiler
+            reason = f"; {mode} fails: {str(error).strip().splitlines()[0]}"
+        give_back(device)  # after the except block, where the memory of its frames is released
+        return reason
+
+    failed = attempt("graph") if training.renderer() is not None else ""
+    return failed + (attempt("inductor") if min(seconds.values()) * steps > INDUCTOR_PAYS else "")
+
+
+def _on_cpu(seconds: dict[str, float], spec: RunSpec, dataset: Dataset, steps: int, say: Callable[[str], None]) -> str:
+    """Try inductor in a process of its own, for at most COST of the run's time. Add the seconds of a step if the run
+    saves more than compiling takes, and return what failed, for people. steps: the fewest steps of the run.
+    """
+    limit, trying = COST * seconds["none"] * steps, f"{spec.label}: trying --compile inductor"
+    say(f"{trying}, for at most {duration(limit)}")
+    try:
+        compiled, spent = within(
+            limit, lambda so_far: say(f"{trying}, {duration(so_far)} so far"), _trial, spec, dataset
+        )
+    except TooSlow:
+        return f"; the trial of inductor had not ended after {duration(limit)}"
+    except RuntimeError as error:
+        return f"; inductor fails: {error}"
+    if (seconds["none"] - compiled) * steps > spent:  # the run compiles again, which takes no longer
+        seconds["inductor"] = compiled
+        return ""
+    return f"; inductor {1e6 * compiled:,.0f} µs a step, which saves less than compiling takes"
+
+
+def _trial(spec: RunSpec, dataset: Dataset) -> float:
+    """Return the seconds of a compiled step on the CPU."""
     training, validation = open_pipelines(spec, dataset, torch.device("cpu"))
     with training, validation:
-        return _seconds("inductor", spec, training, len(dataset.classes)), perf_counter() - started
+        return _seconds("inductor", spec, training, len(dataset.classes))
 
 
 def _seconds(mode: str, spec: RunSpec, training: Pipeline, classes: int) -> float:

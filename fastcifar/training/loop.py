@@ -24,6 +24,7 @@ from fastcifar.training.learner import Learner, evaluate, mean_loss
 from fastcifar.training.options import Options, Watch
 from fastcifar.training.record import context, record, resume
 from fastcifar.training.schedule import last_rate
+from fastcifar.training.single import check_single_images
 from fastcifar.training.steps import Captured, Eager
 from fastcifar.training.team import Team
 
@@ -39,7 +40,8 @@ def train(
     """Train or resume a run in ``RunDirectory.of(spec, out)``, and return its summary.
 
     A finished run is not trained again. watch: a callback for each epoch's line of metrics. Raises UsageError where the
-    spec names another dataset, FastcifarError where the directory is in use or damaged, or the device's memory is full.
+    spec names another dataset, or BatchNorm cannot train on a batch of a single image. Raises FastcifarError where the
+    directory is in use or damaged, or the device's memory is full.
     """
     if spec.dataset != dataset.sha256:
         raise UsageError(
@@ -51,6 +53,7 @@ def train(
     with directory.locked():
         summary = team.first(directory.summary())
         if summary is None:
+            check_single_images([spec], dataset)
             training, validation = open_pipelines(spec, dataset, device, team.shard)
             with training, validation:
                 learner = Learner.new(spec, len(dataset.classes), device, options.tensors)

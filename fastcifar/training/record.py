@@ -1,21 +1,51 @@
 """Write a run to the disk while it trains, and resume it from there."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from fastcifar.data.dataset import Dataset
+from fastcifar.errors import FastcifarError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.outcome import Lines, accuracies, diverged
+from fastcifar.show.text import counted
+from fastcifar.system.devices import threads
 from fastcifar.system.measure import environment
 from fastcifar.training.learner import Learner
+
+MOST_THREADS = 4096  # more than any machine has cores
 
 
 def context(dataset: Dataset, device: torch.device, mode: str) -> dict[str, Any]:
     """Return the entries of run.json besides the spec: dataset, environment, device and mode."""
     about = {"name": dataset.name, "sha256": dataset.sha256, "classes": list(dataset.classes)}
     return {"dataset": about, "environment": environment(), "device": str(device), "mode": mode}
+
+
+@contextmanager
+def threads_as_begun(directory: RunDirectory, label: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Give torch, within this context, the number of threads that a run began with, because the order in which threads
+    add decides the rounding of its metrics. A new run has torch's number.
+
+    label: the run's name. say: a callback for a message where the numbers differ. Raises FastcifarError for a run.json
+    without a possible number.
+    """
+    begun, now = directory.begun(), torch.get_num_threads()
+    about = begun.get("environment", {})
+    of = about.get("threads", {}) if isinstance(about, dict) else None
+    count = of.get("torch", now) if isinstance(of, dict) else None
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_THREADS:
+        raise FastcifarError(
+            f"{directory.path / 'run.json'} is damaged: its entry environment, threads, torch is {count!r:.40}, no "
+            f"number in [1, {MOST_THREADS}]; delete {directory.path} to train it anew"
+        )
+    if count != now and directory.summary() is None:
+        say(f"{label} goes on with {counted(count, 'thread')}, as it began")
+    with threads(count):
+        yield
 
 
 def resume(learner: Learner, directory: RunDirectory) -> Lines:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,15 @@ from fastcifar.runs.spec import RunSpec
 from fastcifar.show.console import note
 from fastcifar.show.figures import curves
 from fastcifar.show.progress import Sparse
-from fastcifar.show.text import spread
-from fastcifar.system import machine
-from fastcifar.system.devices import threads
+from fastcifar.show.text import counted, spread
 from fastcifar.system.launch import leads
 from fastcifar.training.compile import Modes
 from fastcifar.training.heads import can_be_cached, train_heads
 from fastcifar.training.loop import train
 from fastcifar.training.options import Options, Watch, silent
 from fastcifar.training.pace import Steps, Tell
+from fastcifar.training.record import threads_as_begun
+from fastcifar.training.single import check_single_images
 from fastcifar.training.team import Team
 
 BESIDE = 26  # columns of a bar's line that its news does not get, for a seed and a count of epochs of three digits
@@ -69,6 +70,7 @@ def run(
 
     log: makes another callback for each run's epochs; it is used only in the process that writes the runs' files.
     """
+    check_single_images(specs, dataset)
     modes = Modes(dataset, device, options)
     summaries: list[dict[str, Any]] = []
     with Bars(log if leads() else log_of("none"), out) as bars:
@@ -79,7 +81,7 @@ def run(
                     trained = train_heads(together, dataset, out, device, watches, options)
                 else:
                     (spec,) = together
-                    logs.enter_context(threads(_threads_of(RunDirectory.of(spec, out))))
+                    logs.enter_context(threads_as_begun(RunDirectory.of(spec, out), _name(spec), options.say))
                     if changed := changed_since(spec, out):
                         options.say(changed)
                     mode = modes.of(spec, RunDirectory.of(spec, out))
@@ -99,10 +101,10 @@ class Bars:
 
     def __init__(self, log: Log, out: Path) -> None:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(10),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[news]}"),
+            TextColumn("{task.fields[news]}", markup=False),
         )
         self._log, self._out, self._tasks = log, out, dict[RunSpec, TaskID]()
         self._shown = sys.stderr.isatty() and leads()
@@ -162,20 +164,14 @@ class Bars:
             epochs = summary["epochs"]
             self._progress.update(self._tasks[spec], total=epochs, completed=epochs)
             if epochs > self._earlier[spec]:
-                kept = spread([summary["val_accuracy"]])
-                self._sparse.line(lambda: f"{_name(spec)}: ended after {epochs} epochs, kept {kept} %", now=True)  # noqa: B023
+                text = (
+                    f"{_name(spec)}: ended after {counted(epochs, 'epoch')}, kept {spread([summary['val_accuracy']])} %"
+                )
+                self._sparse.line(partial(str, text), now=True)
 
 
 def _name(spec: RunSpec) -> str:
     return f"{spec.label}, seed {spec.seed}"
-
-
-def _threads_of(directory: RunDirectory) -> int:
-    """Return the number of torch's threads for a run. A run that has begun keeps its number, because the order in which
-    threads add decides the rounding of its metrics.
-    """
-    found = directory.begun().get("environment", {}).get("threads", {}).get("torch")
-    return found if isinstance(found, int) and 1 <= found <= machine.usable_cores() else torch.get_num_threads()
 
 
 def _together(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:

@@ -3,9 +3,11 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support.command import TINY, finished, started
+from support.markup import MARKUP
 
 import fastcifar
 from fastcifar.cli import app
@@ -104,3 +106,22 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("fastcifar.cli.list.console", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         app.main()
+
+
+@pytest.mark.parametrize("text", [text for text in MARKUP if text.isprintable() and "\0" not in text])
+def test_an_error_quotes_what_was_written(command, tmp_path, text, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    answer = command("verify", "--", text)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == f"error: there is no dataset at {Path(text)}; make one with: fastcifar convert SRC DEST\n"
+
+
+@pytest.mark.parametrize("text", [text for text in MARKUP if text.isprintable()])
+@pytest.mark.parametrize("before", [[], ["list"], ["list", "recipes"], ["train", "--exp"], ["train"]], ids=" ".join)
+def test_misuse_quotes_what_was_written(command, before, text, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("TERMINAL_WIDTH", "400")
+    answer = command(*before, f"-{text}" if before == ["train"] else f"x{text}")
+    assert (answer.code, answer.out) == (2, "")
+    said = {f"x{text}", repr(f"x{text}")[1:-1]}  # click shows some values as Python writes them
+    assert before[:1] == ["train"] or any(each in " ".join(answer.err.split()) for each in said)

@@ -46,6 +46,7 @@ REFUSALS = {
     "grid --exp 2 --seeds 3-1": "--seeds '3-1'",
     "grid --exp 2 --only nosuch=1": "nosuch",
     "grid --exp 2 --only lr=0.3": "no configuration fits",
+    "grid --exp 2 --only recipe=basic,erasng": "did you mean erasing",
     "grid --exp 2 --set lr=-1": "lr -1.0 is outside",
     "grid --exp 2 --budget soon": "--budget 'soon'",
     "grid --exp 2 --executor nosuch": "'nosuch'",
@@ -75,6 +76,7 @@ REFUSALS = {
     "convert nosuch dest": "nosuch",
     "convert digits dest --formats nosuch": "'nosuch'",
     "verify nosuch": "nosuch",
+    "verify ~nobody_here/data": "path '~nobody_here/data'",
     "diagnose bn --device nosuch": "device 'nosuch'",
     "diagnose bn --data nosuch": "there is no dataset at nosuch",
 }

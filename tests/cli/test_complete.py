@@ -81,7 +81,7 @@ def test_other_shells_get_whole_words(completed):
     assert completed("fastcifar train --set optimizer=ad", "fish") == ["optimizer=adam", "optimizer=adamw"]
 
 
-def test_runs_are_offered_by_the_start_of_their_ids(completed, tmp_path):
+def test_runs_are_offered_by_the_start_of_their_ids(completed, tmp_path, monkeypatch):
     directory = write_run(tmp_path / "runs", SPEC, [0.5])
     other = write_run(tmp_path / "elsewhere", SPEC.with_seed(1), [0.5])
     assert completed("fastcifar runs --diff cnn-ba") == [directory.path.name]
@@ -92,6 +92,10 @@ def test_runs_are_offered_by_the_start_of_their_ids(completed, tmp_path):
     assert completed("fastcifar predict runs/exp2/c") == [str(inside)]
     assert completed("fastcifar predict ru") == ["runs/"]
     assert completed("fastcifar predict *") == []
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert completed("fastcifar predict ~/ru") == ["~/runs/"]
+    assert completed("fastcifar predict ~/runs/exp2/c") == [f"~/{inside}"]
+    assert completed("fastcifar predict ~nobody_here/") == []
 
 
 @pytest.mark.parametrize(

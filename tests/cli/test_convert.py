@@ -56,7 +56,7 @@ def test_convert_and_verify(command, tmp_path):
 
 def test_convert_s_misuse(command, tmp_path):
     answer = command("convert", "synthetic:50", tmp_path / "d", "--formats", "raw,webp")
-    assert (answer.code, answer.err) == (2, "error: unknown format 'webp'; there are raw, ffcv, dali\n")
+    assert (answer.code, answer.err) == (2, "error: format 'webp' does not exist; there are raw, ffcv, dali\n")
     answer = command("convert", tmp_path / "[no] such", tmp_path / "d")
     assert answer.code == 2
     assert "[no] such" in answer.err  # brackets are no markup

@@ -56,6 +56,10 @@ def test_the_command_writes_a_folder(command, digits, tmp_path):
             ["--weights", "none", "--epochs", 1, "--images", 30, "--batch-size", 8],
             "1 epochs of 4 steps, each with 4 evaluations: at least 2 epochs and 3 evaluations are needed",
         ),
+        (
+            ["--weights", "none", "--images", 29, "--batch-size", 14, "--recipe", "none"],
+            "batch_size 14: the last batch of the 29 training images has a single image, and resnet18 has BatchNorm",
+        ),
         (["--weights", "nowhere.pth"], "weights nowhere.pth: there is no such file"),
     ],
 )

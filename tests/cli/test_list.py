@@ -13,4 +13,4 @@ def test_list_is_a_table_or_json(command, tmp_path):
     assert json.loads(command("list", "recipes", "--json").out) == {"recipes": sections["recipes"]}
     answer = command("list", "models")
     assert (answer.code, answer.out) == (2, "")
-    assert "section 'models' does not exist; choose one of experiments" in answer.err
+    assert "section 'models' does not exist; there are experiments" in answer.err

@@ -20,8 +20,8 @@ def test_listings(tmp_path):
     text = text_of(*listing.section_tables(sections))
     for word in ("experiments", "mlp_s, mlp_l", "as-run", "erasing", "resident", "none yet"):
         assert word in text
-    with pytest.raises(UsageError, match="section 'models' does not exist; choose one of experiments, recipes"):
-        listing.sections("models", tmp_path)
+    with pytest.raises(UsageError, match=r"section 'recipe' does not exist; did you mean 'recipes'\? There are"):
+        listing.sections("recipe", tmp_path)
 
 
 def test_runs_are_listed_as_they_stand(tmp_path):

@@ -88,7 +88,7 @@ def test_preview_leads_to_train_with_the_recipe(command, synthetic, tmp_path):
 def test_a_report_leads_to_its_page(command, tmp_path):
     write_run(tmp_path / "runs", SPEC, rising(0.5))
     answer = command("report", "--runs", tmp_path / "runs", "--out", tmp_path / "a report")
-    assert answer.err.splitlines()[-1] == f"next: open {(tmp_path / 'a report' / 'index.html').as_uri()}"
+    assert answer.err.splitlines()[-1] == f"look at it: {(tmp_path / 'a report' / 'index.html').as_uri()}"
 
 
 @pytest.mark.parametrize("name", ["convert", "train"])

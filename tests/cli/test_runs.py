@@ -447,6 +447,19 @@ def test_damage_is_told_apart(command, four, tmp_path):
     assert answer.err.splitlines()[-1] == f"error: no run below {tmp_path} can be read; 4 runs damaged, see above"
 
 
+def test_a_value_of_only_that_no_run_has_is_told(command, four, tmp_path):
+    only = ("--only", "status=finishd,finished", "--only", "lr=0.001,0.02")
+    said = [
+        "no run has --only status=finishd; did you mean finished? There are diverged, finished, unfinished",
+        "no run has --only lr=0.02; did you mean 0.01? There are 0.001, 0.01",
+    ]
+    answer = command("runs", "--out", tmp_path, *only, "--csv", "-")
+    assert (answer.code, answer.err.splitlines()) == (0, said)
+    assert len(answer.out.splitlines()) > 1
+    answer = command("runs", "--out", tmp_path, "--only", "model=cn", "--json")
+    assert answer == Answer(0, "[]\n", "no run has --only model=cn; there is cnn\n")
+
+
 def test_nothing_to_show(command, four, tmp_path):
     answer = command("runs", "--out", tmp_path, "--only", "status=done", "--only", "lr=1e-3")
     assert answer == Answer(

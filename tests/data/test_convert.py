@@ -243,7 +243,7 @@ def test_sources_that_give_too_little_are_caught(tmp_path, monkeypatch):
 
 
 def test_misuse_is_refused_before_any_work(tmp_path):
-    with pytest.raises(UsageError, match="unknown format 'npz'; there are raw, ffcv, dali"):
+    with pytest.raises(UsageError, match="format 'npz' does not exist; there are raw, ffcv, dali"):
         convert("synthetic:50", tmp_path / "out", formats=("raw", "npz"))
     with pytest.raises(UsageError, match="there is no 'nowhere'"):
         convert("nowhere", tmp_path / "out")

@@ -5,8 +5,10 @@ from math import nan
 import pytest
 from PIL import Image
 from support.diagnosis import EVAL, FAST, SLOW, of
+from support.markup import TOGETHER, drawn_texts
 
 from fastcifar.diagnose import picture
+from fastcifar.show.text import printable
 
 
 @pytest.mark.whole
@@ -34,3 +36,9 @@ def test_the_picture_shows_every_arm_and_what_is_restored(evaluations, figures, 
     )
     assert all(0.5 < x <= 1.5 for x in steps.lines[0].get_xdata()[:4])
     assert moved.lines[1].get_ydata()[0] == found[1].moved_most
+
+
+@pytest.mark.whole
+def test_networks_and_datasets_have_their_names(evaluations, figures, tmp_path):
+    picture.draw_diagnosis(evaluations, f"one\n{TOGETHER[:150]}", tmp_path / "curves.png")
+    assert {"one", printable(TOGETHER[:150])} <= drawn_texts(figures[0])

@@ -24,7 +24,11 @@ from fastcifar.report.rules import NOT_RUN
 from fastcifar.system.load import Load
 
 CPU = torch.device("cpu")
-DATASET = SimpleNamespace(sha256="ab" * 32, classes=tuple("0123456789"))
+DATASET = SimpleNamespace(
+    sha256="ab" * 32,
+    classes=tuple("0123456789"),
+    ids=lambda split: range({"training": 4000, "validation": 1000}[split]),
+)
 NEVER = {"kaggle-1", "kaggle-2", "kaggle-3", "kaggle-4", "seeds"}
 """The claims that no certain run decides."""
 
@@ -36,7 +40,7 @@ def runs(*numbers, **options):
 @pytest.fixture
 def initial(monkeypatch):
     """The pretrained networks have weights."""
-    monkeypatch.setattr("fastcifar.grid.wanted.weights_for", lambda *_: SimpleNamespace(identity="none"))
+    monkeypatch.setattr("fastcifar.grid.wanted.weights_for", lambda *_: SimpleNamespace(identity="none", note=""))
 
 
 # the claims and their runs

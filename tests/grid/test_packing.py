@@ -81,12 +81,13 @@ def test_networks_without_weights_are_left_out_with_the_reason(monkeypatch):
     def none_here(number, model, asked):
         if model == "resnet18":
             raise UsageError("no weights of resnet18 here; give --weights FILE")
-        return SimpleNamespace(identity="none")
+        return SimpleNamespace(identity="none", note="weights x.pth: read as entry 'state_dict'")
 
     monkeypatch.setattr(wanted, "weights_for", none_here)
     found = runs_of(Wanted([4], amp="off"), DATASET, CPU)
     assert set(found.left_out) == {"resnet18"}
     assert "give --weights FILE" in found.left_out["resnet18"]
+    assert found.notes == ("weights x.pth: read as entry 'state_dict'",)
     assert {spec.model for spec in found.specs} == {"mobilenet_v3_small", "efficientnet_v2_s"}
 
 

@@ -12,7 +12,11 @@ from fastcifar.grid.wanted import Wanted, runs_of
 from fastcifar.packs.choice import Measured
 
 MEASURED = Measured("grouped", {"serial": 10.0, "grouped": 1_234_567.0}, 3 << 20)
-DATASET = SimpleNamespace(sha256="ab" * 32, classes=tuple("0123456789"))
+DATASET = SimpleNamespace(
+    sha256="ab" * 32,
+    classes=tuple("0123456789"),
+    ids=lambda split: range({"training": 4000, "validation": 1000}[split]),
+)
 
 
 @pytest.fixture

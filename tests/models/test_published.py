@@ -98,6 +98,43 @@ class Bomb:
         return Path.write_text, (self.path, "it went off")
 
 
+@pytest.mark.parametrize(
+    ("content", "how"),
+    [
+        ({"state_dict": TENSORS, "epoch": 3, "optimizer": {"lr": [0.1]}}, "entry 'state_dict'"),
+        ({"model": TENSORS}, "entry 'model'"),
+        ({f"module.{name}": value for name, value in TENSORS.items()}, "names without 'module.'"),
+        ({f"_orig_mod.{name}": value for name, value in TENSORS.items()}, "names without '_orig_mod.'"),
+        (
+            {"state_dict": {f"_orig_mod.module.{name}": value for name, value in TENSORS.items()}},
+            "entry 'state_dict', names without '_orig_mod.', names without 'module.'",
+        ),
+        (
+            {f"module._orig_mod.{name}": value for name, value in TENSORS.items()},
+            "names without '_orig_mod.', names without 'module.'",
+        ),
+        ({name.replace("a.", "a._orig_mod."): value for name, value in TENSORS.items()}, "names without '_orig_mod.'"),
+    ],
+)
+def test_weights_of_wrapped_modules_and_checkpoints_are_read_and_it_is_said(tmp_path, content, how):
+    path = written(tmp_path / "x.pth", saved(content))
+    weights = read_weights(path)
+    assert weights.note == f"weights {path}: read as {how}"
+    assert weights.identity == hashlib.sha256(saved(content)).hexdigest()[:16]
+    assert weights.tensors.keys() == TENSORS.keys()
+    assert all(torch.equal(weights.tensors[name], TENSORS[name]) for name in TENSORS)
+
+
+def test_a_module_in_parallel_or_compiled_gives_these_names(tmp_path):
+    plain = nn.Sequential(nn.Linear(2, 2))
+    parallel, compiled = nn.DataParallel(plain), torch.compile(plain, backend="eager")
+    for wrapped in (parallel, compiled, nn.DataParallel(compiled), torch.compile(parallel, backend="eager")):
+        weights = read_weights(written(tmp_path / "x.pth", saved(wrapped.state_dict())))
+        assert weights.tensors.keys() == plain.state_dict().keys()
+        assert weights.note
+    assert read_weights(written(tmp_path / "x.pth", saved(plain.state_dict()))).note == ""
+
+
 def test_an_object_in_a_pickle_is_refused_and_runs_nothing(tmp_path):
     armed = tmp_path / "armed"
     for content in (saved({"a": Bomb(armed)}), saved(Bomb(armed)), pickle.dumps({"a": Bomb(armed)}, 2)):
@@ -128,7 +165,8 @@ def test_a_file_cut_short_is_said(tmp_path, suffix, encode, part):
         read_weights(written(tmp_path / f"x.{suffix}", content[: int(part * len(content))]))
 
 
-@pytest.mark.parametrize("content", [[torch.ones(2)], {"state_dict": TENSORS, "epoch": 3}, {1: torch.ones(2)}, {}, 5])
+@pytest.mark.parametrize("content", [[torch.ones(2)], {"weights": TENSORS, "epoch": 3}, {1: torch.ones(2)}, {},
+                                     {"state_dict": {"a": 3}}, {"state_dict": {}}, 5])  # fmt: skip
 def test_what_is_not_tensors_by_name_is_refused(tmp_path, content):
     with pytest.raises(UsageError, match=r"x.pth are not tensors by name; save a module's state_dict\(\)"):
         read_weights(written(tmp_path / "x.pth", saved(content)))

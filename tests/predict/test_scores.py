@@ -6,11 +6,13 @@ from math import log
 import numpy as np
 import pytest
 from PIL import Image
+from support.markup import MARKUP, drawn_texts, shown_text
 from support.text import rows_of, text_of
 from support.widths import render
 
 from fastcifar.predict import scores
 from fastcifar.predict.scores import LEAST, Classification, draw_scores, score_tables
+from fastcifar.show.text import printable
 
 CLASSES = ("ant", "[bee]", "cat")
 PROBABILITIES = np.array(
@@ -172,3 +174,29 @@ def test_a_large_matrix_has_no_numbers(figures, tmp_path):
     draw_scores(many(30), tmp_path / "a.png", "")
     assert not figures[0].axes[0].texts
     assert figures[0].axes[0].images[0].get_array().shape == (30, 30)
+
+
+# names of classes that look like markup
+
+
+@pytest.mark.parametrize("name", MARKUP)
+def test_a_class_is_drawn_under_its_name(figures, tmp_path, name):
+    result = Classification.of(PROBABILITIES, LABELS, ("ant", name, "cat"))
+    draw_scores(result, tmp_path / "a.png", name)
+    shown = printable(name)
+    assert shown in drawn_texts(figures[0])
+    matrix = figures[0].axes[0]
+    for labels in (matrix.get_xticklabels(), matrix.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["ant", shown, "cat"]
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", [name for name in MARKUP if name.isprintable()])
+def test_a_class_is_shown_under_its_name(name):
+    _, matrix = score_tables(Classification.of(PROBABILITIES, LABELS, (name, "b", "c")))
+    assert any(line.startswith(f"{name}  ") for line in shown_text(matrix).splitlines())
+    many_classes = (name, *map(str, range(scores.READABLE)))
+    _, mistakes = score_tables(Classification.of(np.eye(21, dtype=np.float32)[[1, 0]], np.array([0, 1]), many_classes))
+    first, second = shown_text(mistakes).splitlines()[-2:]
+    assert first.split(maxsplit=1)[1].startswith(f"{name}  ")
+    assert second.endswith(f"  {name}")

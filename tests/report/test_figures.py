@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from support.markup import drawn_texts
 from support.written_runs import rising, spec_of, write_run
 
 from fastcifar.experiments import PROTOCOLS
@@ -81,6 +82,7 @@ def test_losses_that_explode_get_a_logarithmic_axis(tmp_path):
     write_run(tmp_path, spec_of(recipe="none"), [0.1, 0.1], train=[2.0, 5000.0])
     figure = drawn(7, collect(tmp_path))
     assert figure.axes[0].get_yscale() == "log"
+    assert {"10", "100", "1000"} < drawn_texts(figure), "numbers, not formulas"
 
 
 @pytest.mark.whole

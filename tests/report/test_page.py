@@ -8,13 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import written_runs
 from support.browser import DESKTOP, PHONE, as_large_as, edges
 from support.browser import chromium as chromium
+from support.markup import TOGETHER, marked, nothing_ran, rgb, strokes
 from support.written_runs import rising, spec_of, write_run
 
 from fastcifar.experiments import EXPERIMENTS, SEEDS, experiment
+from fastcifar.report import build
+from fastcifar.report import page as page_module
 from fastcifar.report.build import build_report
+from fastcifar.report.page import page as page_of
 from fastcifar.runs.spec import RunSpec
+from fastcifar.show.figures import COLOURS
+from fastcifar.show.text import printable
 
 
 def written_grid(out, numbers=(1, 2), protocols=("sound", "as-run"), seeds=(0, 1), epochs=4, every=6):
@@ -287,3 +294,75 @@ def test_the_whole_grid_takes_seconds_and_a_few_megabytes(tmp_path, opened):
     assert 0 < timing < 2000
     assert "Protocol sound: 249 of 249" in index.read_text()
     assert len(list(Path(tmp_path / "report").glob("figure-*.png"))) == 12
+
+
+# nothing that was read runs
+
+KEPT = ("svg", "file", "name")
+"""The fields of a report that no file has a say in."""
+
+
+def hostile_report(runs, out, monkeypatch):
+    """Build a report with markup in every string: of notes, tables, captions, runs, curves, classes and figures."""
+    ended = {"environment": written_runs.CONTEXT["environment"] | {"cpu": TOGETHER}}
+    monkeypatch.setattr(written_runs, "CONTEXT", written_runs.CONTEXT | ended)
+    right = np.arange(100) % 3 > 0
+    for recipe in ("none", "basic"):
+        write_run(runs, spec_of(recipe=recipe), rising(0.5), right=right)
+    (runs / "exp2" / "<img src=x onerror=document.title='ran'>").mkdir()
+    damaged = write_run(runs, spec_of(recipe="erasing"), rising(0.5)).path
+    (damaged / "summary.json").write_text(f"[{TOGETHER.encode('ascii', 'ignore').decode()}")
+
+    def hostile(contents, table, samples, collection):
+        samples = [(f"sample{TOGETHER}", b"")]
+        return page_of(marked(contents, but=KEPT), marked(table, but=KEPT), samples, collection)
+
+    def keyed(of):
+        return lambda collection: {printable(run + TOGETHER): marked(each) for run, each in of(collection).items()}
+
+    monkeypatch.setattr(build, "page", hostile)
+    monkeypatch.setattr(build, "inline", lambda figure, title, of=build.inline: of(figure, title + TOGETHER))
+    for name in ("curves_by_run", "confusions"):
+        monkeypatch.setattr(f"fastcifar.report.page.{name}", keyed(getattr(page_module, name)))
+    return build_report(runs, out)
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("wall", [True, False], ids=["policy", "escaping alone"])
+def test_what_was_read_is_text(opened, tmp_path, monkeypatch, wall):
+    hostile_report(tmp_path / "runs", tmp_path / "out", monkeypatch)
+    index = tmp_path / "out" / "index.html"
+    if not wall:
+        index.write_text(index.read_text().replace("Content-Security-Policy", "no-policy"))
+    browser = opened(path=index)
+    for box in browser.find_elements("css selector", "#runs input[type=checkbox]"):
+        browser.execute_script("arguments[0].click()", box)
+    nothing_ran(browser, scripts=3)
+    assert browser.title == " ".join(f"{build.TITLE}{printable(TOGETHER)}".split())
+    shown = browser.execute_script("return document.body.textContent.toWellFormed()")
+    for text in ("finished", "sound", "sample", "none", "Losses by augmentation, experiment 2"):
+        assert f"{text}{printable(TOGETHER)}" in shown
+    assert "onerror=document.title='ran'>" in shown, "the name of the foreign folder"
+    browser.execute_script("document.querySelector('#confused').dispatchEvent(new Event('change'))")
+    head = browser.execute_script(
+        "return [...document.querySelectorAll('#matrix th')].map((th) => th.textContent.toWellFormed())"
+    )
+    assert head.count("3" + TOGETHER.replace("\udc80", "\ufffd")) == 2
+    nothing_ran(browser, scripts=3)
+
+
+@pytest.mark.whole
+def test_figures_keep_their_colours(opened):
+    browser = opened()
+    assert {rgb(colour) for colour in COLOURS} <= strokes(browser)
+    fills = browser.execute_script(
+        "return [...document.querySelectorAll('#matrix td')].map((td) => getComputedStyle(td).backgroundColor)"
+    )
+    assert len(set(fills)) > 5, "so do the cells of a confusion matrix"
+
+
+@pytest.mark.whole
+def test_names_are_text_in_a_repository_too(tmp_path, monkeypatch):
+    hostile_report(tmp_path / "runs", tmp_path / "out", monkeypatch)
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert not re.search(r"<(img|script|svg)", text)

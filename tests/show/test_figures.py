@@ -1,13 +1,16 @@
 """Curves: what is drawn is what was measured."""
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from support.lines import line
+from support.markup import MARKUP, drawn_texts
 
-from fastcifar.show.figures import curves, mean_std
+from fastcifar.show.figures import axes_grid, curves, mean_std, save
+from fastcifar.show.text import printable
 
 
 @given(st.lists(st.lists(st.none() | st.floats(-100, 100), min_size=1, max_size=6), min_size=1, max_size=5))
@@ -60,3 +63,27 @@ def test_curves_show_seed_means_and_bands(figures, tmp_path):
 def test_more_configurations_than_colours(tmp_path):
     curves({f"c{n}": [[line(1.0, 0.5)]] for n in range(9)}, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.parametrize("name", MARKUP)
+def test_a_run_is_drawn_under_its_name(figures, tmp_path, name):
+    curves({name: [[line(1.0, 0.5)]]}, tmp_path / "curves.png")
+    shown = printable(name)
+    assert {shown, f"{shown}, training", f"{shown}, validation"} <= drawn_texts(figures[0])
+
+
+@pytest.mark.parametrize("name", MARKUP)
+def test_every_text_of_a_figure_is_text(tmp_path, name):
+    """Wherever it stands, and whatever a user's matplotlibrc says."""
+    with mpl.rc_context({"text.usetex": True}):
+        figure, (axes,) = axes_grid(16, 9, 1, 1)
+        axes.set(title=name, xlabel=name + "x", ylabel=name + "y")
+        axes.annotate(name + "a", (0.5, 0.5))
+        axes.plot([0, 1], label=name)
+        axes.legend(axes.lines, [name + "l"], title=name + "t")
+        figure.suptitle(name + "s")
+        figure.supxlabel(name + "f")
+        axes.set_xticks([0, 1], [printable(name), ""])
+        figure.legend(axes.lines, [name + "g"], loc="outside lower center")
+        save(figure, tmp_path, "a")
+        assert {printable(name) + end for end in ("", *"xyaltsfg")} <= drawn_texts(figure)

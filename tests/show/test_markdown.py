@@ -24,3 +24,11 @@ def test_rows_say_where_they_are_from():
 def test_rows_of_a_gpu_name_it_first():
     rows = [{"device": "cuda", "environment": AROUND | {"gpus": [{"name": "NVIDIA X", "driver": "5"}]}}]
     assert under("", rows, ("torch",)) == "\nNVIDIA X; C, 2 cores; Python 3.12, torch 1; commit 01234567.\n"
+
+
+def test_a_text_starts_neither_a_tag_nor_a_link_nor_a_formula():
+    assert escaped("![a](b) [c][d] [e]: f") == "![a\\](b) [c\\][d] [e\\]: f"
+    assert escaped("[+1.0, +2.0] points") == "[+1.0, +2.0] points"
+    assert escaped("$x$ &lt;b> &#60; a & b") == "\\$x\\$ &amp;lt;b> &amp;#60; a & b"
+    assert escaped("\\| \\<i> C:\\a") == "\\\\\\| \\\\&lt;i> C:\\a"
+    escaped("\udc80").encode()

@@ -3,6 +3,9 @@
 import io
 import sys
 
+import pytest
+from support.markup import MARKUP
+
 from fastcifar.show import progress
 from fastcifar.show.progress import track
 
@@ -54,3 +57,11 @@ def test_a_bar_left_early_is_taken_down(monkeypatch):
     for _ in track(range(5), "counting"):
         break
     assert list(track(range(5), "again")) == list(range(5))  # rich allows one live bar at a time
+
+
+@pytest.mark.parametrize("text", [text for text in MARKUP if text.isprintable()])
+def test_a_description_is_text(monkeypatch, text):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "200")
+    assert list(track(range(2), f"hashing {text}")) == [0, 1]
+    assert f"hashing {text}" in sys.stderr.getvalue()

@@ -1,5 +1,6 @@
 """The table of results has a row for each configuration."""
 
+from support.markup import MARKUP, shown_text
 from support.text import rows_of, text_of
 
 from fastcifar.show.results import results_table
@@ -29,3 +30,10 @@ def test_results_are_a_row_a_configuration():
     assert rows["cnn-many"][2:4] == ["0-4", "30-30"]
     assert rows["cnn-none"] == ["3", "66.82 ± 1.38", "7, 9, 7", "30, 30, 30", "376,834", "1,234", "1.23", "30.0"]
     assert rows["cnn-erasing"] == ["1", "none (1 diverged)", "none", "2", "376,834", "1,234", "1.23", "10.0"]
+
+
+def test_a_configuration_is_shown_under_its_name():
+    table = results_table({f"x {name}": [summary(0.5)] for name in MARKUP if name.isprintable()})
+    lines = shown_text(table).splitlines()
+    for name in MARKUP:
+        assert not name.isprintable() or any(line.startswith(f"x {name}  ") for line in lines)

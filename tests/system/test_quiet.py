@@ -61,25 +61,6 @@ def test_other_cores_may_be_busy():
     assert spoilt(load=Load(63.0, 63.0), **many)
 
 
-@pytest.mark.parametrize(
-    ("variables", "spins"),
-    [
-        ({}, True),
-        ({"OMP_WAIT_POLICY": "ACTIVE"}, True),
-        ({"OMP_WAIT_POLICY": "PASSIVE"}, False),
-        ({"GOMP_SPINCOUNT": "1000"}, False),
-        ({"GOMP_SPINCOUNT": "infinity"}, True),
-        ({"GOMP_SPINCOUNT": "300000", "OMP_WAIT_POLICY": "PASSIVE"}, True),
-    ],
-)
-def test_spinning_threads_beside_busy_programs(variables, spins):
-    said = [sentence for sentence in spoilt(load=BUSY, variables=variables) if sentence.startswith("OpenMP")]
-    assert bool(said) == spins
-    if spins:
-        assert "waiting threads spin while other programs need the cores; export OMP_WAIT_POLICY=PASSIVE" in said[0]
-        assert ("unset GOMP_SPINCOUNT" in said[0]) == ("GOMP_SPINCOUNT" in variables)
-
-
 def test_doctor_says_it_in_one_finding(monkeypatch):
     monkeypatch.setattr(load, "snapshot", lambda *_: QUIET)
     assert surroundings.quietness().ok

@@ -1,9 +1,11 @@
 """The picture of rows: what has a speed is drawn."""
 
 import pytest
+from support.markup import MARKUP, drawn_texts
 from support.throughput import OUT, made
 
 from fastcifar.errors import UsageError
+from fastcifar.show.text import printable
 from fastcifar.throughput.plot import dots, plot
 
 
@@ -41,3 +43,12 @@ def test_a_contestant_is_a_dot_at_its_median_on_the_line_of_its_range():
 def test_words_go_to_the_other_side_of_a_line_where_a_ceiling_would_cross_them():
     figure = dots([made("resident", [9e5, 8e5, 7e5]), made("torchvision", [3e3, 2e3, 1e3])])
     assert [text.get_horizontalalignment() for text in figure.axes[0].texts] == ["right", "left"]
+
+
+@pytest.mark.parametrize("name", MARKUP)
+def test_contestants_and_heats_have_their_names(tmp_path, name):
+    drawn = [made(f"one{name}", [100.0, 90], recipe=name), made(name, [5.0], recipe=name), made(name, [1.0], **OUT)]
+    plot(drawn, tmp_path / "a.png")
+    assert {f"one{printable(name)}", printable(name), f"{printable(name)}, batch 512, float32, cpu"} <= drawn_texts(
+        dots(drawn)
+    )

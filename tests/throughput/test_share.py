@@ -2,9 +2,11 @@
 
 import getpass
 import platform
+import re
 
 import pytest
 from support import ROOT
+from support.markup import marked
 from support.throughput import OUT, made
 
 from fastcifar.errors import UsageError
@@ -89,3 +91,10 @@ def test_only_a_file_of_its_own_is_replaced(tmp_path):
     with pytest.raises(UsageError, match="there is no folder"):
         share.require_own(tmp_path / "none" / "result.md")
     share.require_own(None)
+
+
+def test_no_name_of_a_row_leaves_its_place():
+    hostile = marked([made("a", [9.0]), made("b", [5.0], verified=False, reason="why")], mark="\n\n<img src=x>![a](b)")
+    text = share.markdown([row | {"device": "cpu"} for row in hostile])
+    for line in text.splitlines()[1:]:
+        assert line.startswith("    fastcifar bench") or not re.search(r"<img|!\[a\]\(", line), line

@@ -114,7 +114,8 @@ def on_cpu(monkeypatch):
     def set_up(none, outcome):
         limits = []
 
-        def within(seconds, work, *arguments):
+        def within(seconds, waiting, work, *arguments):
+            waiting(31.0)
             limits.append(seconds)
             if isinstance(outcome, Exception):
                 raise outcome
@@ -135,27 +136,28 @@ def test_on_the_cpu_a_short_run_has_no_choice(synthetic, on_cpu):
 
 def test_on_the_cpu_a_run_is_as_long_as_its_protocol_lets_it_end(synthetic, on_cpu):
     """5 steps an epoch, at least 30 epochs: early stopping may end a run of 100 epochs there."""
-    limits = on_cpu(5.0, (1.0, 60.0))
+    limits = on_cpu(20.0, (1.0, 60.0))
     choice = choose_mode(spec_of(synthetic, epochs=100), synthetic, CPU)
-    assert choice == ("inductor", "none 5,000,000 µs a step, inductor 1,000,000 µs a step")
-    assert limits == [pytest.approx(0.3 * 5 * 30 * 5.0)]
-    assert choose_mode(spec_of(synthetic, epochs=20), synthetic, CPU) == ("none", "")
+    assert choice == ("inductor", "none 20,000,000 µs a step, inductor 1,000,000 µs a step")
+    assert limits == [pytest.approx(0.1 * 5 * 30 * 20.0)]
+    assert choose_mode(spec_of(synthetic, epochs=17), synthetic, CPU) == ("none", "")
 
 
 @pytest.mark.parametrize(
     ("outcome", "why"),
     [
-        ((4.9, 60.0), "; inductor 4,900,000 µs a step, which saves less than compiling takes"),
-        (TooSlow(), "; inductor was still compiling after 4 min, which is as much as it can save"),
+        ((19.9, 60.0), "; inductor 19,900,000 µs a step, which saves less than compiling takes"),
+        (TooSlow(), "; the trial of inductor had not ended after 5 min"),
         (RuntimeError("no C++ compiler"), "; inductor fails: no C++ compiler"),
     ],
 )
 def test_inductor_that_does_not_pay_is_not_chosen_and_the_reason_is_said(outcome, why, synthetic, on_cpu):
-    on_cpu(5.0, outcome)
+    on_cpu(20.0, outcome)
     said = []
     choice = choose_mode(spec_of(synthetic, epochs=100), synthetic, CPU, said.append)
-    assert choice == ("none", f"none 5,000,000 µs a step{why}")
-    assert said == [f"{spec_of(synthetic).label}: trying --compile inductor, for at most 4 min"]
+    assert choice == ("none", f"none 20,000,000 µs a step{why}")
+    trying = f"{spec_of(synthetic).label}: trying --compile inductor"
+    assert said == [f"{trying}, for at most 5 min", f"{trying}, 31 s so far"]
 
 
 def test_a_graph_that_does_not_fit_leaves_the_other_modes(synthetic, monkeypatch):

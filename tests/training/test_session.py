@@ -6,14 +6,18 @@ import pytest
 import torch
 from support.runs import spec_of
 
-from fastcifar.errors import UsageError
+from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.packs.options import Callbacks, PackOptions
+from fastcifar.packs.ways import train_pack
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.plan import headline_runs, precision_of, weights_for
 from fastcifar.runs.spec import RunSpec
 from fastcifar.show import figures
 from fastcifar.system import devices, machine
 from fastcifar.training import session
+from fastcifar.training.api import train_run
 from fastcifar.training.loop import train
+from fastcifar.training.options import Options
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -75,8 +79,8 @@ def test_any_of_torchvision_s_networks_comes_with_its_preprocessing(synthetic, m
 
 
 def test_only_experiment_4_has_weights():
-    assert weights_for(2, None, None) == weights_for(2, "cnn", "none") == ("none", {})
-    assert weights_for(4, "resnet18", "none") == weights_for(4, None, "none") == ("none", {})
+    assert weights_for(2, None, None) == weights_for(2, "cnn", "none") == ("none", {}, "")
+    assert weights_for(4, "resnet18", "none") == weights_for(4, None, "none") == ("none", {}, "")
     with pytest.raises(UsageError, match=r"--weights some\.pth: experiment 2 trains from scratch; --exp 4 does not"):
         weights_for(2, None, "some.pth")
     with pytest.raises(UsageError, match=r"model 'cnn' is neither one of torchvision's .* nor timm:"):
@@ -128,14 +132,19 @@ def test_automatic_precision_is_what_the_hardware_multiplies(monkeypatch):
         precision_of("on", CPU)
 
 
-def test_a_run_that_goes_on_has_the_threads_that_it_began_with(digits, tmp_path, monkeypatch):
+@pytest.mark.parametrize("way", ["session", "train_run", "serial pack"])
+def test_a_run_that_goes_on_has_the_threads_that_it_began_with(way, digits, tmp_path, monkeypatch):
     """More threads add in another order, which rounds otherwise."""
-    spec, used = spec_of(digits, epochs=3, batch_size=64), []
-    monkeypatch.setattr(machine, "usable_cores", lambda: 2)
-    monkeypatch.setattr(
-        "fastcifar.training.session.train",
-        lambda *arguments: used.append(torch.get_num_threads()) or train(*arguments),
-    )
+    spec, used, said = spec_of(digits, epochs=2, batch_size=64), [], []
+    other = dataclasses.replace(spec, seed=7)
+
+    def watched(*arguments):
+        used.append(torch.get_num_threads())
+        return train(*arguments)
+
+    for module in ("session", "api"):
+        monkeypatch.setattr(f"fastcifar.training.{module}.train", watched)
+    monkeypatch.setattr("fastcifar.packs.ways.train", watched)
 
     def stop(line):
         raise KeyboardInterrupt
@@ -143,6 +152,26 @@ def test_a_run_that_goes_on_has_the_threads_that_it_began_with(digits, tmp_path,
     with devices.threads(1), pytest.raises(KeyboardInterrupt):
         train(spec, digits, tmp_path, CPU, stop)
     with devices.threads(2):
-        session.run([spec, dataclasses.replace(spec, seed=7)], digits, tmp_path, CPU)
+        if way == "session":
+            session.run([spec, other], digits, tmp_path, CPU, Options("none", say=said.append))
+        elif way == "train_run":
+            for each in (spec, other):
+                train_run(each, digits, out=tmp_path, device="cpu", say=said.append)
+        else:
+            options = PackOptions(way="serial", say=said.append)
+            train_pack([spec, other], digits, tmp_path, CPU, options, Callbacks())
         assert torch.get_num_threads() == 2
     assert used == [1, 2]
+    assert [text for text in said if text.endswith("goes on with 1 thread, as it began")] == said[:1] != []
+
+
+@pytest.mark.parametrize(
+    "entry", ["null", '{"torch": true}', '{"torch": 0}', '{"torch": "2"}', '{"torch": 1e400}', "[]"]
+)
+def test_a_damaged_number_of_threads_is_refused(entry, digits, tmp_path):
+    spec = spec_of(digits, epochs=1)
+    directory = RunDirectory.of(spec, tmp_path)
+    directory.path.mkdir(parents=True)
+    directory.write("run.json", f'{{"environment": {{"threads": {entry}}}}}'.encode())
+    with pytest.raises(FastcifarError, match=r"run\.json is damaged: its entry environment, threads, torch is "):
+        session.run([spec], digits, tmp_path, CPU)

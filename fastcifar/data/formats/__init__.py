@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
-from fastcifar.errors import UsageError
+from fastcifar.errors import UsageError, unknown
 from fastcifar.system import cures
 
 FORMATS = ("raw", "ffcv", "dali")  # each but raw is a module of this package, with write(dataset) and version()
@@ -17,7 +17,7 @@ def extra_formats(formats: Sequence[str]) -> dict[str, ModuleType]:
     """
     for name in formats:
         if name not in FORMATS:
-            raise UsageError(f"unknown format {name!r}; there are {', '.join(FORMATS)}")
+            raise unknown("format", name, FORMATS)
     return {name: _imported(name) for name in FORMATS if name in formats and name != "raw"}
 
 

@@ -16,6 +16,7 @@ from fastcifar.data.sources.shifted import Cifar10_1, Corrupted, looks_corrupted
 from fastcifar.data.sources.source import CIFAR10, IMAGE_SHAPE, Chunk, Source
 from fastcifar.data.sources.svhn import Svhn, looks_like_svhn
 from fastcifar.errors import UsageError
+from fastcifar.system.paths import path_of
 
 __all__ = ["CIFAR10", "IMAGE_SHAPE", "Chunk", "Source", "open_source"]
 
@@ -48,7 +49,7 @@ def open_source(
     """
     given = {"labels": labels, "part": part, "resize": resize, "mode": mode}
     options = {name: value for name, value in given.items() if value not in (None, False)}
-    path = Path(spec)
+    path = path_of(spec)
     if spec in DOWNLOADS:
         return downloaded(spec, options)
     if spec != "digits" and not spec.startswith("synthetic:"):
