@@ -17,6 +17,9 @@ from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.version import __version__
 
 MANIFEST = "manifest.json"
+CACHE = "cache/features-*.safetensors"
+"""The files that training with ``tune=head`` adds to a dataset directory. They can be computed again, so they belong to
+no manifest, and `convert` may replace them with the dataset."""
 FORMAT = "fastcifar dataset"
 VERSIONS = (1, 2)  # 2: there are more than BYTE_CLASSES classes, and the labels are uint16
 BYTE_CLASSES = 256  # the most classes whose labels are uint8
@@ -32,8 +35,9 @@ def label_dtype(classes: int) -> np.dtype[Any]:
 
 
 def files_in(folder: Path) -> set[str]:
-    """Return the relative names of all files in a dataset directory, except the manifest."""
-    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir()} - {MANIFEST}
+    """Return the relative names of all files in a dataset directory, except the manifest and the files of CACHE."""
+    files = [file for file in folder.rglob("*") if not file.is_dir()]
+    return {file.relative_to(folder).as_posix() for file in files if not file.match(CACHE)} - {MANIFEST}
 
 
 def content_hash(files: dict[str, Any], classes: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fastcifar.data.dataset import Dataset
+from fastcifar.data.manifest import CACHE
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.models.pretrained import Pretrained
 from fastcifar.pipeline import open_pipeline
@@ -41,7 +42,7 @@ def features_of(learner: Learner, dataset: Dataset) -> Features:
     The cache file is named by a hash of everything that the features depend on. Raises FastcifarError where it cannot
     be written.
     """
-    path = dataset.path / "cache" / f"features-{_address(learner, dataset)}.safetensors"
+    path = dataset.path / CACHE.replace("*", _address(learner, dataset))
     with suppress(SafetensorError, OSError, KeyError):  # a file that is damaged is made again
         kept = load(path.read_bytes())  # not memory-mapped, so that later writes to the file cannot change the tensors
         return Features(kept["values"], kept["labels"], 0.0)

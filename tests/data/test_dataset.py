@@ -244,3 +244,20 @@ def test_verify_names_every_fault_at_once(copy, made):
         "manifest.json has a sha256 that does not match its files and classes",
     ):
         assert fault in str(error.value)
+
+
+def test_the_cache_of_features_belongs_to_no_manifest(tmp_path):
+    """Training with tune=head adds it to the dataset directory, which is then as whole as before."""
+    path = tmp_path / "dataset"
+    made = convert("synthetic:20", path)
+    (path / "cache").mkdir()
+    (path / "cache" / "features-0123.safetensors").write_bytes(b"features")
+    verify(path)
+    assert convert("synthetic:20", path, overwrite=True).sha256 == made.sha256
+    assert not (path / "cache").exists()
+    (path / "cache").mkdir()
+    (path / "cache" / "notes.txt").write_text("of somebody else")
+    with pytest.raises(FastcifarError, match=r"cache/notes\.txt is not in the manifest"):
+        verify(path)
+    with pytest.raises(UsageError, match=r"cache/notes\.txt"):
+        convert("synthetic:20", path, overwrite=True)

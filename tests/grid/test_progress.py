@@ -14,7 +14,7 @@ from fastcifar.grid.wanted import Wanted, runs_of
 from fastcifar.show.text import duration
 
 WANTED = Wanted([2], only={"batch_size": [128], "lr": [1e-3]}, seeds=[0], overrides={"epochs": [10]}, amp="off")
-SPECS = runs_of(WANTED, SimpleNamespace(sha256="ab" * 32), torch.device("cpu")).specs
+SPECS = runs_of(WANTED, SimpleNamespace(sha256="ab" * 32, ids=lambda split: range(1024)), torch.device("cpu")).specs
 A, B, C = SPECS[:3]
 
 

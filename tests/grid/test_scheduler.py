@@ -17,7 +17,7 @@ from fastcifar.grid.wanted import Wanted, runs_of
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.failure import failure_of
 
-DATASET = SimpleNamespace(sha256="ab" * 32)
+DATASET = SimpleNamespace(sha256="ab" * 32, ids=lambda split: range(1024))
 LINE = {"epoch": 1, "val_accuracy": 0.5}
 SUMMARY = {"status": "finished", "epochs": 1}
 
