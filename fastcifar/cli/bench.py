@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from fastcifar.cli.contest import Output, compare_files, hold_contest, look_at_machine, plot_file, show_file
-from fastcifar.cli.options import Json, listed, positive
+from fastcifar.cli.options import Json, Wide, listed, positive
 from fastcifar.errors import UsageError
 from fastcifar.show.text import parts
 from fastcifar.system.paths import path_of
@@ -84,7 +84,7 @@ def bench_command(
             parser=path_of, metavar="FILE.md", help="Also write the result as Markdown, to be pasted into an issue."
         ),
     ] = None,
-    wide: Annotated[bool, typer.Option("--wide", help="Show all columns, in lines as long as they need.")] = False,
+    wide: Wide = False,
     as_json: Json = False,
     doctor: Annotated[
         bool, typer.Option("--doctor", help="Only check what would spoil a benchmark. Exit code 1 if something would.")

@@ -109,14 +109,12 @@ def _show(chosen: Sequence[dict[str, Any]], wide: bool) -> None:
     on.print(table)
 
 
-def _values(rows: Sequence[dict[str, Any]], only: Sequence[str], shown: int = 10) -> str:
-    """Return the values that exist for each key of ``only``, in words, at most ``shown`` of each key."""
-    sentences = []
-    for key in dict.fromkeys(pair.partition("=")[0] for pair in only):
-        values = sorted({row[key] for row in rows if row[key] is not None})
-        more = f" and {len(values) - shown} more" if len(values) > shown else ""
-        sentences.append(f"{key} has {', '.join(map(str, values[:shown])) or 'no values'}{more}")
-    return "; ".join(sentences)
+def _values(rows: Sequence[dict[str, Any]], only: Sequence[str]) -> str:
+    """Return the values that exist for each key of ``only``, in words."""
+    from fastcifar.runs.settings import listing
+
+    keys = dict.fromkeys(pair.partition("=")[0] for pair in only)
+    return "; ".join(f"{key} has {listing(row[key] for row in rows) or 'no values'}" for key in keys)
 
 
 def _compare(diff: tuple[str, str], out: Path, as_json: bool) -> None:

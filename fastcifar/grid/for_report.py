@@ -11,7 +11,7 @@ from typing import Any
 
 from fastcifar.errors import UsageError
 from fastcifar.grid.asked import Asked
-from fastcifar.grid.packing import run_seconds
+from fastcifar.grid.packing import epoch_seconds, run_seconds
 from fastcifar.grid.plan import plan
 from fastcifar.grid.speeds import Speeds
 from fastcifar.grid.wanted import Runs
@@ -114,10 +114,8 @@ def choice_of(
         )
     needed = frozenset(run for target in targets for run in target.runs)
     planned = plan(asked, Runs(tuple(spec for spec in runs.specs if spec in needed), {}), say, speeds)
-    seconds = {
-        spec: run_seconds(spec, planned.measured[shape_of(spec)], asked.dataset)[1] / len(asked.devices)
-        for spec in planned.todo
-    }
+    epochs = {shape: epoch_seconds(measured, asked.dataset) for shape, measured in planned.measured.items()}
+    seconds = {spec: run_seconds(spec, epochs[shape_of(spec)])[1] / len(asked.devices) for spec in planned.todo}
     choice = choose(targets, seconds, float("inf") if budget is None else budget, unreachable)
     return replace(choice, source=planned.source)
 

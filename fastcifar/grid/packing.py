@@ -65,18 +65,23 @@ def seconds_of(pack: Pack, measured: Measured, dataset: Dataset, devices: int) -
 
     The first is for runs that all stop as early as their protocol allows, the second for runs that never stop early.
     """
-    spans = [run_seconds(spec, measured, dataset) for spec in pack.specs]
+    epoch = epoch_seconds(measured, dataset)
+    spans = [run_seconds(spec, epoch) for spec in pack.specs]
     return sum(low for low, _ in spans) / devices, sum(high for _, high in spans) / devices
 
 
-def run_seconds(spec: RunSpec, measured: Measured, dataset: Dataset) -> tuple[float, float]:
-    """Return the least and the greatest seconds of one run on one device, as `seconds_of` does.
-
-    Where features are cached, a run counts as one epoch, which computes them.
-    """
+def epoch_seconds(measured: Measured, dataset: Dataset) -> float:
+    """Return the seconds of an epoch of one run on one device, with its validation."""
     training, validation = (len(dataset.ids(split)) for split in ("training", "validation"))
     share = EVALUATION_COST if measured.evaluation is None else measured.evaluation
-    epoch = (training + share * validation) / measured.rate
+    return (training + share * validation) / measured.rate
+
+
+def run_seconds(spec: RunSpec, epoch: float) -> tuple[float, float]:
+    """Return the least and the greatest seconds of one run on one device, as `seconds_of` does.
+
+    epoch: the seconds of an epoch. Where features are cached, a run counts as one epoch, which computes them.
+    """
     if can_be_cached(spec):
         return epoch, epoch
     return epoch * min(spec.epochs, PROTOCOLS[spec.protocol].min_epochs), epoch * spec.epochs

@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -23,7 +23,6 @@ from fastcifar.runs.spec import RunSpec
 from fastcifar.show.progress import track
 from fastcifar.show.text import counted
 from fastcifar.system import load, machine, probes
-from fastcifar.system.atomic import write_whole
 from fastcifar.system.load import Load
 from fastcifar.system.quiet import busy
 from fastcifar.training.batches import open_pipelines
@@ -31,7 +30,9 @@ from fastcifar.training.compile import steps_of
 from fastcifar.training.learner import Learner, evaluate
 from fastcifar.version import __version__
 
+FILE = "speeds"  # of the user's cache
 VERSION = 2  # of the file's keys; a new version discards old measurements
+LOOK = 0.2  # seconds for which the load by other programs is measured, before and after each kind
 TRAINING, EVALUATION = 2.0, 1.0  # seconds of the timed training steps and of the timed evaluation, about
 PATIENCE = 45.0  # seconds after which a kind is estimated, if its network was measured already
 SLOWEST, FASTEST = 1e-3, 1e9  # images/s that are believed
@@ -124,11 +125,10 @@ class Speeds:
         dataset: Dataset,
         device: torch.device,
         measure: Measure = measure,
-        others: Callable[[], Load] = load.measure,
+        others: Callable[[], Load] = partial(load.measure, LOOK),
     ) -> None:
         """others: measures the load by other programs."""
         self._dataset, self._device, self._measure, self._others = dataset, device, measure, others
-        self._file = probes.cache_folder() / "speeds.json"
         self._found: dict[Kind, Speed] = {}
         self.seconds = 0.0
         """The seconds that the measurements have taken."""
@@ -144,7 +144,7 @@ class Speeds:
         examples: dict[Kind, RunSpec] = {}
         for spec in specs:
             examples.setdefault(Kind.of(spec), spec)
-        kept = _read(self._file)
+        kept = _read()
         known = {kind: kept[self._key(kind)] for kind in examples if self._key(kind) in kept} | {
             kind: self._found[kind] for kind in examples if kind in self._found
         }
@@ -173,7 +173,7 @@ class Speeds:
     def _look(self) -> None:
         """Note how many cores other programs use, if they take some from this process."""
         used = self._others().busy_cores
-        if busy(used, len(load.allowed_cores()), machine.usable_cores()):
+        if busy(used, len(machine.allowed_cores()), machine.usable_cores()):
             self.busy = max(self.busy, used or 0.0)
 
     def sentence(self, speeds: Mapping[Kind, Speed]) -> str:
@@ -186,7 +186,7 @@ class Speeds:
         counts = {source: sum(speed.source == source for speed in speeds.values()) for source in named}
         parts = ", ".join(f"{count} {named[source]}" for source, count in counts.items() if count)
         warning = (
-            f"; other programs use {self.busy:.1f} of {len(load.allowed_cores())} cores, so the hours are those of "
+            f"; other programs use {self.busy:.1f} of {len(machine.allowed_cores())} cores, so the hours are those of "
             "a busy machine: try again when they have ended"
         )
         return (
@@ -198,24 +198,17 @@ class Speeds:
         return json.dumps([VERSION, __version__, versions, device_name(self._device), torch.get_num_threads(), *kind])
 
     def _keep(self, kind: Kind, speed: Speed) -> None:
-        rates = {"training": speed.training, "evaluation": speed.evaluation}
-        stored = {
-            key: {"training": each.training, "evaluation": each.evaluation} for key, each in _read(self._file).items()
-        }
-        with suppress(OSError):  # without a cache folder, the speed is measured again
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self._file, json.dumps(stored | {self._key(kind): rates}, indent=1).encode())
+        rates = {**_read(), self._key(kind): speed}
+        probes.store_cache(
+            FILE, {key: {"training": each.training, "evaluation": each.evaluation} for key, each in rates.items()}
+        )
 
 
-def _read(file: Path) -> dict[str, Speed]:
-    """Return the kept speeds by key. A damaged file counts as empty, and a damaged entry as missing."""
-    try:
-        stored: Any = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
+def _read() -> dict[str, Speed]:
+    """Return the kept speeds by key, without damaged entries."""
     speeds = {}
-    for key, value in stored.items() if isinstance(stored, dict) else ():
-        with suppress(TypeError, KeyError, ValueError):
+    for key, value in probes.load_cache(FILE).items():
+        with suppress(TypeError, KeyError):
             training, evaluation = value["training"], value["evaluation"]
             if all(type(rate) in (int, float) and SLOWEST < rate < FASTEST for rate in (training, evaluation)):
                 speeds[key] = Speed(training, evaluation, "kept")

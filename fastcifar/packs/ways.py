@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -61,13 +62,10 @@ def train_pack(
         return
 
     def alone(spec: RunSpec) -> None:
-        watch = partial(callbacks.watch, spec)
+        begun = threads_as_begun(RunDirectory.of(spec, out), spec.run_id, options.say)
         try:
-            if options.way == SERIAL:
-                with threads_as_begun(RunDirectory.of(spec, out), spec.run_id, options.say):
-                    outcome: Outcome = train(spec, dataset, out, device, watch, options)
-            else:  # side by side, all runs have one thread each
-                outcome = train(spec, dataset, out, device, watch, options)
+            with begun if options.way == SERIAL else nullcontext():  # side by side, each run has one thread
+                outcome: Outcome = train(spec, dataset, out, device, partial(callbacks.watch, spec), options)
         except (FastcifarError, RuntimeError, OSError) as error:
             outcome = error
         callbacks.ended(spec, outcome)

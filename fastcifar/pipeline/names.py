@@ -37,10 +37,10 @@ def _entry_points(_path: tuple[str, ...]) -> dict[str, list[EntryPoint]]:
 
 def check_pipeline(name: str) -> None:
     """Raise UsageError for a pipeline that does not exist. One of ours without a form is not imported for this."""
-    plain = name.partition(":")[0]
-    if plain not in names() and not foreign.exists(plain):
+    own, others, plain = ours(), installed(), name.partition(":")[0]
+    if plain not in own and plain not in others and not foreign.exists(plain):
         raise no_such(name)
-    if name not in ours() or name in installed():
+    if name not in own or name in others:
         from fastcifar.pipeline.finding import find_pipeline
 
         find_pipeline(name)

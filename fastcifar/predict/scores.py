@@ -121,13 +121,14 @@ def score_tables(result: Classification) -> list[Fitted | FirstThatFits]:
         Column("negative log-likelihood", [f"{result.nll:.4f}"]),
         Column("expected calibration error, %", [f"{100 * result.ece:.2f}"]),
     ]
-    few = len(result.classes) <= READABLE
-    numbered = [f"{number} {name}" for number, name in enumerate(result.classes)]
-    matrices = [
-        _matrix(result, result.classes, result.classes),
-        _matrix(result, numbered, [str(number) for number in range(len(numbered))]),
-    ]
-    return [Fitted(figures), FirstThatFits([*matrices * few, _mistakes(result)])]
+    matrices = []
+    if len(result.classes) <= READABLE:
+        numbered = [f"{number} {name}" for number, name in enumerate(result.classes)]
+        matrices = [
+            _matrix(result, result.classes, result.classes),
+            _matrix(result, numbered, [str(number) for number in range(len(numbered))]),
+        ]
+    return [Fitted(figures), FirstThatFits([*matrices, _mistakes(result)])]
 
 
 def _matrix(result: Classification, rows: Sequence[str], columns: Sequence[str]) -> Fitted:
@@ -145,8 +146,9 @@ def _matrix(result: Classification, rows: Sequence[str], columns: Sequence[str])
 
 def _mistakes(result: Classification) -> Fitted:
     wrong = result.confusion - np.diag(result.confusion.diagonal())
-    places = [divmod(int(place), len(result.classes)) for place in np.argsort(-wrong, axis=None, kind="stable")]
-    shown = [place for place in places[:READABLE] if wrong[place]]
+    most = np.argsort(-wrong, axis=None, kind="stable")[:READABLE]
+    places = [divmod(int(place), len(result.classes)) for place in most]
+    shown = [place for place in places if wrong[place]]
     return Fitted(
         [
             Column("images", [f"{wrong[place]:,}" for place in shown]),

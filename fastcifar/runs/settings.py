@@ -57,11 +57,17 @@ def nearest_value(value: Any, known: Iterable[Any]) -> str:
         near = difflib.get_close_matches(value, values, 1)
     else:
         near = sorted(values, key=lambda each: float(abs(each - value)))[:1]
-    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
-    there = f"{', '.join(map(str, values[:SHOWN])) or 'none'}{more}"
+    there = listing(values) or "none"
     if len(values) < 2:
         return f"there is {there}"
     return f"did you mean {near[0]}? There are {there}" if near else f"there are {there}"
+
+
+def listing(values: Iterable[Any]) -> str:
+    """Return different values of one type in words: sorted, without None, at most SHOWN of them; empty without any."""
+    known = sorted({each for each in values if each is not None})
+    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+    return f"{', '.join(map(str, known[:SHOWN]))}{more}"
 
 
 def _split(pairs: list[str], known: Iterable[str], option: str) -> Iterator[tuple[str, str]]:

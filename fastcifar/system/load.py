@@ -62,8 +62,10 @@ def measure(seconds: float = WINDOW, root: Path = ROOT) -> Load:
     busy = None
     if before is not None and after is not None:
         others = (after - before) / os.sysconf("SC_CLK_TCK") - own
-        busy = min(max(0.0, others / took), len(allowed_cores()))  # a tick may fall on either side of the window's ends
-    return Load(busy, _number(_read(root / "proc/loadavg").partition(" ")[0]))
+        busy = min(
+            max(0.0, others / took), len(machine.allowed_cores())
+        )  # a tick may fall on either side of the window's ends
+    return Load(busy, _number(machine.read(root / "proc/loadavg").partition(" ")[0]))
 
 
 def variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -73,7 +75,7 @@ def variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 def snapshot(seconds: float = WINDOW, root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> Snapshot:
     """Measure the load for ``seconds`` and read the rest. environment: the variables of this process."""
-    cores, allowed = os.cpu_count() or 1, allowed_cores()
+    cores, allowed = os.cpu_count() or 1, machine.allowed_cores()
     processors = root / "sys/devices/system/cpu"
     hot = _throttle_count(processors)
     load = measure(seconds, root)
@@ -96,21 +98,16 @@ def available_bytes(root: Path = ROOT) -> int | None:
     """Return the free memory in bytes: by /proc/meminfo, or by the control group if that is less; None if unknown."""
     kib = machine.proc_field(str(root / "proc/meminfo"), "MemAvailable").partition(" ")[0]
     free = [1024 * int(kib)] if kib.isdigit() else []
-    limit, current = (_read(root / "sys/fs/cgroup" / name) for name in ("memory.max", "memory.current"))
+    limit, current = (machine.read(root / "sys/fs/cgroup" / name) for name in ("memory.max", "memory.current"))
     if limit.isdigit() and current.isdigit():  # a group without a limit says max
         free.append(max(0, int(limit) - int(current)))
     return min(free, default=None)
 
 
-def allowed_cores() -> list[int]:
-    """Return the numbers of the cores in this process's affinity."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-
-
 def _busy_ticks(root: Path) -> int | None:
     """Return the clock ticks since boot in which the allowed cores worked for any program."""
-    names = {f"cpu{core}" for core in allowed_cores()}
-    lines = [line.split() for line in _read(root / "proc/stat").splitlines()]
+    names = {f"cpu{core}" for core in machine.allowed_cores()}
+    lines = [line.split() for line in machine.read(root / "proc/stat").splitlines()]
     try:
         counts = [sum(int(times[place]) for place in BUSY) for name, *times in filter(None, lines) if name in names]
     except (ValueError, IndexError):
@@ -119,32 +116,38 @@ def _busy_ticks(root: Path) -> int | None:
 
 
 def _clock_share(folder: Path) -> float | None:
-    limit, highest = (_number(_read(folder / name)) for name in ("scaling_max_freq", "cpuinfo_max_freq"))
+    limit, highest = (_number(machine.read(folder / name)) for name in ("scaling_max_freq", "cpuinfo_max_freq"))
     return limit / highest if limit and highest else None
 
 
 def _governor(folder: Path) -> str | None:
     """Return the rule of a core; None where the processor's own driver chooses, whose "powersave" is a usual one."""
-    driver = _read(folder / "scaling_driver")
-    return None if driver.startswith(("intel_pstate", "amd-pstate")) else _read(folder / "scaling_governor") or None
+    driver = machine.read(folder / "scaling_driver")
+    return (
+        None if driver.startswith(("intel_pstate", "amd-pstate")) else machine.read(folder / "scaling_governor") or None
+    )
 
 
 def _throttle_count(processors: Path) -> float:
     """Return how often the allowed cores were slowed down since boot because of heat."""
-    files = (processors / f"cpu{core}/thermal_throttle/core_throttle_count" for core in allowed_cores())
-    return sum(_number(_read(file)) or 0 for file in files)
+    files = (processors / f"cpu{core}/thermal_throttle/core_throttle_count" for core in machine.allowed_cores())
+    return sum(_number(machine.read(file)) or 0 for file in files)
 
 
 def _cooling(root: Path) -> Iterator[bool]:
     for device in (root / "sys/class/thermal").glob("cooling_device*"):
-        if _read(device / "type").startswith(COOLING):
-            yield (_number(_read(device / "cur_state")) or 0) > 0
+        if machine.read(device / "type").startswith(COOLING):
+            yield (_number(machine.read(device / "cur_state")) or 0) > 0
 
 
 def _discharging(root: Path) -> Iterator[bool]:
     for supply in (root / "sys/class/power_supply").glob("*"):
-        mouse = _read(supply / "scope") == "Device"  # or another thing with a battery of its own
-        yield _read(supply / "type") == "Battery" and not mouse and _read(supply / "status") == "Discharging"
+        mouse = machine.read(supply / "scope") == "Device"  # or another thing with a battery of its own
+        yield (
+            machine.read(supply / "type") == "Battery"
+            and not mouse
+            and machine.read(supply / "status") == "Discharging"
+        )
 
 
 def _number(text: str) -> float | None:
@@ -152,10 +155,3 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

@@ -29,16 +29,21 @@ def usable_cores() -> int:
 
     It is the smallest of the CPU affinity, the quota of the control group and the limit of `keep_to_cores`.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(allowed_cores())
     cores = min(cores, _most_cores or cores)
-    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
+    quota, _, period = read("/sys/fs/cgroup/cpu.max").partition(" ")
     return max(1, min(cores, int(quota) // int(period))) if quota.isdigit() else cores
+
+
+def allowed_cores() -> list[int]:
+    """Return the numbers of the cores in this process's affinity."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 @cache
 def last_cache() -> int:
     """Return the bytes of the largest cache that processor 0 uses; 32 MiB where Linux does not say."""
-    sizes = [_read(path) for path in glob("/sys/devices/system/cpu/cpu0/cache/index*/size")]
+    sizes = [read(path) for path in glob("/sys/devices/system/cpu/cpu0/cache/index*/size")]
     return max((int(size[:-1]) << 10 for size in sizes if size[:-1].isdigit() and size[-1] == "K"), default=32 << 20)
 
 
@@ -51,7 +56,7 @@ def keep_to_cores(count: int) -> None:
 def memory_bytes() -> int:
     """Return the memory that this process may use, in bytes: the machine's, or its control group's limit if smaller."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _read("/sys/fs/cgroup/memory.max")
+    limit = read("/sys/fs/cgroup/memory.max")
     return min(machine, int(limit)) if limit.isdigit() else machine
 
 
@@ -126,20 +131,21 @@ def process_started(pid: int) -> str | None:
     It is None if the process does not exist or has ended, and without /proc. The id and the start time together
     identify a process, because the system reuses ids.
     """
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    fields = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return None if not fields or fields[0] == "Z" else fields[19]
 
 
-def _read(path: str) -> str:
+def read(path: str | Path) -> str:
+    """Return the text of a file of the system, stripped; empty if it cannot be read."""
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
 
 
 def proc_field(path: str, name: str) -> str:
     """Return the value of the first ``name : value`` line of a /proc file; empty if there is no such line."""
-    for line in _read(path).splitlines():
+    for line in read(path).splitlines():
         key, _, value = line.partition(":")
         if key.strip() == name:
             return value.strip()

@@ -34,7 +34,7 @@ def choose(say: Callable[[str], None]) -> None:
     """
     if "torch" in sys.modules or THREADS in os.environ:
         return
-    allowed, usable, busy = len(load.allowed_cores()), machine.usable_cores(), load.measure(SECONDS).busy_cores
+    allowed, usable, busy = len(machine.allowed_cores()), machine.usable_cores(), load.measure(SECONDS).busy_cores
     threads = free_cores(allowed, usable, busy)
     if threads < usable:
         os.environ[THREADS] = str(threads)

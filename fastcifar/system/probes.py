@@ -29,17 +29,29 @@ def kept(name: str, ask: Callable[[], T], valid: Callable[[Any], bool], depends:
     name: the name of the question. ask: it returns the answer, of JSON's types. valid: whether a parsed file is an
     answer. depends: files whose change makes the answer old.
     """
-    key = _installed(depends)
-    file = cache_folder() / f"{name}.json"
-    with suppress(OSError, ValueError, RecursionError):
-        stored = json.loads(file.read_bytes())
-        if isinstance(stored, dict) and stored.get("key") == key and valid(stored.get("answer")):
-            return stored["answer"]  # type: ignore[no-any-return]
+    key, stored = _installed(depends), load_cache(name)
+    if stored.get("key") == key and valid(stored.get("answer")):
+        return stored["answer"]  # type: ignore[no-any-return]
     answer = ask()
+    store_cache(name, {"key": key, "answer": answer})
+    return answer
+
+
+def load_cache(name: str) -> dict[str, Any]:
+    """Return the JSON object of a file of the cache; empty where there is none, or where the file is damaged."""
+    with suppress(OSError, ValueError, RecursionError):
+        stored = json.loads((cache_folder() / f"{name}.json").read_bytes())
+        if isinstance(stored, dict):
+            return stored
+    return {}
+
+
+def store_cache(name: str, content: dict[str, Any]) -> None:
+    """Replace a file of the cache. Where the folder cannot be written, nothing is kept."""
+    file = cache_folder() / f"{name}.json"
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps({"key": key, "answer": answer}).encode())
-    return answer
+        write_whole(file, json.dumps(content, indent=1).encode())
 
 
 def files(folder: str | Path) -> list[Path]:

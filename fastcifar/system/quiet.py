@@ -42,9 +42,9 @@ def spoiling(found: list[Check]) -> list[str]:
     return [f"{check.name}: {check.detail}; {check.cure}" for check in found if not check.ok]
 
 
-def load_text(found: load.Load, usable: int) -> str:
-    """Return the load as a phrase. usable: the number of cores that this process may use."""
-    busy = "an unknown number of cores" if found.busy_cores is None else f"{found.busy_cores:.1f} of {usable} cores"
+def load_text(found: load.Load, cores: int) -> str:
+    """Return the load as a phrase. cores: the number of cores on which it was measured."""
+    busy = "an unknown number of cores" if found.busy_cores is None else f"{found.busy_cores:.1f} of {cores} cores"
     return busy + ("" if found.load_average is None else f", load average {found.load_average:.1f}")
 
 

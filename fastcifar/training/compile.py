@@ -68,7 +68,7 @@ def choose_mode(spec: RunSpec, dataset: Dataset, device: torch.device, say: Call
         seconds, failed = {"none": _seconds("none", spec, training, len(dataset.classes))}, ""
         steps = len(training) * min(spec.epochs, PROTOCOLS[spec.protocol].min_epochs)
         if device.type == "cuda":
-            failed = _on_cuda(seconds, spec, training, (len(dataset.classes), steps), device, say)
+            failed = _on_cuda(seconds, spec, dataset, training, device, steps, say)
     if device.type != "cuda" and COST * seconds["none"] * steps >= COMPILING:
         failed = _on_cpu(seconds, spec, dataset, steps, say)
     best = min(seconds, key=lambda mode: seconds[mode])
@@ -80,21 +80,21 @@ def choose_mode(spec: RunSpec, dataset: Dataset, device: torch.device, say: Call
 def _on_cuda(
     seconds: dict[str, float],
     spec: RunSpec,
+    dataset: Dataset,
     training: Pipeline,
-    numbers: tuple[int, int],
     device: torch.device,
+    steps: int,
     say: Callable[[str], None],
 ) -> str:
     """Try graph, and inductor for a long run. Add the seconds of a step by mode, and return what failed, for people.
 
-    numbers: of the classes, and of the fewest steps of the run.
+    steps: the fewest steps of the run.
     """
-    classes, steps = numbers
 
     def attempt(mode: str) -> str:
         say(f"{spec.label}: trying --compile {mode}")
         try:
-            seconds[mode] = _seconds(mode, spec, training, classes)
+            seconds[mode] = _seconds(mode, spec, training, len(dataset.classes))
             return ""
         except (RuntimeError, FastcifarError) as error:  # for example: not enough memory, or no C++ compiler
             reason = f"; {mode} fails: {str(error).strip().splitlines()[0]}"

@@ -81,15 +81,15 @@ def run(
                     trained = train_heads(together, dataset, out, device, watches, options)
                 else:
                     (spec,) = together
-                    logs.enter_context(threads_as_begun(RunDirectory.of(spec, out), _name(spec), options.say))
+                    directory = RunDirectory.of(spec, out)
+                    logs.enter_context(threads_as_begun(directory, _name(spec), options.say))
                     if changed := changed_since(spec, out):
                         options.say(changed)
-                    mode = modes.of(spec, RunDirectory.of(spec, out))
-                    how = replace(options, mode=mode, tell=bars.steps(spec))
+                    how = replace(options, mode=modes.of(spec, directory), tell=bars.steps(spec))
                     trained = [train(spec, dataset, out, device, watches[spec], how)]
                     if trained[0].get("peak_device_bytes"):
                         peak = f"{trained[0]['peak_device_bytes'] / 2**20:,.0f} MiB"
-                        options.say(f"{spec.label}, seed {spec.seed}: took at most {peak} of {device}")
+                        options.say(f"{_name(spec)}: took at most {peak} of {device}")
             bars.end(together, trained)
             summaries += trained
     Team.joined(device).leave()

@@ -9,7 +9,7 @@ import torch
 from support.specs import PRETRAINED
 
 from fastcifar.grid import speeds
-from fastcifar.grid.packing import run_seconds
+from fastcifar.grid.packing import epoch_seconds, run_seconds
 from fastcifar.grid.plan import Asked, plan
 from fastcifar.grid.speeds import Kind, Speed, Speeds, measure
 from fastcifar.grid.wanted import Wanted, runs_of
@@ -167,7 +167,7 @@ def test_a_quick_plan_uses_the_ways_that_were_compared_before(synthetic, machine
 def test_cached_features_count_as_one_epoch():
     dataset = SimpleNamespace(ids=lambda split: range({"training": 4000, "validation": 1000}[split]))
     head = replace(PRETRAINED, tune="head", epochs=50)
-    assert run_seconds(head, Measured("serial", {"serial": 100.0}, 0, 0.5), dataset) == (45.0, 45.0)
+    assert run_seconds(head, epoch_seconds(Measured("serial", {"serial": 100.0}, 0, 0.5), dataset)) == (45.0, 45.0)
 
 
 def test_a_kind_is_what_the_speed_depends_on(synthetic):

@@ -146,7 +146,7 @@ def test_the_commit_is_ours_even_inside_another_repository_s_hook(
 
 def test_quota_and_limits_of_a_control_group_count(monkeypatch: pytest.MonkeyPatch) -> None:
     files = {"/sys/fs/cgroup/cpu.max": "100000 100000", "/sys/fs/cgroup/memory.max": str(3 * MIB)}
-    monkeypatch.setattr(machine, "_read", lambda path: files.get(path, ""))
+    monkeypatch.setattr(machine, "read", lambda path: files.get(path, ""))
     assert machine.usable_cores() == 1
     assert machine.memory_bytes() == 3 * MIB
     files.update({"/sys/fs/cgroup/cpu.max": "max 100000", "/sys/fs/cgroup/memory.max": "max"})
@@ -156,7 +156,7 @@ def test_quota_and_limits_of_a_control_group_count(monkeypatch: pytest.MonkeyPat
 
 def test_a_process_may_be_kept_to_fewer_cores_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_most_cores", machine._most_cores)  # put back afterwards
-    monkeypatch.setattr(machine, "_read", lambda path: "")
+    monkeypatch.setattr(machine, "read", lambda path: "")
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(8)))
     assert machine.usable_cores() == 8
     machine.keep_to_cores(3)

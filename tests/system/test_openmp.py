@@ -21,7 +21,7 @@ def chosen(monkeypatch):
 
     def choose(usable, busy, **variables):
         monkeypatch.setattr(machine, "usable_cores", lambda: usable)
-        monkeypatch.setattr(load, "allowed_cores", lambda: list(range(usable)))
+        monkeypatch.setattr(machine, "allowed_cores", lambda: list(range(usable)))
         monkeypatch.setattr(load, "measure", lambda seconds: Load(busy, None))
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
