@@ -51,6 +51,7 @@ REQUIRED = [
     "numpy>=1.26",
     "rich>=13.7",
     "typer>=0.15",
+    "msgspec>=0.19",
     "safetensors>=0.4.5",
     "pillow>=10.3",
     "jinja2>=3.1",

@@ -12,7 +12,6 @@ step shorter; kernels below the peak rate make it longer.
 import argparse
 import math
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +41,7 @@ from fastcifar.pipeline import Batch
 from fastcifar.runs.spec import RunSpec
 from fastcifar.show.progress import track
 from fastcifar.system.measure import environment
+from fastcifar.system.scratch import Scratch
 from fastcifar.training.batches import open_pipelines, requests
 from fastcifar.training.footprint import counter_of_flops, footprint
 from fastcifar.training.learner import Learner
@@ -128,7 +128,7 @@ def main() -> None:
     out = parser.parse_args().out
     found: list[dict[str, Any]] = []
     grid: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as scratch:
+    with Scratch() as scratch:
         dataset = convert("synthetic:600", Path(scratch) / "dataset")
         runs = runs_of(Wanted([1, 2, 3], seeds=SEEDS, amp="bfloat16"), dataset, CPU).specs
         shapes: dict[Any, list[RunSpec]] = {}

@@ -10,7 +10,6 @@ computed once, compared with the forward passes that the cache replaces.
 
 import argparse
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from fastcifar.runs.plan import headline_runs
 from fastcifar.system import machine
 from fastcifar.system.devices import device_of
 from fastcifar.system.measure import environment
+from fastcifar.system.scratch import Scratch
 from fastcifar.training.batches import open_pipelines
 from fastcifar.training.compile import steps_of
 from fastcifar.training.heads import train_heads
@@ -91,7 +91,7 @@ def heads(dataset: Dataset, batch: int, device: torch.device, precision: str) ->
     specs = headline_runs(4, dataset, model=MODEL, seeds=SEEDS, precision=precision, **overrides, weights="bench")
     first = Learner.new(specs[0], len(dataset.classes), device)
     tensors = {name: value.cpu() for name, value in first.model.backbone.state_dict().items()}  # type: ignore[union-attr]
-    with tempfile.TemporaryDirectory() as scratch:
+    with Scratch() as scratch:
         started = time.perf_counter()
         summaries = train_heads(specs, dataset, Path(scratch), device, options=Options(tensors=tensors))
         cached = time.perf_counter() - started
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="default: finetuning-DEVICE.jsonl in bench/results")
     options = parser.parse_args()
     device = device_of(options.device)
-    with tempfile.TemporaryDirectory() as scratch:
+    with Scratch() as scratch:
         folder = Path(scratch)
         # the training split is 4 of 5 images
         dataset = _some(options.data, folder, options.images * 5 // 4)

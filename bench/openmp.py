@@ -11,7 +11,6 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from bench.lib.apart import Apart, in_turns
 from fastcifar.data.convert import convert
 from fastcifar.system import load
 from fastcifar.system.measure import environment
+from fastcifar.system.scratch import Scratch
 
 SETTINGS: dict[str, dict[str, str]] = {
     "default": {},
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=rows.RESULTS / "openmp-cpu.jsonl")
     options = parser.parse_args()
     collected = []
-    with tempfile.TemporaryDirectory() as scratch:
+    with Scratch() as scratch:
         dataset = convert(f"synthetic:{2 * max(STEPS.values()) * BATCH}", Path(scratch) / "dataset")
         for count, steps in STEPS.items():
             contestants = {}

@@ -8,7 +8,6 @@ long. All contestants take turns.
 """
 
 import sys
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +30,7 @@ from fastcifar.packs.ways import possible
 from fastcifar.runs.plan import headline_runs, precision_of
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system.measure import Clock, Timing, alternate, environment
+from fastcifar.system.scratch import Scratch
 
 NETWORKS = {"cnn": 2, "mlp_s": 1, "vit": 3}  # with their experiments
 TURN = 2.0  # target seconds of a turn
@@ -112,7 +112,7 @@ def _row(spec: RunSpec, loop: str, timing: Timing, images: int, about: dict[str,
 
 def write_packs(data: Dataset, device: torch.device, repeats: int, workers: list[int], out: Path, runs: int) -> None:
     """Measure all networks, write the rows and print them."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with Scratch() as scratch:
         write_pngs(data, Path(scratch), PLAIN_IMAGES if workers else 0)
         collected = [
             row

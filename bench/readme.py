@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.lib import rows
-from bench.tables import claims, compiled, gpu, kernels, loader, throughput, training
+from bench.tables import claims, compiled, gpu, kernels, loader, networks, reliability, throughput, training
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- rows (\S+(?: \S+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -38,6 +38,11 @@ PAGES: dict[Path, dict[str, Callable[..., str]]] = {
         "accuracy-cpu.jsonl": training.accuracy,
         "finetuning-cpu.jsonl": training.finetuning,
         "transfer-cpu.jsonl": training.transfer,
+    },
+    ROOT / "docs" / "networks.md": {"networks-cpu.jsonl": networks.networks},
+    ROOT / "docs" / "reliability.md": {
+        "campaign-cpu.jsonl": reliability.campaign,
+        "verification-cpu.jsonl": reliability.cost,
     },
     ROOT / "kernels" / "README.md": {
         "gpu-check-h100.jsonl": compiled.launches,

@@ -10,7 +10,6 @@ are synthetic.
 import argparse
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from fastcifar.show.text import parts
 from fastcifar.system import machine
 from fastcifar.system.devices import device_of
 from fastcifar.system.measure import alternate, environment
+from fastcifar.system.scratch import Scratch
 from fastcifar.training.batches import open_pipelines
 from fastcifar.training.compile import steps_of
 from fastcifar.training.learner import Learner
@@ -69,7 +69,7 @@ def main() -> None:
     device = device_of(options.device)
     modes = MODES if device.type == "cuda" else ("none",)
     workers = [int(number) for number in parts(options.workers)]
-    with tempfile.TemporaryDirectory() as scratch:
+    with Scratch() as scratch:
         folder = Path(scratch)
         dataset = Dataset.open(options.data) if options.data else convert("synthetic:50000", folder / "dataset")
         out = options.out or rows.RESULTS / f"{'packs' if options.packs else 'training'}-{device.type}.jsonl"

@@ -10,7 +10,6 @@ weight (full), and every weight from scratch.
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -30,6 +29,7 @@ from fastcifar.runs.plan import headline_runs
 from fastcifar.runs.spec import RunSpec
 from fastcifar.show.text import parts
 from fastcifar.system.measure import environment
+from fastcifar.system.scratch import Scratch
 from fastcifar.training import session
 from fastcifar.training.options import Options
 
@@ -79,7 +79,7 @@ def main() -> None:
     (many, long), (few, short) = ([int(part) for part in parts(text)] for text in (options.pretraining, options.tuning))
     seeds, half = integers(options.seeds), len(dataset.classes) // 2
     collected = []
-    with tempfile.TemporaryDirectory() as scratch:
+    with Scratch() as scratch:
         folder = Path(scratch)
         first = of_classes(dataset, list(range(half)), many, folder / "first")
         last = of_classes(dataset, list(range(half, 2 * half)), few, folder / "last")

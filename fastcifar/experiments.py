@@ -61,6 +61,16 @@ class Protocol:
             return accuracies[-1] == max(accuracies[-self.window :])
         return len(accuracies) == 1 or accuracies[-1] > max(accuracies[:-1])
 
+    def kept(self, accuracies: list[float]) -> int | None:
+        """Return the last epoch whose weights `keeps` keeps, counted from 1; None without epochs. It takes linear time.
+
+        accuracies: one per epoch, in [0, 1].
+        """
+        if not self.window_rule:
+            return accuracies.index(max(accuracies)) + 1 if accuracies else None
+        epochs = range(len(accuracies), 0, -1)
+        return next((n for n in epochs if self.keeps(accuracies[max(0, n - self.window) : n])), None)
+
     def stops(self, accuracies: list[float]) -> bool:
         """Return whether to stop a run with these validation accuracies. The limit on epochs is checked elsewhere."""
         if len(accuracies) < max(self.min_epochs, self.window):

@@ -18,7 +18,6 @@ from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -32,8 +31,13 @@ from fastcifar.augment import draw
 from fastcifar.data.formats.samples import Samples
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.pipeline import Batch, Pipeline, Request
+from fastcifar.show.console import note
 from fastcifar.show.progress import track
+from fastcifar.show.text import counted
+from fastcifar.system import shm
 from fastcifar.system.atomic import writing
+from fastcifar.system.once import tell
+from fastcifar.system.scratch import Scratch, mark_processes
 from fastcifar.system.transfer import Transfer
 
 PRELOADED = ["torchvision.transforms.v2.functional"]  # the fork server imports it once for all workers
@@ -55,8 +59,9 @@ class TorchvisionPipeline(Pipeline):
     def __init__(self, request: Request, form: str = "", workers: int | None = None) -> None:
         """Write the PNG files of the form ``png``, and make the DataLoader.
 
-        workers: processes, by default torch.get_num_threads(). Any number gives the same batches. Raises UsageError for
-        fewer than one worker, FastcifarError where the PNG files cannot be written.
+        workers: processes, by default torch.get_num_threads(). Any number gives the same batches. Where shared memory
+        has no room for their batches, there are fewer processes, or this process makes the batches itself, and the user
+        is told. Raises UsageError for fewer than one worker, FastcifarError where the PNG files cannot be written.
         """
         super().__init__(request, form)
         workers = torch.get_num_threads() if workers is None else workers
@@ -69,17 +74,25 @@ class TorchvisionPipeline(Pipeline):
         self._folder = _pngs(request, workers) if form == "png" else None
         self.build_seconds = time.perf_counter() - start
         """The seconds that writing the PNG files took."""
+        mark_processes()
         context = get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         self._order, self._transfer = _Order(request), Transfer(request.device)
+        self._workers, prefetched = self._fitting(workers)
+        in_processes: dict[str, Any] = {}
+        if self._workers:
+            in_processes = {
+                "persistent_workers": True,
+                "multiprocessing_context": context,
+                "prefetch_factor": prefetched,
+            }
         self._loader: DataLoader[Any] | None = DataLoader(
             _Samples(request, self._folder.name if self._folder else None),  # type: ignore[arg-type]
             batch_sampler=self._order,  # type: ignore[arg-type]
-            num_workers=workers,
-            persistent_workers=True,
+            num_workers=self._workers,
             pin_memory=request.device.type == "cuda",
-            multiprocessing_context=context,
             generator=torch.Generator(),  # for the workers' seeds, not used here: the global one must not advance
+            **in_processes,
         )
         self._batches: Any = None
         self._turn: object = None  # marks the current epoch
@@ -107,16 +120,54 @@ class TorchvisionPipeline(Pipeline):
                 if self._turn is not turn:
                     raise UsageError("this epoch is over, as another was begun or the pipeline closed; begin it again")
         except (RuntimeError, OSError, EOFError) as error:  # raised by torch, or by its connection to the worker
-            if self._batches is None or not wait([worker.sentinel for worker in self._batches._workers], timeout=1):
+            if shm.is_lacking(error):
+                self.close()
+                size = f"{self._batch_bytes() / shm.MIB:,.1f} MiB"
+                raise FastcifarError(
+                    f"shared memory is full: a worker process cannot put a batch of {size} into {shm.SHARED}; start "
+                    f"the container with {self._cure()}, or choose a smaller batch or fewer threads"
+                ) from error
+            if not self._ended_worker():
                 raise  # every worker process is alive, so the error was raised in one of them
             self.close()
             raise FastcifarError(
                 f"a worker process ended ({str(error) or type(error).__name__}), perhaps because memory or /dev/shm "
-                "was full; choose a smaller batch or fewer threads"
+                f"was full; choose a smaller batch or fewer threads, or start the container with {self._cure()}"
             ) from error
 
+    def _ended_worker(self) -> bool:
+        """Return whether a worker process has ended, or ends within a second."""
+        workers = self._batches._workers if self._batches is not None and self._workers else []
+        return bool(wait([worker.sentinel for worker in workers], timeout=1)) if workers else False
+
+    def _batch_bytes(self) -> int:
+        """Return the shared memory that a batch takes, in bytes: images, labels and ids."""
+        n, image = self.request.share, 3 * self.request.augment.out_size**2 * self.request.dtype.itemsize
+        return shm.padded(n * image, 8 * n, 8 * n)
+
+    def _cure(self) -> str:
+        return shm.cure(shm.needed_bytes(self._workers, shm.PREFETCHED, self._batch_bytes(), len(self)))
+
+    def _fitting(self, wanted: int) -> tuple[int, int]:
+        """Return the number of workers, at most ``wanted``, and the number of batches that each makes ahead.
+
+        Both are smaller than usual where shared memory has no room for more; the user is told then.
+        """
+        batch, free = self._batch_bytes(), shm.free_bytes()
+        workers, prefetched = shm.fitting(wanted, batch, len(self), free)
+        if free is not None and (workers, prefetched) != (wanted, shm.PREFETCHED):
+            needed = shm.needed_bytes(wanted, shm.PREFETCHED, batch, len(self))
+            makers = counted(workers, "worker") if workers else "no worker, but this process itself,"
+            self.hindered = (
+                f"{counted(wanted, 'worker')} would fill {needed / shm.MIB:,.1f} MiB of shared memory with batches, "
+                f"and {free / shm.MIB:,.1f} MiB are free in {shm.SHARED}, so {makers} will make them, which may be "
+                f"slower; {shm.cure(needed)} gives a container enough"
+            )
+            tell("shm", f"pipeline torchvision: {self.hindered}", note)
+        return workers, prefetched
+
     def close(self) -> None:
-        if self._batches is not None:
+        if self._batches is not None and self._workers:
             # DataLoader does this when the last reference to its iterator ends, but a traceback may still hold one.
             self._batches._shutdown_workers()
         self._loader = self._batches = self._turn = None
@@ -168,11 +219,11 @@ class _Samples:
         return Samples(self.dataset, self.part)  # each worker maps the file itself
 
 
-def _pngs(request: Request, threads: int) -> TemporaryDirectory[str]:
+def _pngs(request: Request, threads: int) -> Scratch:
     """Write each image of the split as ``<id>.png`` to a folder, in the directory of temporary files (TMPDIR)."""
     images, folder = (
         request.dataset.images(request.dataset.part(request.split)),
-        TemporaryDirectory(prefix="fastcifar-"),
+        Scratch(),
     )
 
     def write(row: int) -> None:

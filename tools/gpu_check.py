@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from tools import budget, evidence, processes  # noqa: E402
 from tools.budget import Check, Step  # noqa: E402
 
-NEEDED = ("pytest", "torchvision", "triton", "numba", "rich", "typer", "safetensors", "matplotlib")
+NEEDED = ("pytest", "torchvision", "triton", "numba", "rich", "typer", "msgspec", "safetensors", "matplotlib")
 WORKERS = 8  # processes that run tests: each has a CUDA context and compiles kernels
 LINES, WIDTH = 90, 80  # of the output at the end: a lent machine returns the last part of the output only
 

@@ -1,7 +1,6 @@
 """The records of a step of the GPU check: rows, each written when it is measured, profiles, and failures."""
 
 import gc
-import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset
 from fastcifar.system.atomic import flush
 from fastcifar.system.measure import environment
+from fastcifar.system.scratch import Scratch
 
 REASON = 500  # characters of an error's message in a row
 
@@ -73,5 +73,5 @@ class Notes:
     @contextmanager
     def images(self, count: int, few: int = 25) -> Iterator[Dataset]:
         """Make a temporary dataset of ``count`` synthetic images, or of ``few`` in a tiny step."""
-        with tempfile.TemporaryDirectory(prefix="fastcifar-gpu-") as folder:
+        with Scratch() as folder:
             yield convert(f"synthetic:{few if self.tiny else count}", Path(folder) / "dataset")

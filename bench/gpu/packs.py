@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import tempfile
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,6 +17,7 @@ from fastcifar.packs.ways import possible
 from fastcifar.runs.directory import find_runs
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system.measure import Clock, alternate
+from fastcifar.system.scratch import Scratch
 from tools.processes import tied
 
 RUNS = 24  # runs of a pack
@@ -76,7 +76,7 @@ def grid(notes: Notes, dataset: Dataset) -> None:
     Raises RuntimeError where a run failed, was left or was not saved.
     """
     chosen = TINY_GRID if notes.tiny else GRID
-    with tempfile.TemporaryDirectory(prefix="fastcifar-grid-") as out:
+    with Scratch() as out:
         where = ("--data", str(dataset.path), "--out", out, "--device", str(notes.device), "--json")
         started = perf_counter()
         done = subprocess.run(

@@ -5,12 +5,12 @@ Counts are of instructions in the code, not of how often they run.
 
 import re
 import subprocess
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.system.scratch import Scratch
 
 # address, perhaps a predicate such as @!P0, then opcode and modifiers: /*01d0*/  @!P0 STG.E.64 desc[UR28][R6.64], R16 ;
 INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P[0-9T]\s+)?([A-Z][\w.]*)", re.MULTILINE)
@@ -31,7 +31,7 @@ def listing(cubin: bytes, cuobjdump: str) -> str:
 
     cuobjdump: its path. Raises UsageError where it cannot be run, and FastcifarError where it fails.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with Scratch() as folder:
         path = Path(folder) / "kernel.cubin"
         path.write_bytes(cubin)
         try:

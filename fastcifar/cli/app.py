@@ -37,11 +37,10 @@ _debug = False
 
 def main() -> None:
     """Run the command line. Exit code 2 for misuse, 1 for failure, 130 for Ctrl-C, 141 where nobody reads the output
-    any more, 143 for SIGTERM. A traceback is shown only with --debug.
+    any more, 129 for SIGHUP and 143 for SIGTERM. A traceback is shown only with --debug.
     """
     streams.prepare()
-    # raise SystemExit, as Ctrl-C raises an exception, so that half-written files are removed
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    _end_at_signals()
     try:
         try:
             with whole_words(os.environ):
@@ -56,6 +55,23 @@ def main() -> None:
             text = f"{error.filename}: {error.strerror}"
         Console(stderr=True, soft_wrap=True).print(Text.assemble(("error:", "bold red"), f" {text}"))
         sys.exit(error.exit_code if isinstance(error, FastcifarError) else 1)
+
+
+def _end_at_signals() -> None:
+    """Make SIGTERM and SIGHUP raise SystemExit, as Ctrl-C raises an exception, so that half-written files are removed.
+
+    A terminal that closes may send both, so only the first counts. SIGHUP stays ignored where it is, as under nohup.
+    """
+    ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+    def end(number: int, _: object) -> None:
+        for each in ending:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for number in ending:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)
 
 
 def _version(wanted: bool) -> None:
@@ -76,6 +92,7 @@ def _options(
     global _debug
     _debug = debug
     import_module("fastcifar.system.locks")  # says in one sentence what Windows lacks
+    import_module("fastcifar.system.caches").choose()
 
 
 for command in (

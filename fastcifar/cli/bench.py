@@ -143,6 +143,7 @@ def bench_command(
         loaders=loaders or [],
     )
     rules = {"repeats": repeats, "seconds": seconds or extent.seconds, "timeout": timeout, "unverified": unverified}
+    matrix.require_full_batches(data, extent.images)
     hold_contest(matrix, rules, data, extent.images, output)
 
 

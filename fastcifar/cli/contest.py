@@ -30,7 +30,7 @@ def hold_contest(matrix: Any, rules: dict[str, Any], data: Path | None, images: 
     """
     from rich.live import Live
 
-    from fastcifar.system import quiet
+    from fastcifar.system import caches, quiet
     from fastcifar.system.measure import write_bandwidth
     from fastcifar.throughput import answer, rows, share, table
     from fastcifar.throughput.entrant import Rules
@@ -41,6 +41,7 @@ def hold_contest(matrix: Any, rules: dict[str, Any], data: Path | None, images: 
     share.require_own(output.share)
     for sentence in quiet.spoiling(quiet.look()):
         note(f"this may spoil the benchmark: {sentence}")
+    caches.tell_of_numba(note)  # here, since nobody reads what the contestants' processes say
     screen, sparse = console(), Sparse()
     collected: list[dict[str, Any]] = []
     with opened(data, images) as dataset:

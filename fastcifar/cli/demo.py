@@ -10,7 +10,7 @@ from fastcifar.cli.results import show_results
 from fastcifar.errors import UsageError
 from fastcifar.show.bars import bars
 from fastcifar.show.console import command_name, note, say
-from fastcifar.system import openmp
+from fastcifar.system import caches, openmp
 from fastcifar.system.paths import path_of
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def demo_command(
     Example: fastcifar demo
     """
     openmp.choose(note)
+    caches.tell_of_numba(note)
     note(f"converting scikit-learn's handwritten digits into {folder / 'digits'}")
     dataset = converted(folder / "digits", note)
     show_pipelines(timed(dataset, note))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fastcifar.cli.options import DATA, Data, Device, Json, listed
+from fastcifar.cli.options import DATA, Data, Device, Json, Unverified, listed
 from fastcifar.show.console import console, note, say
 from fastcifar.system.paths import path_of
 
@@ -43,6 +43,7 @@ def bn(
         "diagnosis-bn"
     ),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the diagnosis at OUT.")] = False,
+    no_verify: Unverified = False,
     as_json: Json = False,
 ) -> None:
     """Does BatchNorm in training mode make a frozen network's validation loss unstable? Train the same new last layer
@@ -61,7 +62,7 @@ def bn(
     # whatever can be refused is refused before torch is imported, which takes seconds
     check_device(device)
     check_weights(PRETRAINED, model, weights)
-    dataset = Dataset.open(data)
+    dataset = Dataset.open(data, not no_verify)
     note(f"{dataset.name}: {model}; loading torch")
     openmp.choose(note)
     from fastcifar.diagnose import record, verdict

@@ -24,6 +24,7 @@ from fastcifar.cli.options import (
     Json,
     Logged,
     RunsTo,
+    Unverified,
     Wide,
     budget_seconds,
     experiment_number,
@@ -107,6 +108,7 @@ def grid_command(
     ] = None,
     pipeline: Batches = "resident",
     log: Logged = "none",
+    no_verify: Unverified = False,
     out: RunsTo = RUNS,
     wide: Wide = False,
     as_json: Json = False,
@@ -131,12 +133,12 @@ def grid_command(
     from fastcifar.grid.wanted import CHOOSABLE, Wanted, check, runs_of
     from fastcifar.recipes import recipes_of
     from fastcifar.runs.settings import SETTABLE, parse_choices
-    from fastcifar.system import openmp
+    from fastcifar.system import caches, openmp
     from fastcifar.system.launch import check_device
 
     if not exp and not for_report:
         raise UsageError("grid needs experiments; give --exp 1,2,3,4 or --exp all, or --for-report")
-    dataset, limit = Dataset.open(data), None if budget is None else budget_seconds(budget)
+    dataset, limit = Dataset.open(data, not no_verify), None if budget is None else budget_seconds(budget)
     overrides = parse_choices(settings or [], SETTABLE, "--set") | ({} if epochs is None else {"epochs": [epochs]})
     overrides |= {} if augment is None else {"recipe": recipes_of(augment)}
     wanted = Wanted(
@@ -185,6 +187,7 @@ def grid_command(
         return
     if choice is not None and choice.left and not choice.completed:
         raise UsageError(f"--budget {budget}: {choice.sentence()}; give more time")
+    caches.tell_of_numba(note)  # here, since each worker would say it
     try:
         results = train_grid(asked, planned, limit)
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fastcifar.cli.complete import choices, precisions, run_directories, splits, views
-from fastcifar.cli.options import DATA, Data, Device, Json
+from fastcifar.cli.options import DATA, Data, Device, Json, Unverified
 from fastcifar.show.console import console, note, say
 from fastcifar.show.text import counted
 from fastcifar.system.atomic import require_writable
@@ -62,6 +62,7 @@ def predict_command(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images at a time; by default each run's, at most 512.")
     ] = None,
+    no_verify: Unverified = False,
     as_json: Json = False,
 ) -> None:
     """Predict classes with finished runs: write a submission for Kaggle and, where labels are known, measure accuracy.
@@ -84,7 +85,7 @@ def predict_command(
     check_tta(tta)
     check_amp(amp)
     check_device(device)
-    split, dataset = split_name(split), Dataset.open(data)
+    split, dataset = split_name(split), Dataset.open(data, not no_verify)
     require_runs(runs)
     note(f"{dataset.name}: {split} images, {counted(len(runs), 'run')}; loading torch")
     openmp.choose(note)

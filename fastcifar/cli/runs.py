@@ -46,6 +46,10 @@ def runs_command(
             autocompletion=run_ids,
         ),
     ] = None,
+    seal: Annotated[
+        bool,
+        typer.Option("--seal", help="Only seal finished runs of before version 0.3, and mark them as sealed later."),
+    ] = False,
     wide: Wide = False,
     as_json: Json = False,
 ) -> None:
@@ -62,6 +66,11 @@ def runs_command(
     from fastcifar.runs.rows import absent_values, choose_rows, in_order, row_of
     from fastcifar.system.atomic import require_writable
 
+    if seal:
+        if only or sort or csv_file or diff:
+            raise UsageError("--seal only seals the runs below --out; leave out --only, --sort, --csv and --diff")
+        _seal(out, as_json)
+        return
     if diff is not None:
         if only or sort or csv_file:
             raise UsageError("--diff only compares two runs; leave out --only, --sort and --csv")
@@ -107,6 +116,18 @@ def _show(chosen: Sequence[dict[str, Any]], wide: bool) -> None:
     for each in (*notes, ""):
         say(each)
     on.print(table)
+
+
+def _seal(out: Path, as_json: bool) -> None:
+    from fastcifar.runs.sealing import seal_runs
+
+    done, left = seal_runs(out)
+    for sentence in left:
+        say(f"skipped: {sentence}", stderr=True)
+    if as_json:
+        print(json.dumps({"sealed": done, "left": left}))
+    else:
+        say(f"{counted(len(done), 'run')} sealed below {out}, and marked as sealed later")
 
 
 def _values(rows: Sequence[dict[str, Any]], only: Sequence[str]) -> str:

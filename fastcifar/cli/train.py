@@ -21,6 +21,7 @@ from fastcifar.cli.options import (
     Json,
     Logged,
     RunsTo,
+    Unverified,
     Wide,
     integers,
 )
@@ -77,6 +78,7 @@ def train_command(
     ] = "auto",
     pipeline: Batches = "resident",
     log: Logged = "none",
+    no_verify: Unverified = False,
     out: RunsTo = RUNS,
     wide: Wide = False,
     as_json: Json = False,
@@ -107,7 +109,7 @@ def train_command(
     check_device(device)
     check_mode(compile_)
     check_weights(exp, model, weights)
-    events, dataset = log_of(log), Dataset.open(data)
+    events, dataset = log_of(log), Dataset.open(data, not no_verify)
     overrides = parse_overrides(settings or [], SETTABLE) | ({} if epochs is None else {"epochs": epochs})
     overrides |= {} if augment is None else {"recipe": augment}
     specs = headline_runs(exp, dataset, protocol, integers(seeds), model=model, **{"pipeline": pipeline, **overrides})

@@ -6,7 +6,6 @@ test.ids.npy (M,) int64. A source of test images alone gives only the files of t
 256 classes, uint16 for more. The optional formats add the folders ffcv/ and dali/.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +22,7 @@ from fastcifar.data.manifest import (
     files_in,
     histogram_of,
     label_dtype,
+    manifest_bytes,
     manifest_of,
     read_manifest,
 )
@@ -32,8 +32,9 @@ from fastcifar.data.sources import IMAGE_SHAPE, Chunk, Source, open_source
 from fastcifar.data.sources.files import file_sha256
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.show.progress import track
-from fastcifar.system.atomic import neighbour, put_in_place, writing
+from fastcifar.system.atomic import meanwhile, neighbour, put_in_place, writing
 from fastcifar.system.paths import path_of
+from fastcifar.system.temporary import sweep
 
 
 def convert(
@@ -49,14 +50,18 @@ def convert(
     source: see ``fastcifar.data.sources.open_source``, which takes the ``options`` as well; or a dataset or its
     directory, which is copied, for example to add formats. formats: any of "raw" (always written), "ffcv", "dali".
     split_seed: the seed of the validation split; by default 0, or the validation split of the source. overwrite:
-    replace the dataset at ``dest``; the old one stays until the new one is complete.
+    replace the dataset at ``dest``; the old one stays until the new one is complete. Where another process writes
+    ``dest`` meanwhile, its dataset stays.
     Raises UsageError for arguments that cannot work, FastcifarError for a failed conversion. After an error, no
     incomplete dataset is left.
     """
     extras = extra_formats(formats)
     dest = path_of(dest)
     dest = dest.resolve() if dest.is_symlink() else dest.absolute()
+    for folder in (dest.parent, dest, dest / "cache"):
+        sweep(folder)  # before the look at them
     _check_destination(dest, overwrite)
+    before = _identity(dest)
     with _opened(source, options) as images, neighbour(dest) as folder:
         split, seed = _split(images, split_seed)
         histogram = _write_arrays(images, folder)
@@ -65,9 +70,11 @@ def convert(
         manifest = _manifest(images, histogram, seed, {name: module.version() for name, module in extras.items()})
         _write_manifest(folder, manifest)
         for module in extras.values():
-            module.write(Dataset.open(folder))
+            module.write(Dataset.open(folder, verify=False))  # it was written just now
         if extras:
             _write_manifest(folder, manifest)
+        if _identity(dest) != before:
+            raise meanwhile(dest)
         put_in_place(folder, dest, overwrite)
     return Dataset.open(dest)
 
@@ -83,6 +90,11 @@ def _opened(source: str | Path | Dataset, options: dict[str, Any]) -> Source:
     return Stored(source)
 
 
+def _identity(dest: Path) -> tuple[int, int] | None:
+    """Return what tells a file or folder from another one that takes its place; None where there is none."""
+    return (dest.stat().st_dev, dest.stat().st_ino) if dest.exists() else None
+
+
 def _check_destination(dest: Path, overwrite: bool) -> None:
     """Raise UsageError if a dataset must not be written at ``dest``."""
     if not dest.exists():
@@ -92,10 +104,13 @@ def _check_destination(dest: Path, overwrite: bool) -> None:
     try:
         manifest = read_manifest(dest)
     except FastcifarError as error:
-        raise UsageError(f"{error}; --overwrite replaces nothing but datasets: remove {dest} yourself") from error
+        raise UsageError(
+            f"{error}; --overwrite replaces nothing but datasets: choose another DEST, or move {dest} to another place"
+        ) from error
     if foreign := sorted(files_in(dest) - manifest["files"].keys()):
         raise UsageError(
-            f"{dest} holds {foreign[0]!r}, which --overwrite would delete and fastcifar did not write; move it"
+            f"{dest} holds {foreign[0]!r}, which --overwrite would delete and fastcifar did not write; move it to "
+            "another place"
         )
 
 
@@ -182,4 +197,4 @@ def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
         manifest["files"][name] = {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)}
     manifest["sha256"] = content_hash(manifest["files"], manifest["classes"])
     with writing(folder / MANIFEST):
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        (folder / MANIFEST).write_bytes(manifest_bytes(manifest))

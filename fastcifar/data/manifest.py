@@ -6,14 +6,17 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from math import sqrt
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastcifar.data.sources.source import IMAGE_SHAPE, U8
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.system.schema import Count, Ordinal, Sha256, Three, read_object
+from fastcifar.system.seals import SEAL, seal_of, sealed
+from fastcifar.system.temporary import NAME as TEMPORARY
 from fastcifar.version import __version__
 
 MANIFEST = "manifest.json"
@@ -23,10 +26,51 @@ no manifest, and `convert` may replace them with the dataset."""
 FORMAT = "fastcifar dataset"
 VERSIONS = (1, 2)  # 2: there are more than BYTE_CLASSES classes, and the labels are uint16
 BYTE_CLASSES = 256  # the most classes whose labels are uint8
-ENTRY = {"bytes", "sha256"}  # the keys of each file in the manifest
-KEYS = ("classes", "counts", "image_shape", "mean", "std", "source", "split_seed", "files", "sha256", "tools")
+CURE = "make the dataset anew: fastcifar convert SRC DEST --overwrite"
+UNSEALED = ("0.1.0", "0.2.0")
+"""The versions of fastcifar that wrote manifests without a seal."""
+UNREADABLE = "make the dataset anew, at another place: fastcifar convert SRC DEST"  # --overwrite needs a manifest
+SOME = 64  # images whose histogram is counted at once: their pixels stay in the processor's cache
 
 Histogram = NDArray[np.int64]  # (3, 256): the number of pixels of each channel with each value
+
+
+class Entry(TypedDict):
+    """A file of the dataset."""
+
+    bytes: Count
+    sha256: Sha256
+
+
+class Origin(TypedDict):
+    """The source that the dataset was made from."""
+
+    name: str
+    sha256: str
+
+
+class Manifest(TypedDict):
+    """The schema of manifest.json. Since version 0.3 it has a seal, too."""
+
+    format: Literal["fastcifar dataset"]
+    version: Literal[1, 2]
+    sha256: Sha256
+    classes: list[str]
+    counts: dict[Literal["train", "test"], Ordinal]
+    image_shape: list[Count]
+    mean: Three
+    std: Three
+    source: Origin
+    split_seed: Count | None
+    files: dict[str, Entry]
+    tools: dict[str, str]
+
+
+class Named(TypedDict):
+    """The part of a manifest that says whether this program can read it."""
+
+    format: str
+    version: int
 
 
 def label_dtype(classes: int) -> np.dtype[Any]:
@@ -35,9 +79,13 @@ def label_dtype(classes: int) -> np.dtype[Any]:
 
 
 def files_in(folder: Path) -> set[str]:
-    """Return the relative names of all files in a dataset directory, except the manifest and the files of CACHE."""
+    """Return the relative names of all files in a dataset directory.
+
+    The manifest, the files of CACHE, and what is being written or was left by a process that was killed, do not belong.
+    """
     files = [file for file in folder.rglob("*") if not file.is_dir()]
-    return {file.relative_to(folder).as_posix() for file in files if not file.match(CACHE)} - {MANIFEST}
+    kept = [file for file in files if not file.match(CACHE) and not TEMPORARY.fullmatch(file.name)]
+    return {file.relative_to(folder).as_posix() for file in kept} - {MANIFEST}
 
 
 def content_hash(files: dict[str, Any], classes: Sequence[str]) -> str:
@@ -56,24 +104,47 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise UsageError(f"there is no dataset at {path}; {cure}")
     if not (path / MANIFEST).is_file():
         raise UsageError(f"{path} is not a dataset directory, as it has no {MANIFEST}; {cure}")
-    try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-    except ValueError as error:
-        raise UsageError(f"{path / MANIFEST} is not JSON ({error}); {cure}") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise UsageError(f"{path / MANIFEST} is not a fastcifar dataset's; {cure}")
-    if manifest.get("version") not in VERSIONS:
+    file = path / MANIFEST
+    about = read_object(file, Named, UNREADABLE)
+    if about["format"] != FORMAT:
+        raise UsageError(f"{file} is not a fastcifar dataset's; {cure}")
+    if about["version"] not in VERSIONS:
         raise UsageError(
-            f"{path} has dataset format version {manifest.get('version')!r}; "
+            f"{path} has dataset format version {about['version']!r}; "
             f"the versions {' and '.join(map(str, VERSIONS))} are read here: {cure}"
         )
-    if missing := [key for key in KEYS if key not in manifest]:
-        raise FastcifarError(f"{path / MANIFEST} lacks {', '.join(missing)}; {cure}")
-    files = manifest["files"]
-    entries = files.values() if isinstance(files, dict) else [None]
-    if not all(isinstance(entry, dict) and entry.keys() >= ENTRY for entry in entries):
-        raise FastcifarError(f"{path / MANIFEST} is damaged: its files are not as they were written; {cure}")
+    manifest = read_object(file, Manifest, UNREADABLE)
+    if fault := _contradiction(manifest):
+        raise FastcifarError(f"{file} is damaged ({fault}); {UNREADABLE}")
     return manifest
+
+
+def _contradiction(manifest: dict[str, Any]) -> str | None:
+    """Return what a manifest, which fits its schema, says against itself; None if it says nothing."""
+    files, counts, classes = manifest["files"], manifest["counts"], manifest["classes"]
+    if SEAL in manifest and manifest[SEAL] != seal_of(manifest):
+        return "its seal is not that of its content"
+    if SEAL not in manifest and manifest["tools"].get("fastcifar") not in UNSEALED:
+        return "it has no seal"
+    if content_hash(files, classes) != manifest["sha256"]:
+        return "its sha256 is not that of its files and classes"
+    outside = [name for name in files if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
+    if outside:
+        return f"its file {outside[0]!r} is outside the dataset"
+    arrays = {name for part in counts for name in (f"{part}.images.npy", f"{part}.labels.npy")}
+    arrays |= {"split.npy"} if "train" in counts else set()
+    if "test.ids.npy" in files:
+        arrays ^= {"test.labels.npy", "test.ids.npy"}
+    if not counts or arrays != {name for name in files if name.endswith(".npy")}:
+        return f"its counts {counts} do not fit its files"
+    if manifest["image_shape"] != list(IMAGE_SHAPE) or not classes or len(set(classes)) != len(classes):
+        return "its image_shape or its classes are none that fastcifar writes"
+    return None
+
+
+def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+    """Return the content of the file of a manifest, which has the seal of its other entries."""
+    return json.dumps(sealed(manifest), indent=2).encode() + b"\n"
 
 
 def mean_std(counts: NDArray[np.int64]) -> tuple[float, float]:
@@ -89,7 +160,11 @@ def mean_std(counts: NDArray[np.int64]) -> tuple[float, float]:
 
 def histogram_of(images: U8) -> Histogram:
     """Return the histogram of images (N, 32, 32, 3) uint8."""
-    return np.stack([np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(3)])
+    counts = np.zeros((3, 256), np.int64)
+    for start in range(0, len(images), SOME):
+        some = images[start : start + SOME]
+        counts += [np.bincount(some[..., channel].ravel(), minlength=256) for channel in range(3)]
+    return counts
 
 
 def manifest_of(

@@ -13,6 +13,7 @@ from fastcifar.data.manifest import content_hash, histogram_of, label_dtype, man
 from fastcifar.data.npy import entry_of
 from fastcifar.data.sources.source import IMAGE_SHAPE, MAX_CLASSES, Chunk, Source
 from fastcifar.errors import UsageError
+from fastcifar.show.text import quoted
 
 CHUNK = 10_000  # images copied at a time
 Arrays = dict[str, NDArray[Any]]
@@ -84,6 +85,10 @@ def class_names(classes: Sequence[str] | int) -> tuple[str, ...]:
     if not 2 <= len(names) <= MAX_CLASSES or not all(isinstance(name, str) for name in names):
         raise UsageError(
             f"classes {str(classes)[:40]!r} are not 2 to {MAX_CLASSES:,} names; give a list of texts, or their number"
+        )
+    if strange := [name for name in names if name != name.encode("utf-8", "replace").decode()]:
+        raise UsageError(
+            f"the class {quoted(strange[0])} is not UTF-8 text; give it a name that can be written to files"
         )
     if len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import tokenize
 from math import prod
 from typing import Any
 
@@ -10,6 +11,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from fastcifar.errors import FastcifarError
+
+DAMAGED = (ValueError, KeyError, TypeError, EOFError, SyntaxError, OverflowError, tokenize.TokenError)
+"""The errors that numpy raises for the header of a damaged file."""
 
 
 def header_of(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
@@ -37,7 +41,7 @@ def parsed(content: bytes, where: str) -> NDArray[Any]:
     try:
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
         shape, fortran, dtype = read(file)
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise FastcifarError(f"{where} is not a readable .npy file ({error}); fetch it again") from error
     if dtype.hasobject or dtype.names is not None:
         raise FastcifarError(f"{where} holds {dtype}, not plain numbers; do not trust this file")

@@ -12,12 +12,24 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypedDict
 
 from fastcifar.system.locks import fcntl
 from fastcifar.system.machine import process_started
+from fastcifar.system.schema import Count, Invalid, parse
 
 EXPIRES = 60.0  # seconds without renewal; the death of a holder on this machine is detected at once
+LOCK = ".lock"
 RENEWALS = 6  # renewals within EXPIRES seconds
+
+
+class Holder(TypedDict):
+    """The process that holds a lease, in the lease's file."""
+
+    host: str
+    pid: Count
+    started: str | None
+    token: str
 
 
 class Leases:
@@ -38,6 +50,7 @@ class Leases:
         self._held: set[str] = set()
         self._guard, self._over = threading.Lock(), threading.Event()
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._remove_ended()
         self._renewer = threading.Thread(target=self._renew, name="fastcifar-leases", daemon=True)
         self._renewer.start()
 
@@ -87,32 +100,38 @@ class Leases:
         """Return the holder of a lease, or None where nobody holds it. now: present time, as `_now` returns it."""
         try:
             changed = self._file(name).stat().st_mtime
-            holder: dict[str, object] = json.loads(self._file(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # no lease, or its holder died while it wrote the file
+            holder: dict[str, Any] = parse(self._file(name).read_bytes(), Holder)
+        except (OSError, Invalid):  # no lease, or its holder died while it wrote the file
             return None
-        here = holder.get("host") == self._holder["host"]
-        if here and process_started(int(str(holder.get("pid", 0)))) != holder.get("started"):
+        here = holder["host"] == self._holder["host"]
+        if here and process_started(holder["pid"]) != holder["started"]:
             return None  # the holder has died; another process may have its id now
         return None if now - changed > self._expires else holder
 
     def _is_mine(self, name: str) -> bool:
         try:
-            return json.loads(self._file(name).read_text(encoding="utf-8"))["token"] == self._holder["token"]
-        except (OSError, ValueError, KeyError):
+            return bool(parse(self._file(name).read_bytes(), Holder)["token"] == self._holder["token"])
+        except (OSError, Invalid):
             return False
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.json"
 
+    def _remove_ended(self) -> None:
+        """Remove the leases that nobody holds, as those of killed processes."""
+        with self._alone():
+            now = self._now()
+            for file in self._folder.glob("*.json"):
+                if self._holder_of(file.stem, now) is None:
+                    file.unlink(missing_ok=True)
+
     def _now(self) -> float:
-        probe = self._folder / f".{self._holder['token']}"
-        probe.touch()
-        now = probe.stat().st_mtime
-        probe.unlink()
-        return now
+        """Return the present time of the file system, in seconds. Only one process at a time may call this."""
+        os.utime(self._folder / LOCK)
+        return (self._folder / LOCK).stat().st_mtime
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        with open(self._folder / ".lock", "w") as lock:
+        with open(self._folder / LOCK, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

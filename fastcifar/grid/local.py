@@ -108,7 +108,8 @@ class Local:
 
 def _serve(pipe: Connection, dataset: Dataset, out: Path, device: str, log: str, way: str) -> None:
     """Run a worker in this process. The process ends when the pipe breaks, which is when the grid's process ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grid's process handles Ctrl-C
+    for number in (signal.SIGINT, signal.SIGHUP):  # the grid's process handles Ctrl-C and the end of the terminal
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     jobs: queue.Queue[Job] = queue.Queue()
     sending = threading.Lock()  # two threads that send at once would mix their messages

@@ -4,7 +4,6 @@ Nodes may join and leave at any time.
 """
 
 import queue
-import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -26,6 +25,7 @@ from fastcifar.grid.connection import (
 from fastcifar.grid.messages import Event, Job, Lost, Ready
 from fastcifar.grid.remote import Contents, Place, Remote, shipped
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.system.temporary import Hold, beside, claimed
 from fastcifar.version import __version__
 
 LOG = "ray.log"  # the file in the output folder for what Ray prints
@@ -53,7 +53,8 @@ class Cluster:
         self._log = out / LOG
         self._connection = ExitStack()
         self._dataset, self._out, self._cuda, self._options = dataset, out, cuda, (log, way)
-        self._place = Place(dataset.path.resolve(), dataset.sha256, out.resolve(), f".shared-{secrets.token_hex(8)}")
+        self._place = Place(dataset.path.resolve(), dataset.sha256, out.resolve(), beside(out / "shared").name)
+        self._shared: Hold | None = None
         self._events: queue.Queue[tuple[str, Event]] = queue.Queue()
         self._jobs: dict[str, queue.Queue[Job]] = {}
         self._actors: dict[str, Any] = {}
@@ -62,7 +63,7 @@ class Cluster:
         self._guard, self._closing = threading.Lock(), threading.Event()
         self._connection.enter_context(connected(address, self._log))
         try:
-            (out / self._place.sign).touch()
+            _, self._shared = claimed(self._sign)
             self._join()
             if not self._jobs:
                 what, cure = (
@@ -73,6 +74,12 @@ class Cluster:
             self.close()
             raise
         threading.Thread(target=self._look, daemon=True).start()
+
+    def _sign(self) -> Path:
+        """Make the file by which a worker sees that it shares the output folder with this process."""
+        path = self._out / self._place.sign
+        path.touch()
+        return path
 
     def start(self, worker: str, job: Job) -> None:
         """Give a job to a worker whose last event was Ready or Done."""
@@ -105,7 +112,9 @@ class Cluster:
                 ray.wait(cleaned, num_returns=len(cleaned), timeout=PATIENCE) if cleaned else None
             for actor in actors:
                 ray.kill(actor)
-            (self._out / self._place.sign).unlink(missing_ok=True)
+            if self._shared is not None:
+                (self._out / self._place.sign).unlink(missing_ok=True)
+                self._shared.end()
 
     def __enter__(self) -> "Cluster":
         return self

@@ -1,8 +1,6 @@
 """A worker on another node. It uses the dataset and the output folder at their paths, or gets and sends their files."""
 
-import json
 import queue
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,13 +8,15 @@ from pathlib import Path
 
 import torch
 
-from fastcifar.data.dataset import MANIFEST, Dataset
+from fastcifar.data.dataset import Dataset
+from fastcifar.data.manifest import MANIFEST, manifest_bytes
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.grid.messages import Done, Ended, Epoch, Event, Job, SentFiles
 from fastcifar.grid.worker import Worker
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system import machine
+from fastcifar.system.scratch import Scratch
 from fastcifar.version import __version__
 
 Contents = Mapping[str, bytes]
@@ -53,7 +53,7 @@ class Remote:
         machine.keep_to_cores(cores)
         torch.set_num_threads(machine.usable_cores())
         self._place, self._device, self._log, self._way = place, device, log, way
-        self._own = tempfile.TemporaryDirectory(prefix="fastcifar-")
+        self._own = Scratch()
         self._shared = (place.out / place.sign).exists()
         self._out = place.out if self._shared else Path(self._own.name) / "runs"
         self._dataset = _opened(place)
@@ -129,4 +129,4 @@ def shipped(dataset: Dataset) -> dict[str, bytes]:
     """Return the files of a dataset by name, for `Remote.receive`: its arrays (.npy) and a manifest of them."""
     files = {name: entry for name, entry in dataset.manifest["files"].items() if name.endswith(".npy")}
     contents = {name: (dataset.path / name).read_bytes() for name in files}
-    return contents | {MANIFEST: json.dumps(dataset.manifest | {"files": files}).encode()}
+    return contents | {MANIFEST: manifest_bytes(dataset.manifest | {"files": files})}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS, SEEDS, experiment
-from fastcifar.models.names import NONE, is_own
+from fastcifar.models.names import NONE, is_own, require_own
 from fastcifar.pipeline.names import check_pipeline
 from fastcifar.runs.plan import (
     PRETRAINED,
@@ -168,6 +168,7 @@ def _own(number: int, model: str | None, code: Callable[[str], str]) -> dict[str
             f"network with --only model={model}"
         )
     require_trained_from_scratch(number, model)
+    require_own(model)
     return {"model": [model], "dropout": [0.0], "code": [code(model)]}
 
 

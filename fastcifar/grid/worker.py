@@ -17,6 +17,7 @@ from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.logs import Watcher, log_of
 from fastcifar.runs.plan import weights_for
 from fastcifar.runs.spec import RunSpec
+from fastcifar.system import foreign
 from fastcifar.system.devices import device_of, use
 
 CALIBRATION = "calibration.json"  # the file of measurements in the output folder
@@ -41,9 +42,8 @@ class Worker:
         def ended(spec: RunSpec, outcome: Outcome) -> None:
             going.discard(spec)
             if isinstance(outcome, Exception):
-                # the message of a foreign error is unclear without its type
-                kind = "" if isinstance(outcome, FastcifarError) else f"{type(outcome).__name__}: "
-                tell(Ended(job.number, spec.run_id, None, f"{kind}{outcome}"))
+                reason = str(outcome) if isinstance(outcome, FastcifarError) else foreign.said(outcome)
+                tell(Ended(job.number, spec.run_id, None, reason))
             else:
                 tell(Ended(job.number, spec.run_id, outcome, None))
             if self.stop.is_set():

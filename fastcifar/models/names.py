@@ -1,5 +1,6 @@
 """The names of networks and the checks of a name, without torch, so that a command can refuse a name at once."""
 
+import difflib
 import os
 import re
 from functools import cache
@@ -7,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fastcifar.errors import UsageError
+from fastcifar.system import foreign
 
 MLP_HIDDEN = {"mlp_s": (1500, 500, 100), "mlp_l": (2048, 1024, 512, 256, 128, 64, 32, 16)}
 """The widths of the hidden layers of each multi-layer perceptron."""
@@ -34,6 +36,27 @@ _BUILDER = re.compile(
 def is_own(name: str) -> bool:
     """Return whether a model's name has the form of one's own network, ``package.module:factory``."""
     return ":" in name and not name.startswith(TIMM)
+
+
+def require_own(name: str) -> None:
+    """Raise UsageError for the name of one's own network whose form is wrong, or whose module does not exist.
+
+    Nothing is imported for this.
+    """
+    place, _, wanted = name.rpartition(":")
+    if (Path(place).stem if place.endswith(".py") else place) in ("", "__main__") or not wanted:
+        raise UsageError(f"model {name!r} is not of the form package.module:factory, where module is a file of its own")
+    try:
+        foreign.require(place, f"model {name!r}")
+    except foreign.NoSuchModule as error:
+        raise UsageError(f"{error}; {nearest_own(place, wanted)}") from error
+
+
+def nearest_own(place: str, wanted: str) -> str:
+    """Return a hint at a module of the current directory whose name is like ``place``. wanted: the factory."""
+    here = [path.stem for path in Path.cwd().iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+    near = difflib.get_close_matches(place, here, 1)
+    return f"did you mean {near[0]}:{wanted}?" if near else "write package.module:factory"
 
 
 def one_name(name: str) -> str:

@@ -4,7 +4,6 @@ The factory is called with the number of classes and returns a torch module that
 logits (B, classes).
 """
 
-import difflib
 import sys
 import threading
 from collections.abc import Callable
@@ -14,9 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.models.dropout import Noise
+from fastcifar.models.names import nearest_own, require_own
 from fastcifar.models.source import digest_of, sources_of
 from fastcifar.rng.generators import seeded, states
 from fastcifar.system.foreign import NoSuchModule, imported, nearest, place_of, public, said
@@ -77,12 +78,22 @@ def build_own(name: str, classes: int, seed: int, code: str) -> Own:
 
 def check_own(name: str, classes: int, side: int) -> None:
     """Raise UsageError unless one's own network can train on images (B, 3, side, side): it must return (B, classes),
-    have weights, each in memory of its own, and draw no random numbers from a global generator.
+    have weights, each in memory of its own, keep no state but tensors, and draw no random numbers from a global
+    generator.
     """
     model = build_own(name, classes, 0, code_of(name))
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UsageError(f"{name}({classes}) has no weights to train; return a network with parameters")
     tensors = dict(model.state_dict())
+    if strange := [place for place, value in tensors.items() if not isinstance(value, Tensor)]:
+        raise UsageError(
+            f"{name}: {strange[0]} of its state_dict() is a {type(tensors[strange[0]]).__name__}, and checkpoints hold "
+            "tensors only; have get_extra_state return a tensor, or keep the value in a buffer"
+        )
+    if lazy := [place for place, value in tensors.items() if is_lazy(value)]:
+        raise UsageError(
+            f"{name}: {lazy[0]} has no size before the first batch; give each layer its size, not a lazy one"
+        )
     twice = _tied(tensors)
     if twice:
         raise UsageError(
@@ -124,8 +135,7 @@ def _factory(name: str) -> tuple[Callable[[int], Any], str]:
     """Return the factory of a name, and the SHA-256 of its source. A module that has changed is imported again."""
     place, _, wanted = name.rpartition(":")
     module_name = Path(place).stem if place.endswith(".py") else place
-    if module_name in ("", "__main__") or not wanted:
-        raise UsageError(f"model {name!r} is not of the form package.module:factory, where module is a file of its own")
+    require_own(name)
     if module_name in sys.modules and _digests.get(module_name) != digest_of(_sources(module_name)):
         for each in _sources(module_name):
             sys.modules.pop(each, None)
@@ -145,10 +155,7 @@ def _import(name: str, place: str, wanted: str) -> ModuleType:
     try:
         return imported(place, f"model {name!r}")
     except NoSuchModule as error:
-        here = [path.stem for path in Path.cwd().iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
-        near = difflib.get_close_matches(place, here, 1)
-        hint = f"did you mean {near[0]}:{wanted}?" if near else "write package.module:factory"
-        raise UsageError(f"{error}; {hint}") from error
+        raise UsageError(f"{error}; {nearest_own(place, wanted)}") from error
 
 
 def _sources(module_name: str) -> dict[str, bytes]:

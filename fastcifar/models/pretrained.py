@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fastcifar.errors import UsageError
 from fastcifar.models.dropout import Dropout, Noise
 from fastcifar.models.initial import initialise
+from fastcifar.models.last_layer import last_layer
 from fastcifar.models.names import TIMM
 from fastcifar.recipes import NORMALISATIONS
 from fastcifar.system.vision import InterpolationMode, StochasticDepth, functional, torchvision
@@ -34,17 +35,21 @@ class Pretrained(nn.Module):
     """A pretrained classifier in two parts: ``backbone`` computes features, and ``head`` computes the classes."""
 
     def __init__(self, network: nn.Module, classes: int, enlarge: tuple[int, int, str] | None = None) -> None:
-        """Replace the last linear layer of ``network`` by a new one with ``classes`` outputs.
+        """Replace the last layer of ``network`` by a new linear one with ``classes`` outputs.
 
-        Raises UsageError if the network has no linear layer. enlarge: see `Preprocessing`.
+        The last layer may be linear or a 1 x 1 convolution, as in SqueezeNet. The mean of such a convolution over the
+        positions is a linear layer on the mean of its inputs, so ``backbone`` keeps the pool behind the convolution,
+        and ``head`` comes after it. SqueezeNet's ReLU between the two then changes nothing, as it gets values from
+        0 up, and logits may be negative. Raises UsageError where the last layer is another one. enlarge: see
+        `Preprocessing`.
         """
         super().__init__()
         self._now = CurrentNoise()
         self._enlarge = enlarge
-        place, last = _last_linear(network)
+        place, inputs = last_layer(network)
         network.set_submodule(place, nn.Identity())
         self.backbone = with_our_noise(network, self._now)
-        self.head = nn.Linear(last.in_features, classes)
+        self.head = nn.Linear(inputs, classes)
         self.head_place = place
         """The name of the last layer in the weights of the whole network."""
 
@@ -62,7 +67,14 @@ class Pretrained(nn.Module):
         return features
 
     def forward(self, images: Tensor, noise: Noise | None = None) -> Tensor:
-        logits: Tensor = self.head(self.features(images, noise))
+        features = self.features(images, noise)
+        shape = tuple(features.shape) if isinstance(features, Tensor) else f"a {type(features).__name__}"
+        if shape != (len(images), self.head.in_features):
+            raise UsageError(
+                f"the network gives {shape} to the layer that took the place of {self.head_place}, not "
+                f"{(len(images), self.head.in_features)}, so it does not end there; choose another network"
+            )
+        logits: Tensor = self.head(features)
         return logits
 
 
@@ -104,27 +116,20 @@ def with_our_noise(network: nn.Module, now: CurrentNoise) -> nn.Module:
     return network
 
 
-def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
-    linear = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise UsageError(f"{type(network).__name__} does not end in one linear layer, so fastcifar cannot replace it")
-    return linear[-1]
-
-
 def build_pretrained(name: str, classes: int, seed: int) -> Pretrained:
     """Return the network of a name with ``classes`` outputs and the initial weights of ``seed``, not ImageNet's.
 
-    Raises UsageError for a name that does not exist, or a network that does not end in a linear layer.
+    Raises UsageError for a name that does not exist, or a network whose last layer cannot be replaced.
     """
     enlarge = preprocessing(name).enlarge
     if name.startswith(TIMM):
         network = timm_network(name, pretrained=False)
     else:
-        network = torchvision.models.get_model(name, weights=None, **_as_published(name))
+        network = torchvision.models.get_model(name, weights=None, **as_published(name))
     return initialise(Pretrained(network, classes, enlarge), seed)
 
 
-def _as_published(name: str) -> dict[str, Any]:
+def as_published(name: str) -> dict[str, Any]:
     """Return the options that torchvision's builder sets for its published weights."""
     if name in ("googlenet", "inception_v3"):  # these normalise to mean and std 0.5 themselves
         return {"transform_input": True, "aux_logits": False, "init_weights": False}

@@ -16,6 +16,7 @@ from torch import Tensor
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.models.names import NONE, TIMM
 from fastcifar.models.pretrained import Pretrained, preprocessing, published, timm_network
+from fastcifar.models.restore import fill
 from fastcifar.system.paths import path_of
 
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$")
@@ -111,19 +112,14 @@ def load(model: Pretrained, weights: Weights) -> None:
     tensors = {
         DENSENET_OF_OLD.sub(r"\1\2", name): value for name, value in given.items() if not name.startswith(left_out)
     }
-    wanted = model.backbone.state_dict()
-    missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
-    foreign = [name for name in tensors if name not in wanted]
-    odd = [name for name in tensors if name in wanted and tensors[name].shape != wanted[name].shape]
-    if missing or foreign or odd:
-        name = (missing or foreign or odd)[0]
-        what = "lack" if missing else "have an unknown" if foreign else "have another shape of"
+    backbone = model.backbone.state_dict()
+    counts = {name: value for name, value in backbone.items() if name.endswith("num_batches_tracked")}
+    try:
+        fill(model.backbone, counts | tensors, convert=True)  # files from before torch 0.4.1 have no such counts
+    except ValueError as error:
         raise UsageError(
-            f"weights {weights.identity} {what} {name!r}: they are of another network "
-            f"({len(missing)} tensors missing, {len(foreign)} unknown, {len(odd)} of another shape)"
-        )
-    wanted.update(tensors)
-    model.backbone.load_state_dict(wanted)
+            f"weights {weights.identity}: {error}; they are of another network, so choose others with --weights"
+        ) from error
 
 
 def _without_wrappers(tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], list[str]]:

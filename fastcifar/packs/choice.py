@@ -28,6 +28,7 @@ from fastcifar.system.atomic import whole
 from fastcifar.system.devices import give_back
 from fastcifar.system.locks import fcntl
 from fastcifar.system.measure import rotated
+from fastcifar.system.schema import Invalid, parse
 
 ROUNDS = 5  # timed rounds of each way; the ways alternate
 HOPELESS = 0.6  # share of the fastest way's speed; a way whose best round is slower gets no further round
@@ -101,10 +102,10 @@ class Calibration:
 
     def _read(self) -> dict[str, Any]:
         try:
-            known = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # no file yet, or a damaged one, which the next write replaces
+            known: dict[str, Any] = parse(self.path.read_bytes(), dict[str, Measured])
+        except (OSError, Invalid):  # no file yet, or a damaged one, which the next write replaces
             return {}
-        return known if isinstance(known, dict) else {}
+        return {key: values for key, values in known.items() if values["way"] in values["images_per_s"]}
 
 
 def shape_of(spec: RunSpec) -> Shape:

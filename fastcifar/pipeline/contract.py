@@ -63,6 +63,8 @@ class Pipeline(ABC):
     """The difference from the reference's pixels, and its reason; empty if they are equal to the dtype's rounding."""
     deviating: float = 1.0
     """For a pipeline that differs: the share of values, in [0, 1], whose error may exceed float32 rounding."""
+    hindered: str = ""
+    """What makes the pipeline slower on this machine than it can be, and the cure; empty if nothing is known."""
 
     def __init__(self, request: Request, form: str = "") -> None:
         self.request, self.form = request, form

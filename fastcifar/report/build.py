@@ -18,6 +18,7 @@ from fastcifar.report.page import environments, page, png
 from fastcifar.report.predictions import predict
 from fastcifar.report.preview import sheet
 from fastcifar.report.tables import claims_table, report_tables, runs_table, took
+from fastcifar.runs.record import UNCHECKED
 from fastcifar.show.figures import inline, save
 from fastcifar.show.progress import track
 from fastcifar.show.provenance import commit_text
@@ -115,6 +116,9 @@ def _overview(collection: Collection, figures: Sequence[Drawn]) -> list[str]:
     diverged = [run.run_id for run in collection.runs if run.row["status"] == "diverged"]
     if diverged:
         notes.append(f"{counted(len(diverged), 'run')} diverged: {', '.join(diverged)}")
+    for checked, meaning in UNCHECKED.items():
+        if count := sum(run.row["checked"] == checked for run in collection.runs):
+            notes.append(f"{counted(count, 'run')} {meaning}")
     epochs = {run.row["max_epochs"] for run in collection.runs}
     short = sorted(epoch for epoch in epochs if epoch < 100)
     if short:

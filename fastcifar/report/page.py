@@ -68,8 +68,8 @@ def confusions(collection: Collection) -> dict[str, dict[str, Any]]:
     """Return class names and images by (true, predicted) class, by the run-id of each run with predictions."""
     by_run = {}
     for run in collection.runs:
-        if run.predictions is not None:
-            classes = run.begun["dataset"]["classes"]
+        classes = run.begun.get("dataset", {}).get("classes", ())
+        if run.predictions is not None and run.predictions.within(len(classes)):
             confusion = run.predictions.confusion(len(classes)).tolist()
             by_run[printable(run.run_id)] = {"classes": classes, "confusion": confusion}
     return by_run

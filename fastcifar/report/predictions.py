@@ -44,6 +44,8 @@ class Predictions:
     """Predictions for the images under the run's own training transform, with the random draws of the kept epoch."""
     epoch: int
     """The epoch whose weights were kept."""
+    line: str | None
+    """The seal of that epoch's line in metrics.jsonl; None for a run without seals."""
 
     @classmethod
     def read(cls, directory: RunDirectory) -> "Predictions | None":
@@ -53,11 +55,12 @@ class Predictions:
             if saved is None:
                 return None
             tensors, note = saved
+            directory.check_epoch(NAME, note)
             values = {name: tensors[name].numpy().astype(np.int64) for name in CLASSES}
             ids = np.flatnonzero(np.unpackbits(tensors["members"].numpy())) if "members" in tensors else tensors["ids"]
             if {value.shape for value in values.values()} != {ids.shape}:
                 raise ValueError("its arrays are of different lengths")
-            return cls(np.asarray(ids, np.int64), **values, epoch=int(note["epoch"]))
+            return cls(np.asarray(ids, np.int64), **values, epoch=int(note["epoch"]), line=note.get("line"))
         except (FastcifarError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise FastcifarError(
                 f"{directory.path / NAME}.safetensors is damaged; delete it, and fastcifar report --data makes it anew"
@@ -69,11 +72,15 @@ class Predictions:
         members[self.ids] = 1
         arrays = {"members": np.packbits(members)} | {name: getattr(self, name).astype(np.uint8) for name in CLASSES}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        directory.save_tensors(NAME, tensors, {"epoch": self.epoch})
+        directory.save_tensors(NAME, tensors, {"epoch": self.epoch, "line": self.line})
 
     def right(self, augmented: bool = False) -> NDArray[np.bool_]:
         """Return (N,) bool: whether the predicted class of each image is its label."""
         return (self.augmented if augmented else self.clean) == self.labels
+
+    def within(self, classes: int) -> bool:
+        """Return whether all labels and predictions are numbers of ``classes`` classes."""
+        return all(getattr(self, name).max(initial=0) < classes for name in CLASSES)
 
     def confusion(self, classes: int) -> NDArray[np.int64]:
         """Return the number of clean images by (true, predicted) class."""
@@ -111,7 +118,7 @@ def _predict(run: TrainedRun, dataset: Dataset, device: torch.device) -> None:
     assert labels is not None  # the run was trained on these labels
     clean = _classes(run, dataset, device, recipe.still())
     augmented = clean.copy() if recipe == recipe.still() else _classes(run, dataset, device, recipe)
-    Predictions(ids, labels[ids].astype(np.int64), clean, augmented, run.epoch).save(run.directory)
+    Predictions(ids, labels[ids].astype(np.int64), clean, augmented, run.epoch, run.line).save(run.directory)
 
 
 def _classes(run: TrainedRun, dataset: Dataset, device: torch.device, augment: Augment) -> NDArray[np.int64]:

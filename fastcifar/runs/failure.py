@@ -7,14 +7,15 @@ import json
 import time
 
 from fastcifar.runs.files import RunFiles
+from fastcifar.runs.schemas import Failure
 
 NAME = "failure.json"
 
 
 def failure_of(directory: RunFiles) -> str | None:
     """Return why a grid gave the run up, or None where it did not. Raises FastcifarError for a damaged file."""
-    failure = directory.parsed(NAME)
-    return None if failure is None else str(failure.get("error"))
+    failure = directory.parsed(NAME, Failure)
+    return None if failure is None else str(failure["error"])
 
 
 def give_up(directory: RunFiles, error: str) -> None:

@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcifar.errors import FastcifarError
+from fastcifar.runs.schemas import Note
 from fastcifar.system.atomic import flush, write_whole
+from fastcifar.system.schema import parse, parse_object, read_object
+from fastcifar.system.seals import SEAL, tensors_seal
 
 if TYPE_CHECKING:  # `fastcifar runs` reads directories without torch, which takes a second to import
     import torch
     from torch import Tensor
+
+LONGEST = 1 << 16
+"""The most bytes of a line of JSON. A line of metrics.jsonl has about 250."""
 
 
 class RunFiles:
@@ -34,35 +40,55 @@ class RunFiles:
             file.write(content)
             flush(file)
 
-    def parsed(self, name: str) -> dict[str, Any] | None:
-        """Return the JSON object of a file, or None without the file. Raises FastcifarError for a damaged file."""
+    @property
+    def cure(self) -> str:
+        """What to do with a damaged file, as the end of a message."""
+        return f"delete {self.path} to train it anew"
+
+    def damaged(self, name: str, fault: object) -> FastcifarError:
+        """Return the error for a damaged file. fault: what is wrong with it."""
+        return FastcifarError(f"{self.path / name} is damaged ({fault}); {self.cure}")
+
+    def parsed(self, name: str, schema: Any) -> dict[str, Any] | None:
+        """Return the JSON object of a file, or None without the file. Raises FastcifarError for a damaged file.
+
+        schema: a TypedDict of the module `schemas`.
+        """
         try:
-            return self._parsed(name, (self.path / name).read_bytes())
+            return read_object(self.path / name, schema, self.cure)
         except FileNotFoundError:
             return None
 
-    def parsed_lines(self, name: str) -> list[dict[str, Any]]:
-        """Return the JSON objects of the lines of a file. A last line that an interruption cut short is left out.
+    def parsed_lines(self, name: str, schema: Any) -> Iterator[dict[str, Any]]:
+        """Yield the JSON objects of the lines of a file. A last line that an interruption cut short is left out.
 
-        Raises FastcifarError where the file is damaged in another way.
+        Raises FastcifarError at a line that is damaged in another way.
         """
-        try:
-            lines = (self.path / name).read_bytes().splitlines(keepends=True)
-        except FileNotFoundError:
-            return []
-        return [self._parsed(name, line) for line in lines if line.endswith(b"\n")]
+        file = self.path / name
+        if not file.exists():
+            return
+        with open(file, "rb") as opened:
+            for number, line in enumerate(iter(lambda: opened.readline(LONGEST), b""), 1):
+                if line.endswith(b"\n"):
+                    yield parse_object(line, schema, f"line {number} of {file}", self.cure)
+                elif len(line) == LONGEST:
+                    raise self.damaged(name, f"line {number} has more than {LONGEST:,} bytes")
 
     def save_tensors(self, name: str, tensors: Mapping[str, "Tensor"], note: Mapping[str, Any]) -> None:
-        """Write tensors to NAME.safetensors. note: written as JSON to the file's header."""
+        """Write tensors to NAME.safetensors. note: written as JSON to the file's header, with a seal of both."""
         from safetensors.torch import save
 
         contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-        self.write(f"{name}.safetensors", save(contiguous, metadata={"note": json.dumps(note)}))
+        note = {**note, SEAL: tensors_seal(contiguous, json.dumps(note))}
+        # one entry, because safetensors writes several in an order that differs from call to call
+        self.write(f"{name}.safetensors", save(contiguous, {"note": json.dumps(note)}))
 
-    def load_tensors(self, name: str, device: "torch.device") -> tuple[dict[str, "Tensor"], dict[str, Any]] | None:
+    def load_tensors(
+        self, name: str, device: "torch.device", must_be_sealed: bool = False
+    ) -> tuple[dict[str, "Tensor"], dict[str, Any]] | None:
         """Return the tensors, on ``device``, and the note that `save_tensors` wrote, or None where there is no file.
 
-        Raises FastcifarError for a damaged file.
+        must_be_sealed: whether a file without a seal is damaged. Raises FastcifarError for a damaged file.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -70,11 +96,20 @@ class RunFiles:
         if not file.exists():
             return None
         try:
-            with safe_open(file, framework="pt", device=str(device)) as opened:
-                note = json.loads(opened.metadata()["note"])
-                return {key: opened.get_tensor(key) for key in opened.keys()}, note  # noqa: SIM118
+            with safe_open(file, framework="pt", device="cpu") as opened:
+                about = opened.metadata() or {}
+                tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+            note: dict[str, Any] = parse(about["note"], Note)
+            seal = note.pop(SEAL, None)
+            if (must_be_sealed or seal is not None) and seal != tensors_seal(tensors, json.dumps(note)):
+                raise ValueError("its seal is not that of its content")
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise FastcifarError(f"{file} is damaged ({error}); delete {self.path} to train it anew") from error
+            raise FastcifarError(f"{file} is damaged ({error}); {self.tensors_cure(file)}") from error
+        return {key: tensor.to(device) for key, tensor in tensors.items()}, note
+
+    def tensors_cure(self, file: Path) -> str:
+        """Return what to do with a damaged file of tensors, as the end of a message."""
+        return self.cure
 
     def files(self) -> list[Path]:
         """Return the files of the run, sorted, without the lock and without files that are being written."""
@@ -90,17 +125,6 @@ class RunFiles:
             self.write(Path(name).name, contents[name])
         if "summary.json" in contents:
             (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
-
-    def _parsed(self, name: str, content: bytes) -> dict[str, Any]:
-        try:
-            parsed: dict[str, Any] = json.loads(content)
-            if not isinstance(parsed, dict):
-                raise ValueError(f"it holds {json.dumps(parsed)[:40]}")
-        except ValueError as error:
-            raise FastcifarError(
-                f"{self.path / name} is damaged ({error}); delete {self.path} to train it anew"
-            ) from error
-        return parsed
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[None]:

@@ -68,8 +68,7 @@ def over(spec: RunSpec, lines: Lines) -> bool:
 def standing(protocol: Protocol, lines: Lines) -> dict[str, Any]:
     """Return the results of the epochs so far. val_accuracy and val_loss belong to the kept epoch; None without one."""
     finite = lines[:-1] if diverged(lines) else lines
-    known = accuracies(finite)
-    kept = max((n for n in range(1, len(finite) + 1) if protocol.keeps(known[:n])), default=None)
+    kept = protocol.kept(accuracies(finite))
     return {
         "epochs": len(lines),
         "kept_epoch": kept,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from fastcifar.runs.record import UNCHECKED
 from fastcifar.runs.rows import COLUMNS, Row
 from fastcifar.show.columns import Column, Fitted
 from fastcifar.show.text import counted
@@ -38,12 +39,15 @@ def overview(rows: Sequence[Row], width: int) -> tuple[list[str], Fitted]:
     them.
     """
     rows = [{**row, "dataset": name} for row, name in zip(rows, _datasets(rows), strict=True)]
-    keys = [key for key in COLUMNS if key != "dataset_name"]
+    keys = [key for key in COLUMNS if key not in ("dataset_name", "checked")]
     varied = [key for key in keys if key in ALWAYS or any(row[key] != rows[0][key] for row in rows)]
     alike = ", ".join(
         f"{key} {text(key, rows[0][key])}" for key in keys if key not in varied and rows[0][key] is not None
     )
     notes = [f"{counted(len(rows), 'run')}{', all ' if len(rows) > 1 else ' '}of {alike or 'different configurations'}"]
+    for checked, meaning in UNCHECKED.items():
+        if count := sum(row["checked"] == checked for row in rows):
+            notes.append(f"{counted(count, 'run')} {meaning}")
     columns = [_column(key, [text(key, row[key]) for row in rows]) for key in varied]
     table = Fitted(columns, more="--wide or --csv - shows them")
     endings = [row["run_id"].rpartition("-")[2] for row in rows]

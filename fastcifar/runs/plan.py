@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS, SEEDS, experiment
-from fastcifar.models.names import NONE, TIMM, is_own, is_pretrained
+from fastcifar.models.names import NONE, TIMM, is_own, is_pretrained, require_own
 from fastcifar.pipeline.names import check_pipeline
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system import machine
@@ -38,6 +38,7 @@ def headline_runs(
         later = {} if "recipe" in settings else {"recipe": "imagenet"}
     elif model is not None and is_own(model):
         require_trained_from_scratch(number, model)
+        require_own(model)
         settings, later = {"dropout": 0.0, **settings}, {"code": "not yet read"}
     elif model not in (None, *declared.models):
         raise UsageError(

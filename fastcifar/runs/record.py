@@ -1,7 +1,7 @@
 """A run directory that is read once, for tables, the report and ``fastcifar runs``. Nothing in this module trains."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from fastcifar.experiments import PROTOCOLS
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.failure import failure_of
 from fastcifar.runs.outcome import Lines, standing
-from fastcifar.runs.spec import RunSpec
+from fastcifar.runs.spec import RunSpec, spec_values
 
 SPEC: dict[str, type] = {field.name: field.type for field in fields(RunSpec)}  # type: ignore[misc]
 """The fields of a RunSpec, with their types."""
@@ -19,6 +19,14 @@ RESULTS: dict[str, type] = {
     "epochs": int, "kept_epoch": int, "val_accuracy": float, "val_loss": float, "images_per_s": float, "seconds": float,
 }  # fmt: skip
 """The results of a run's epochs, with their types. A missing value is None."""
+COMPARED = ("epochs", "kept_epoch", "val_accuracy", "val_loss")
+"""The results of summary.json that follow from metrics.jsonl."""
+UNCHECKED = {
+    "dataset not verified": "trained with --no-verify",
+    "sealed later": "sealed later: what was changed before cannot be seen",
+    "no": "unchecked: written before version 0.3, without seals",
+}
+"""The values of `RunRecord.checked` besides "yes", each with its meaning."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class RunRecord:
         Raises FastcifarError for a directory that is damaged or of another version, OSError for an unreadable one.
         """
         begun = directory.begun()
-        spec = _spec(directory, begun)
+        spec = spec_values(begun["spec"])
         busy = directory.busy()  # read before the summary, so that a run that ends meanwhile counts as finished
         summary, error = directory.summary(), None
         if summary is None:
@@ -53,7 +61,7 @@ class RunRecord:
         else:
             status = str(summary.get("status"))
         record = cls(directory, begun, spec, summary, status, error)
-        _ = record.results  # raises now where the results are damaged
+        _ = record.results  # raises now where the metrics of a run that goes on are damaged
         return record
 
     @property
@@ -64,23 +72,39 @@ class RunRecord:
     def run_id(self) -> str:
         return self.directory.path.name
 
+    @property
+    def checked(self) -> str:
+        """Whether the files of the run have seals that agree: yes, or a key of UNCHECKED."""
+        if self.directory.root is None:
+            return "no"
+        if "sealed_later" in self.begun:
+            return "sealed later"
+        return "dataset not verified" if self.begun.get("dataset", {}).get("verified") is False else "yes"
+
     @cached_property
     def lines(self) -> Lines:
-        """The lines of metrics.jsonl, one for each epoch. Raises FastcifarError where the file is damaged."""
-        return self.directory.metrics()
+        """The lines of metrics.jsonl, one for each epoch.
+
+        Raises FastcifarError where the file is damaged, or contradicts summary.json.
+        """
+        lines = self.directory.metrics()
+        if self.summary is not None:
+            found = standing(PROTOCOLS[self.spec["protocol"]], lines)
+            wrong = [key for key in COMPARED if key in self.summary and self.summary[key] != found[key]]
+            if wrong:
+                raise self.directory.damaged(
+                    "summary.json", f"{wrong[0]} is {self.summary[wrong[0]]}, but {found[wrong[0]]} in metrics.jsonl"
+                )
+        return lines
 
     @cached_property
     def results(self) -> dict[str, Any]:
         """The values of RESULTS: from the summary of a run that has ended, else from the epochs so far."""
-        file = "metrics.jsonl" if self.summary is None else "summary.json"
-        try:
-            if self.summary is None:
-                values = standing(PROTOCOLS[self.spec["protocol"]], self.lines)
-            else:
-                values = {"status": self.summary["status"], **self.summary}
-            return {name: None if values.get(name) is None else kind(values[name]) for name, kind in RESULTS.items()}
-        except (KeyError, TypeError, ValueError) as problem:
-            raise _unknown(self.directory, file, problem) from problem
+        if self.summary is None:
+            values = standing(PROTOCOLS[self.spec["protocol"]], self.lines)
+        else:
+            values = dict(self.summary)
+        return {name: None if values.get(name) is None else kind(values[name]) for name, kind in RESULTS.items()}
 
 
 @dataclass(frozen=True)
@@ -132,25 +156,3 @@ def _why_foreign(path: Path) -> str:
     except (FastcifarError, OSError):
         given_up = None
     return f"{path} is no run: it has no run.json" + (f", as it failed at its start ({given_up})" if given_up else "")
-
-
-def _spec(directory: RunDirectory, begun: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the typed fields of a run's RunSpec. begun: the content of run.json."""
-    stated: Mapping[str, Any] = begun.get("spec", {})
-    try:
-        values = {
-            field.name: SPEC[field.name](stated[field.name] if field.default is MISSING else
-                                         stated.get(field.name, field.default))
-            for field in fields(RunSpec)
-        }  # fmt: skip
-        PROTOCOLS[values["protocol"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise _unknown(directory, "run.json", problem) from problem
-    return values
-
-
-def _unknown(directory: RunDirectory, name: str, problem: Exception) -> FastcifarError:
-    return FastcifarError(
-        f"{directory.path / name} does not say what this version knows ({problem!r}); delete {directory.path} to train "
-        "it anew"
-    )

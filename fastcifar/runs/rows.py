@@ -18,19 +18,21 @@ COLUMNS: dict[str, type] = {
     "max_epochs": int,
     **{name: SPEC[name] for name in _LATER},
     "dataset_name": str,
+    "checked": str,
     "error": str,
 }
 """The keys of a row, in order, with their types.
 
 epochs: the run's epochs so far. max_epochs: the epochs of the spec. The results of a run that has not ended are the
-results so far. dataset: its SHA-256. A missing value is None.
+results so far. dataset: its SHA-256. checked: see `RunRecord.checked`. A missing value is None.
 """
 
 
 def row_of(record: RunRecord) -> Row:
     """Return the row of a run."""
     values = {**record.spec, **record.results, "max_epochs": record.spec["epochs"], "run_id": record.run_id}
-    values |= {"status": record.status, "error": record.error, "dataset_name": _dataset_name(record)}
+    values |= {name: getattr(record, name) for name in ("status", "error", "checked")}
+    values["dataset_name"] = _dataset_name(record)
     return {name: values.get(name) for name in COLUMNS}
 
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 from fastcifar.augment import IMAGE_SIZE
 from fastcifar.errors import UsageError, unknown
@@ -97,23 +99,12 @@ class RunSpec:
     @cached_property
     def label(self) -> str:
         """A readable name of the configuration, without the seed."""
-        tuned = "" if self.tune == "full" else f"-{self.tune}"
-        if is_published(self.model) and self.weights == "none":
-            tuned += "-scratch"
-        tuned += "".join(f"-{value}" for value, usual in ((self.optimizer, "adam"), (self.schedule, "constant"))
-                         if value != usual)  # fmt: skip
-        tuned += f"-smooth{self.smoothing:g}" if self.smoothing else ""
-        model, recipe = (name.replace(":", "-").replace("/", "-") for name in (self.model, self.recipe))
-        return (
-            f"{model}-{recipe}-b{self.batch_size}-lr{self.lr:g}-l2_{self.l2:g}-d{self.dropout:g}{tuned}-{self.protocol}"
-        )
+        return label_of(vars(self))
 
     @cached_property
     def run_id(self) -> str:
         """The label, the seed and a hash of all fields. Equal specs have equal ids, also for lr 1 and lr 1.0."""
-        before, after = self._hashed
-        digest = hashlib.sha256(f"{before}{int(self.seed)}{after}".encode()).hexdigest()
-        return f"{self.label}-s{self.seed}-{digest[:8]}"
+        return _run_id(self.label, self.seed, self._hashed)
 
     def with_seed(self, seed: int) -> "RunSpec":
         """Return the same configuration with another seed, in [0, 2**64).
@@ -128,13 +119,55 @@ class RunSpec:
 
     @cached_property
     def _hashed(self) -> tuple[str, str]:
-        """The text that the run id hashes, in two parts, before and after the seed.
+        return _hashed(vars(self))
 
-        It is JSON of the typed fields, sorted by name.
-        """
-        values = {field.name: field.type(getattr(self, field.name)) for field in fields(self)}  # type: ignore[operator]
-        for field in fields(self):
-            if field.name in ADDED and values[field.name] == field.default:
-                del values[field.name]
-        before, _, after = json.dumps(values | {"seed": None}, sort_keys=True).partition('"seed": null')
-        return f'{before}"seed": ', after
+
+def spec_values(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a RunSpec, typed, from run.json's entry spec. Fields that it lacks have their default."""
+    return {
+        field.name: field.type(stated.get(field.name, field.default))  # type: ignore[operator]
+        for field in fields(RunSpec)
+    }
+
+
+def label_of(values: Mapping[str, Any]) -> str:
+    """Return a readable name of a configuration, without the seed. values: the fields of a RunSpec."""
+    tune, model = values["tune"], values["model"]
+    tuned = "" if tune == "full" else f"-{tune}"
+    if is_published(model) and values["weights"] == "none":
+        tuned += "-scratch"
+    tuned += "".join(f"-{values[name]}" for name, usual in (("optimizer", "adam"), ("schedule", "constant"))
+                     if values[name] != usual)  # fmt: skip
+    tuned += f"-smooth{values['smoothing']:g}" if values["smoothing"] else ""
+    model, recipe = (name.replace(":", "-").replace("/", "-") for name in (model, values["recipe"]))
+    return (
+        f"{model}-{recipe}-b{values['batch_size']}-lr{values['lr']:g}-l2_{values['l2']:g}-d{values['dropout']:g}{tuned}"
+        f"-{values['protocol']}"
+    )
+
+
+def run_id_of(values: Mapping[str, Any]) -> str:
+    """Return the run-id of the typed fields of a RunSpec, which are not checked.
+
+    This is ten times as fast as making a RunSpec.
+    """
+    return _run_id(label_of(values), values["seed"], _hashed(values))
+
+
+def _run_id(label: str, seed: int, hashed: tuple[str, str]) -> str:
+    before, after = hashed
+    digest = hashlib.sha256(f"{before}{int(seed)}{after}".encode()).hexdigest()
+    return f"{label}-s{seed}-{digest[:8]}"
+
+
+def _hashed(of: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the text that the run id hashes, in two parts, before and after the seed.
+
+    It is JSON of the typed fields, sorted by name.
+    """
+    values = {field.name: field.type(of[field.name]) for field in fields(RunSpec)}  # type: ignore[operator]
+    for field in fields(RunSpec):
+        if field.name in ADDED and values[field.name] == field.default:
+            del values[field.name]
+    before, _, after = json.dumps(values | {"seed": None}, sort_keys=True).partition('"seed": null')
+    return f'{before}"seed": ', after

@@ -31,6 +31,8 @@ class TrainedRun:
     """The number of classes of the network."""
     epoch: int
     """The epoch of the kept weights, counted from 1."""
+    line: str | None
+    """The seal of that epoch's line in metrics.jsonl; None for a run without seals."""
 
     @classmethod
     def open(cls, path: Path) -> "TrainedRun":
@@ -50,11 +52,12 @@ class TrainedRun:
                 "fastcifar train, or choose another run"
             )
         tensors, note = saved
+        directory.check_epoch("model", note)
         try:
             spec = RunSpec(**begun["spec"])
             about = dict(begun["dataset"])
             outputs = len(about["classes"] if "classes" in about else tensors["head.bias"])
-            return cls(directory, spec, about, outputs, int(note["epoch"]))
+            return cls(directory, spec, about, outputs, int(note["epoch"]), note.get("line"))
         except (KeyError, TypeError, ValueError) as error:
             raise FastcifarError(
                 f"{path} does not hold a run that this version knows ({error!r}); delete it to train it anew"

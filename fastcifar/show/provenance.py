@@ -4,9 +4,29 @@ An environment is the mapping that `measure.environment` returns for rows and ru
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 DIGITS = 8  # digits of a commit that are shown by default
+
+
+class Gpu(TypedDict):
+    """A GPU of an environment."""
+
+    name: str
+
+
+class Environment(TypedDict, total=False):
+    """The entries of an environment that are shown."""
+
+    cpu: str
+    cores: int
+    os: str
+    python: str
+    versions: dict[str, Any]
+    threads: dict[str, Any]
+    gpus: list[Gpu | str]
+    commit: str | None
+    dirty: bool | None
 
 
 def commit_text(name: object, dirty: object, digits: int = DIGITS) -> str:

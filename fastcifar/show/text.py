@@ -1,6 +1,7 @@
 """Numbers as text for people: counts, durations, accuracies with their spread. Also names that can be shown."""
 
 import re
+import reprlib
 from collections.abc import Sequence
 from statistics import mean, stdev
 
@@ -12,6 +13,27 @@ def printable(text: str) -> str:
     hold: control characters except newline and tab, U+2028 and U+2029, lone surrogates, and U+FFFE and U+FFFF.
     """
     return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def quoted(value: object, longest: int = 80) -> str:
+    """Return a value of a file as Python writes it, in at most ``longest`` characters.
+
+    Long texts, large numbers, and containers with many or deep parts, are shown in part. Surrogates, which stand for
+    bytes that are not UTF-8, are escaped.
+    """
+    text = _SHORT.repr(value)
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+class _Short(reprlib.Repr):
+    """Shows integers of any size: Python refuses to write those of more than 4,300 digits."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if x.bit_length() <= 128 else f"an integer of {x.bit_length():,} bits"
+
+
+_SHORT = _Short()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxstring, _SHORT.maxother = 3, 10, 60, 60
 
 
 def duration(seconds: float) -> str:

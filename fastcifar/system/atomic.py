@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.system import temporary
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # limits of the disk, the quota and the file size
 
@@ -32,16 +32,26 @@ def neighbour(dest: Path) -> Iterator[Path]:
     """Make a temporary directory beside ``dest``, and remove it at the end unless the caller renamed it.
 
     Missing parents of ``dest`` are made, and removed again if they stay empty. If the process is killed, the directory
-    stays under a hidden name that ends in ".partial".
+    stays under a hidden name; what killed processes left beside ``dest`` is removed first.
     """
     parents = [parent for parent in dest.parents if not parent.exists()]
-    folder = dest.parent / f".{dest.name}.{secrets.token_hex(4)}.partial"
-    try:
+    temporary.sweep(dest.parent)
+
+    def make() -> Path:
+        folder = temporary.beside(dest)
         with writing(folder):
             folder.mkdir(parents=True)
+        return folder
+
+    folder, held = None, None
+    try:
+        folder, held = temporary.claimed(make)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        if held is not None:
+            held.end()
         if not dest.exists():
             for parent in parents:
                 if parent.exists() and not any(parent.iterdir()):
@@ -52,23 +62,40 @@ def put_in_place(folder: Path, dest: Path, overwrite: bool) -> None:
     """Flush ``folder`` to the disk, then rename it to ``dest``.
 
     overwrite: move the old ``dest`` aside first, and move it back if the renaming fails. Without it, an existing
-    ``dest`` makes the renaming fail. Raises FastcifarError.
+    ``dest`` makes the renaming fail. Raises FastcifarError, also where another process puts its folder there meanwhile.
     """
     with writing(folder):
         for path in [*folder.rglob("*"), folder]:
             _sync(path)
-    old = folder.with_suffix(".old")
+    old, held = temporary.beside(dest, "old"), None
     with writing(dest):
         try:
             if overwrite and dest.exists():
+                held = temporary.hold(dest)  # the lock goes with the folder to its new name
+                if held is None:
+                    raise meanwhile(dest)
                 dest.rename(old)
             folder.rename(dest)
-        except BaseException:
+        except BaseException as error:
             if old.exists() and not dest.exists():
                 old.rename(dest)
+            if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise meanwhile(dest) from error
             raise
+        finally:
+            if held is not None:
+                held.end()
+            if dest.exists():
+                shutil.rmtree(old, ignore_errors=True)
         _sync(dest.parent)
-    shutil.rmtree(old, ignore_errors=True)
+
+
+def meanwhile(dest: Path) -> FastcifarError:
+    """Return the error for a destination that another process wrote after this one had looked at it."""
+    return FastcifarError(
+        f"another process wrote {dest} meanwhile, and it stays as it is; nothing of this command is kept: choose "
+        "another place, or repeat the command"
+    )
 
 
 @contextmanager
@@ -88,11 +115,24 @@ def write_whole(dest: Path, content: bytes) -> None:
 
     A reader sees the old file or the new one. Unlike `whole`, this makes no folder, and an error stays an OSError.
     """
-    temporary = dest.parent / f".{dest.name}.tmp"
-    with open(temporary, "wb") as file:
-        file.write(content)
-        flush(file)
-    temporary.replace(dest)
+    temporary.sweep_once(dest.parent)
+
+    def make() -> Path:
+        path = temporary.beside(dest)
+        path.touch(exist_ok=False)
+        return path
+
+    path, held = temporary.claimed(make)
+    try:
+        with open(path, "wb") as file:
+            file.write(content)
+            flush(file)
+        path.replace(dest)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        held.end()
 
 
 def flush(file: IO[bytes]) -> None:

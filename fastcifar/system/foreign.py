@@ -44,6 +44,14 @@ def exists(name: str) -> bool:
     return top.isidentifier() and (here or importlib.util.find_spec(top) is not None)
 
 
+def require(name: str, what: str) -> None:
+    """Raise the errors of `imported` for a module or file that does not exist, without importing anything."""
+    if name.endswith(".py"):
+        _require_file(path_of(name), what)
+    elif name not in sys.modules and not exists(name):
+        raise _no_module(name, what)
+
+
 def said(error: BaseException) -> str:
     """Return an error's type and the line of its message that says most.
 
@@ -76,11 +84,19 @@ def public(module: ModuleType, condition: Callable[[Any], bool]) -> list[str]:
     return [name for name, value in vars(module).items() if not name.startswith("_") and condition(value)]
 
 
-def _of_file(path: Path, what: str) -> ModuleType:
+def _require_file(path: Path, what: str) -> None:
     if not path.is_file():
         folder = path.absolute().parent
         here = sorted(file.name for file in folder.glob("*.py")) if folder.is_dir() else []
         raise UsageError(f"{what}: there is no file {path}; {nearest(path.name, here)}")
+
+
+def _no_module(name: str, what: str) -> NoSuchModule:
+    return NoSuchModule(f"{what}: there is no module {name} in the current directory or among the installed packages")
+
+
+def _of_file(path: Path, what: str) -> ModuleType:
+    _require_file(path, what)
     module = _of_name(path.stem, path.absolute().parent, what)
     if Path(getattr(module, "__file__", None) or "").resolve() != path.resolve():
         raise UsageError(f"{what}: {path.name} has the name of another module, {path.stem}; rename the file")
@@ -97,8 +113,6 @@ def _of_name(name: str, folder: Path, what: str) -> ModuleType:
         missing = error.name or ""
         if not f"{name}.".startswith(f"{missing}."):
             raise UsageError(f"{what}: {name} imports {missing}, which is not installed; install it") from error
-        raise NoSuchModule(
-            f"{what}: there is no module {name} in the current directory or among the installed packages"
-        ) from error
+        raise _no_module(name, what) from error
     except (Exception, SystemExit) as error:  # foreign code raises errors of any kind
         raise UsageError(f"{what}: the import of {name} raises {said(error)}{place_of(error)}; repair it") from error

@@ -1,4 +1,4 @@
-"""Answers about the installed software that take seconds to find, kept in the user's cache folder.
+"""Answers about the installed software that take seconds to find, kept in a cache folder of the user.
 
 An answer is kept for one Python with its installed packages. When a package is installed, removed or updated, or a file
 that the answer depends on changes, the question is asked again.
@@ -14,13 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fastcifar.system.atomic import write_whole
+from fastcifar.system.caches import own_folder
+from fastcifar.system.schema import Invalid, parse
 
 T = TypeVar("T")
-
-
-def cache_folder() -> Path:
-    """Return the folder of fastcifar's own cache, ``fastcifar`` below XDG_CACHE_HOME or ~/.cache. It need not exist."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastcifar"
 
 
 def kept(name: str, ask: Callable[[], T], valid: Callable[[Any], bool], depends: Iterable[Path] = ()) -> T:
@@ -39,16 +36,16 @@ def kept(name: str, ask: Callable[[], T], valid: Callable[[Any], bool], depends:
 
 def load_cache(name: str) -> dict[str, Any]:
     """Return the JSON object of a file of the cache; empty where there is none, or where the file is damaged."""
-    with suppress(OSError, ValueError, RecursionError):
-        stored = json.loads((cache_folder() / f"{name}.json").read_bytes())
-        if isinstance(stored, dict):
-            return stored
-    return {}
+    try:
+        stored: dict[str, Any] = parse((own_folder() / f"{name}.json").read_bytes(), dict[str, Any])
+    except (OSError, Invalid):
+        return {}
+    return stored
 
 
 def store_cache(name: str, content: dict[str, Any]) -> None:
     """Replace a file of the cache. Where the folder cannot be written, nothing is kept."""
-    file = cache_folder() / f"{name}.json"
+    file = own_folder() / f"{name}.json"
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(content, indent=1).encode())

@@ -1,6 +1,5 @@
 """The contract of a pipeline as checks, for the tests of one's own pipeline: `check_pipeline`."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from fastcifar.kernels.reference import OUT_DTYPES
 from fastcifar.pipeline import Pipeline
 from fastcifar.system.devices import device_named
 from fastcifar.system.foreign import said
+from fastcifar.system.scratch import Scratch
 from fastcifar.testing import images, lifetime, samples
 from fastcifar.testing.case import LEAST as LEAST
 from fastcifar.testing.case import Case
@@ -75,7 +75,7 @@ def check_pipeline(
     Raises ContractBroken for the first clause that does not hold, and UsageError for a pipeline that cannot be found or
     cannot run here, and for a dataset that is too small.
     """
-    with tempfile.TemporaryDirectory(prefix="fastcifar-check-") as folder:
+    with Scratch() as folder:
         chosen = synthetic_dataset(Path(folder) / "synthetic") if dataset is None else dataset
         case = Case(pipeline, chosen, recipes, tuple(dtypes), device_named(device), workers, Path(folder))
         checked = []

@@ -11,7 +11,7 @@ from torch import Tensor
 from fastcifar.augment import Augment
 from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset
-from fastcifar.data.formats import FORMATS, extra_formats
+from fastcifar.data.formats import writable_formats
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.pipeline import Batch, Pipeline, Request, find_pipeline, open_pipeline
 from fastcifar.recipes import recipe
@@ -96,15 +96,7 @@ class Case:
 
 def synthetic_dataset(path: Path, count: int = 100) -> Dataset:
     """Make a dataset directory of ``count`` synthetic images at ``path``, in every format that can be written here."""
-
-    def writable(form: str) -> bool:
-        try:
-            extra_formats([form])
-        except UsageError:
-            return False
-        return True
-
-    return convert(f"synthetic:{count}", path, [form for form in FORMATS if writable(form)])
+    return convert(f"synthetic:{count}", path, writable_formats())
 
 
 def order_of(batches: Sequence[Batch]) -> list[int]:

@@ -51,10 +51,11 @@ def go_first() -> None:
 
 
 def reason(error: Exception) -> str:
-    """Return an error's message, with the type in front unless it is a fastcifar error."""
+    """Return a fastcifar error's message, or the type and one line of another error, as a cell has no room for more."""
     from fastcifar.errors import FastcifarError
+    from fastcifar.system import foreign
 
-    return str(error) if isinstance(error, FastcifarError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, FastcifarError) else foreign.said(error)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,9 @@ def _listed(parts: Sequence[str]) -> str:
 
 
 def caveats(rows: Sequence[Row]) -> list[str]:
-    """Return sentences on what limits the numbers: few turns, the load by others, and work that is not verified."""
+    """Return sentences on what limits the numbers: few turns, the load by others, a lack of something that a contestant
+    needs, and work that is not verified.
+    """
     timed = [row for row in rows if row["images_per_s"]]
     found = []
     if turns := [row["repeats"] for row in timed if row["repeats"] < ENOUGH]:
@@ -84,6 +86,7 @@ def caveats(rows: Sequence[Row]) -> list[str]:
             f"Other programs used up to {most:.1f} cores{average} while a contestant had {threads}: compare ratios, "
             "not absolute values, and repeat it on a quiet machine."
         )
+    found += dict.fromkeys(f"{row['pipeline']}: {row['hindered']}." for row in timed if row.get("hindered"))
     unverified = dict.fromkeys(str(row["pipeline"]) for row in timed if not row["verified"])
     if unverified:
         found.append(f"What is not verified may do other work than the rest: {_listed(list(unverified))}.")

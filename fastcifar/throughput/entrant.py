@@ -124,6 +124,8 @@ class Entrant:
             "first_batch_seconds": self._start,
             "environment": self._opening.get("environment", self.rules.environment),
         }
+        if self._opening.get("hindered"):
+            row["hindered"] = self._opening["hindered"]
         if turns and self.reason is None:
             row |= self._measured()
             if replayed not in (None, self) and replayed.turns:

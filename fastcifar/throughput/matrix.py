@@ -1,6 +1,5 @@
 """The contestants: the product of pipelines, recipes, batch sizes, dtypes, devices and networks."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,13 +7,15 @@ from itertools import product
 from pathlib import Path
 
 from fastcifar.augment import IMAGE_SIZE
-from fastcifar.data.dataset import Dataset
+from fastcifar.data.dataset import HELD_OUT, Dataset
 from fastcifar.errors import UsageError, unknown
 from fastcifar.pipeline.names import check_pipeline
 from fastcifar.recipes import recipe
 from fastcifar.runs.spec import PRECISIONS
+from fastcifar.system import foreign
 from fastcifar.system.launch import check_device
 from fastcifar.system.machine import usable_cores
+from fastcifar.system.scratch import Scratch
 from fastcifar.throughput.contestant import NETWORKS, REPLAY, Contestant
 
 
@@ -53,9 +54,24 @@ class Matrix:
                     f"recipe {name!r} makes no {IMAGE_SIZE} x {IMAGE_SIZE} images, as networks need; choose another"
                 )
         for name in self.loaders:
+            if ":" in name:
+                foreign.require(name.rpartition(":")[0], f"loader {name!r}")  # before torch is imported
             from fastcifar.throughput.own import function_of
 
             function_of(name)
+
+    def require_full_batches(self, data: Path | None, count: int) -> None:
+        """Raise UsageError for a batch size of which not even one batch can be made. data, count: as for `opened`."""
+        images, name = count - count // HELD_OUT, f"the {count:,} synthetic images"
+        if data is not None:
+            dataset = Dataset.open(data)
+            images, name = len(dataset.ids("training")), str(data)
+        for size in self.batch_sizes:
+            if size > images:
+                raise UsageError(
+                    f"batch size {size} is larger than the {images:,} training images of {name}; choose at most "
+                    f"--batch-sizes {images}"
+                )
 
     def heats(self, dataset: Dataset) -> list[list[Contestant]]:
         """Return the contestants of each heat. A heat with a network has a REPLAY contestant, too.
@@ -105,5 +121,5 @@ def opened(path: Path | None, count: int) -> Iterator[Dataset]:
         return
     from fastcifar.testing import synthetic_dataset
 
-    with tempfile.TemporaryDirectory(prefix="fastcifar-bench-") as folder:
+    with Scratch() as folder:
         yield synthetic_dataset(Path(folder) / "synthetic", count)

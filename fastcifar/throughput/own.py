@@ -10,7 +10,7 @@ from torch import Tensor
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.pipeline import Batch, Pipeline, Request
-from fastcifar.system import foreign
+from fastcifar.system import foreign, shm
 from fastcifar.throughput.recognise import Recogniser
 from fastcifar.throughput.verify import Verification
 
@@ -81,7 +81,8 @@ class OwnLoader(Pipeline):
         except FastcifarError:
             raise
         except Exception as error:  # foreign code raises errors of any kind
-            raise FastcifarError(f"it raises {foreign.said(error)}{foreign.place_of(error)}") from error
+            full = f"; start the container with {shm.cure()}" if shm.is_lacking(error) else ""
+            raise FastcifarError(f"it raises {foreign.said(error)}{foreign.place_of(error)}{full}") from error
         if not images:
             raise FastcifarError("it yields no batch; the function must return a loader with at least one batch")
 

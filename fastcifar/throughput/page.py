@@ -15,7 +15,7 @@ from fastcifar.show.tables import Cell, Table
 from fastcifar.show.text import counted
 from fastcifar.system.atomic import whole
 from fastcifar.throughput.plot import dots
-from fastcifar.throughput.rows import read
+from fastcifar.throughput.rows import Speed, read
 from fastcifar.throughput.table import heat_name, pixels
 
 HERE = Path(__file__).resolve().parent
@@ -52,7 +52,7 @@ def build_page(sources: Sequence[Path], out: Path) -> list[str]:
     """
     parts, names = list[Part](), list[str]()
     for path in _files(sources):
-        for device, found in _by_device(read(path)).items():
+        for device, found in _by_device(read(path, Speed)).items():
             name = _name(f"{path.stem}-{device}", [part.name for part in parts])
             alike = [_alike(row) for row in found]
             figure = dots(alike)

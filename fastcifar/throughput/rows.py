@@ -2,34 +2,85 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from math import inf
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypedDict
 
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.show.provenance import Environment
 from fastcifar.show.text import counted
 from fastcifar.system.atomic import write_whole
+from fastcifar.system.schema import Invalid, Positive, parse
 
-NUMBER = (int, float)
-CONTEST: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("pipeline", "recipe", "device", "dtype"), (str,)),
-    **dict.fromkeys(("model", "reason"), (str, type(None))),
-    **dict.fromkeys(("batch_size", "threads"), (int,)),
-    **dict.fromkeys(("images_per_s", "images_per_s_min", "images_per_s_max"), (*NUMBER, type(None))),
-    **dict.fromkeys(("stall", "max_abs_dev", "pixels_apart", "ceiling_images_per_s"), (*NUMBER, type(None))),
-    **dict.fromkeys(("build_seconds", "first_batch_seconds", "gap_p99_seconds"), (*NUMBER, type(None))),
-    **dict.fromkeys(("peak_host_bytes", "cpu_seconds_per_million", "ceiling_share"), (*NUMBER, type(None))),
-    "repeats": (int, type(None)),
-    "turns": (list, type(None)),
-    "verified": (bool,),
-    "environment": (dict,),
-}
-"""The keys of a row of `fastcifar bench` that its tables and pictures need, and the types of their values."""
+CURE = "choose a file that fastcifar bench wrote"
+LONGEST = 1 << 20
+"""The most bytes of a row."""
 
 
-ENVIRONMENT: dict[str, type] = {"versions": dict, "threads": dict, "gpus": list}
-"""The keys of a row's environment that are shown in parts, where it has them, and the types of their values."""
+class Speed(TypedDict, total=False):
+    """The keys that a page shows of a row of any benchmark, where the row has them."""
+
+    pipeline: str | None
+    kernel: str | None
+    loop: str | None
+    device: str
+    recipe: str | None
+    dtype: str | None
+    model: str | None
+    reason: str | None
+    batch_size: int | str | None
+    images_per_s: Positive | None
+    images_per_s_min: Positive | None
+    images_per_s_max: Positive | None
+    ceiling_images_per_s: Positive | None
+    write_share: float | None
+    max_abs_dev: float | None
+    pixels_apart: float | None
+    verified: bool | None
+    verified_pixels: bool | None
+    environment: Environment
+
+
+class Load(TypedDict, total=False):
+    """What else ran on the machine."""
+
+    busy_cores: float | None
+    load_average: float | None
+
+
+class _Contest(TypedDict):
+    pipeline: str
+    recipe: str
+    device: str
+    dtype: str
+    model: str | None
+    reason: str | None
+    batch_size: int
+    threads: int
+    images_per_s: Positive | None
+    images_per_s_min: Positive | None
+    images_per_s_max: Positive | None
+    stall: float | None
+    max_abs_dev: float | None
+    pixels_apart: float | None
+    ceiling_images_per_s: Positive | None
+    build_seconds: float | None
+    first_batch_seconds: float | None
+    gap_p99_seconds: float | None
+    peak_host_bytes: float | None
+    cpu_seconds_per_million: float | None
+    ceiling_share: float | None
+    repeats: int | None
+    turns: list[Positive] | None
+    verified: bool
+    environment: Environment
+
+
+class Contest(_Contest, total=False):
+    """The keys of a row of `fastcifar bench` that its tables and pictures need."""
+
+    load: Load | None
+    hindered: str | None
 
 
 def rates(speeds: Sequence[float]) -> dict[str, Any]:
@@ -45,17 +96,24 @@ def rates(speeds: Sequence[float]) -> dict[str, Any]:
 def write(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     """Replace the file ``path`` by these rows. Each row has its "environment" (``measure.environment``)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_whole(path, text.encode(errors="replace"))  # the name of a file may have bytes that are no text
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file. Raises UsageError for a missing file, FastcifarError for one that holds no rows."""
+def read(path: Path, schema: Any = dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a file. Raises UsageError for a missing file, FastcifarError for one that holds other rows.
+
+    schema: that of a row, as `system.schema.parse` takes it.
+    """
     if not path.is_file():
         raise UsageError(f"there is no file {path}; make one with fastcifar bench --out {path}")
-    try:
-        return [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (ValueError, TypeError) as error:
-        raise FastcifarError(f"{path} does not hold rows of JSON ({error}); choose another file") from error
+    rows: list[dict[str, Any]] = []
+    with open(path, "rb") as file:
+        try:
+            rows.extend(parse(line, schema) for line in iter(lambda: file.readline(LONGEST), b""))
+        except Invalid as error:
+            raise FastcifarError(f"{path}, line {len(rows) + 1}: not a row of a benchmark ({error}); {CURE}") from error
+    return rows
 
 
 def contests(path: Path) -> list[dict[str, Any]]:
@@ -63,36 +121,14 @@ def contests(path: Path) -> list[dict[str, Any]]:
 
     Raises as `read` does, and FastcifarError for an empty file and for rows of another kind.
     """
-    found = read(path)
+    found = read(path, Contest)
     for number, row in enumerate(found, 1):
-        if wrong := _wrong(row):
-            raise FastcifarError(f"{path}, line {number}: {wrong}; choose a file that fastcifar bench wrote")
+        speeds = [row["images_per_s_min"], row["images_per_s_max"], row["turns"], row["repeats"]]
+        if row["images_per_s"] and not all(speeds):
+            raise FastcifarError(f"{path}, line {number}: it has a speed without its range and its turns; {CURE}")
     if not found:
-        raise FastcifarError(f"{path} has no rows; choose a file that fastcifar bench wrote")
+        raise FastcifarError(f"{path} has no rows; {CURE}")
     return found
-
-
-def _wrong(row: Mapping[str, Any]) -> str | None:
-    """Return why a row is not one of fastcifar bench, or None where it is one."""
-    for key, types in CONTEST.items():
-        if key not in row:
-            return f"the row has no {key!r}"
-        if not isinstance(row[key], types) or (isinstance(row[key], bool) and bool not in types):
-            return f"{key!r} is {row[key]!r:.60}"
-    for key, kind in ENVIRONMENT.items():
-        if not isinstance(row["environment"].get(key, kind()), kind):
-            return f"{key!r} of its environment is {row['environment'][key]!r:.60}"
-    if not isinstance(load := row.get("load") or {}, dict) or not all(
-        isinstance(load.get(key), (*NUMBER, type(None))) for key in ("busy_cores", "load_average")
-    ):
-        return f"'load' is {load!r:.60}"
-    if row["images_per_s"] is None:
-        return None
-    turns = row["turns"] or []
-    speeds = [row["images_per_s"], row["images_per_s_min"], row["images_per_s_max"], *turns]
-    if not (turns and row["repeats"]) or not all(isinstance(speed, NUMBER) and 0 < speed < inf for speed in speeds):
-        return "it has a speed, and its turns are not images/s"
-    return None
 
 
 def kept(path: Path, append: bool, overwrite: bool) -> list[dict[str, Any]]:

@@ -26,8 +26,8 @@ REPLAYED = 8  # batches that the replay keeps, enough that the CPU's cache does 
 class Racer:
     """A contestant with an open pipeline. A context manager that closes the pipeline.
 
-    ``opening``: build time in seconds, `Pipeline.differs`, the dataset's name, number of images, and environment, ready
-    for JSON.
+    ``opening``: build time in seconds, `Pipeline.differs`, `Pipeline.hindered`, the dataset's name, number of images,
+    and environment, ready for JSON.
     """
 
     def __init__(self, contestant: Contestant) -> None:
@@ -55,6 +55,7 @@ class Racer:
         self.opening = {
             "build_seconds": build_seconds,
             "differs": self._pipeline.differs,
+            "hindered": self._pipeline.hindered,
             "dataset": dataset.name,
             "images": None if contestant.own else len(self._pipeline.request.ids),
             "environment": environment(),

@@ -1,28 +1,35 @@
 """The features that a frozen backbone gives for a dataset's images: computed once, then kept in the dataset's folder
-``cache``.
+``cache``, where that can be written. A kept file is believed only as far as its seal goes.
 """
 
 import hashlib
-import secrets
+import shutil
 import time
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.data.manifest import CACHE
+from fastcifar.data.memory import Nowhere
+from fastcifar.errors import FastcifarError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.models.pretrained import Pretrained
 from fastcifar.pipeline import open_pipeline
 from fastcifar.pipeline.arguments import dtype_of
 from fastcifar.show.progress import track
-from fastcifar.system.atomic import writing
+from fastcifar.system.atomic import whole
+from fastcifar.system.caches import refusal
+from fastcifar.system.seals import SEAL, tensors_seal
 from fastcifar.training.learner import Learner
+from fastcifar.training.options import silent
+
+ANEW = "each session computes them anew"
 
 
 class Features(NamedTuple):
@@ -36,20 +43,62 @@ class Features(NamedTuple):
     """The seconds that computing the features took; 0 where they came from the cache."""
 
 
-def features_of(learner: Learner, dataset: Dataset) -> Features:
+def features_of(learner: Learner, dataset: Dataset, say: Callable[[str], None] = silent) -> Features:
     """Return the features that a learner's backbone gives under its run's recipe, which must draw no random numbers.
 
-    The cache file is named by a hash of everything that the features depend on. Raises FastcifarError where it cannot
-    be written.
+    The cache file is named by a hash of everything that the features depend on. A damaged file is replaced. say: called
+    with a message about a damaged file, and about features that cannot be kept, before they are computed.
     """
-    path = dataset.path / CACHE.replace("*", _address(learner, dataset))
-    with suppress(SafetensorError, OSError, KeyError):  # a file that is damaged is made again
-        kept = load(path.read_bytes())  # not memory-mapped, so that later writes to the file cannot change the tensors
-        return Features(kept["values"], kept["labels"], 0.0)
+    path = None
+    if not isinstance(dataset.path, Nowhere):
+        path = dataset.path / CACHE.replace("*", _address(learner, dataset))
+        kept = _read(path, _shape(learner, dataset), say)
+        if kept is not None:
+            return Features(*kept, 0.0)
+        if reason := _obstacle(path, learner, dataset):
+            say(f"features of {learner.spec.model} will not be kept in {path.parent} ({reason}), so {ANEW}")
+            path = None
     started = time.perf_counter()
     values, labels = _computed(learner, dataset)
-    _keep(path, {"values": values, "labels": labels})
-    return Features(values, labels, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    if path is not None:
+        _keep(path, {"values": values, "labels": labels}, say)
+    return Features(values, labels, seconds)
+
+
+def _shape(learner: Learner, dataset: Dataset) -> tuple[int, int]:
+    """Return the shape of the values: the number of labelled images and that of the last layer's inputs."""
+    assert isinstance(learner.model, Pretrained)
+    return len(dataset.ids("labelled")), learner.model.head.in_features
+
+
+def _read(path: Path, shape: tuple[int, int], say: Callable[[str], None]) -> tuple[Tensor, Tensor] | None:
+    """Return the values and labels of a cache file; None where there is no file, or where it is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt", device="cpu") as opened:
+            seal = (opened.metadata() or {}).get(SEAL)
+            # copies, since a later write to a file that is mapped into memory would change the tensors
+            tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
+        found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+        if found != {"values": (torch.float32, shape), "labels": (torch.int64, shape[:1])}:
+            raise ValueError("its tensors are not the features of this dataset's images")
+        if seal != tensors_seal(tensors, path.name):
+            raise ValueError("its seal is not that of its content" if seal else "it has no seal")
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        say(f"{path} is not used ({str(error) or type(error).__name__}); the features are computed again")
+        return None
+    return tensors["values"], tensors["labels"]
+
+
+def _obstacle(path: Path, learner: Learner, dataset: Dataset) -> str:
+    """Return why a cache file cannot be written; empty where nothing is known to be in the way."""
+    if reason := refusal(path.parent):
+        return reason
+    images, width = _shape(learner, dataset)
+    size, free = images * (4 * width + 8), shutil.disk_usage(dataset.path).free
+    return f"they take {size:,} bytes, and {free:,} are free" if size > free else ""
 
 
 def _computed(learner: Learner, dataset: Dataset) -> tuple[Tensor, Tensor]:
@@ -84,12 +133,10 @@ def _address(learner: Learner, dataset: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
-def _keep(path: Path, tensors: dict[str, Tensor]) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    with writing(path):
-        path.parent.mkdir(exist_ok=True)
-        try:
-            temporary.write_bytes(save(tensors))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+def _keep(path: Path, tensors: dict[str, Tensor], say: Callable[[str], None]) -> None:
+    """Write a cache file with a seal over the tensors and its name. Where that fails, say so."""
+    try:
+        with whole(path) as file:
+            file.write_bytes(save(tensors, {SEAL: tensors_seal(tensors, path.name)}))
+    except FastcifarError as error:
+        say(f"the features are not kept, so {ANEW}: {error}")

@@ -76,7 +76,7 @@ def _train(
 ) -> None:
     specs, directories = [spec for spec, _ in runs], [directory for _, directory in runs]
     learners = [Learner.new(spec, len(dataset.classes), device, options.tensors) for spec in specs]
-    features = features_of(learners[0], dataset)
+    features = features_of(learners[0], dataset, options.say)
     if features.seconds:
         options.say(
             f"{specs[0].model}: computed features of {len(features.values):,} images in {features.seconds:,.0f} s"
@@ -87,21 +87,21 @@ def _train(
         directory.keep_metrics(0)
     heads = Heads(learners, features, dataset)
     lines: list[Lines] = [[] for _ in specs]
-    best: list[tuple[int, Tensor, Tensor] | None] = [None] * len(specs)
+    best: list[tuple[dict[str, Any], Tensor, Tensor] | None] = [None] * len(specs)
     while going := [n for n, spec in enumerate(specs) if not over(spec, lines[n])]:
         for n, line in zip(going, heads.epoch(len(lines[going[0]]) + 1, going), strict=True):
             lines[n].append(line)
-            directories[n].append_metrics(line)
+            seal = directories[n].append_metrics(line)
             if specs[n] in watches:
                 watches[specs[n]](line)
             if not diverged(lines[n]) and PROTOCOLS[specs[n].protocol].keeps(accuracies(lines[n])):
-                best[n] = (len(lines[n]), *heads.of(n))
+                best[n] = ({"epoch": len(lines[n]), "line": seal}, *heads.of(n))
     for n, (learner, directory) in enumerate(zip(learners, directories, strict=True)):
         kept = best[n]
         if kept is not None:
-            epoch, weight, bias = kept
+            belongs, weight, bias = kept
             state = learner.model.state_dict() | {"head.weight": weight, "head.bias": bias}
-            directory.save_tensors("model", state, {"epoch": epoch, "model": learner.spec.model})
+            directory.save_tensors("model", state, {**belongs, "model": learner.spec.model})
         summary = summary_of(learner.spec, lines[n], count_parameters(learner.model))
         directory.finish(summary | {"mode": "cached features", "features_seconds": features.seconds,
                                     "peak_device_bytes": None})  # fmt: skip

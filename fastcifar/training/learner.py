@@ -139,7 +139,17 @@ class Learner:
         return {name: value.detach().clone() for name, value in tensors.items()}, note
 
     def restore(self, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
-        """Copy a `state` into the existing tensors, so that a captured step uses it."""
+        """Copy a `state` into the existing tensors, so that a captured step uses it.
+
+        Raises KeyError, RuntimeError or ValueError for a state that is not one of this learner's.
+        """
+        wanted, _ = self.state()
+        for name, value in wanted.items():
+            found, needed = ((tensor.dtype, tuple(tensor.shape)) for tensor in (tensors[name], value))
+            if found != needed:
+                raise ValueError(f"{name} is {found}, not {needed}")
+        if surplus := sorted(tensors.keys() - wanted.keys()):
+            raise ValueError(f"it has {surplus[0]}, which the network lacks")
         self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():

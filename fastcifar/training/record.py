@@ -21,7 +21,8 @@ MOST_THREADS = 4096  # more than any machine has cores
 
 def context(dataset: Dataset, device: torch.device, mode: str) -> dict[str, Any]:
     """Return the entries of run.json besides the spec: dataset, environment, device and mode."""
-    about = {"name": dataset.name, "sha256": dataset.sha256, "classes": list(dataset.classes)}
+    about: dict[str, Any] = {"name": dataset.name, "sha256": dataset.sha256, "classes": list(dataset.classes)}
+    about["verified"] = dataset.verified
     return {"dataset": about, "environment": environment(), "device": str(device), "mode": mode}
 
 
@@ -49,19 +50,35 @@ def threads_as_begun(directory: RunDirectory, label: str, say: Callable[[str], N
 
 
 def resume(learner: Learner, directory: RunDirectory) -> Lines:
-    """Restore a run from its checkpoint, and return the lines of its complete epochs. A new run has none."""
+    """Restore a run from its checkpoint, and return the lines of its complete epochs. A new run has none.
+
+    Raises FastcifarError for a damaged checkpoint, and for one that does not belong to the lines.
+    """
     checkpoint = directory.load_tensors("checkpoint", learner.device)
-    if checkpoint:
-        learner.restore(*checkpoint)
-    return directory.keep_metrics(learner.epoch)
+    if checkpoint is None:
+        return directory.keep_metrics(0)
+    tensors, note = checkpoint
+    lines = directory.keep_metrics(note["epoch"])
+    directory.check_epoch("checkpoint", note)
+    try:
+        learner.restore(tensors, note)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        file = directory.path / "checkpoint.safetensors"
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise FastcifarError(
+            f"{file} does not hold the state of {learner.spec.label} ({reason}); {directory.tensors_cure(file)}"
+        ) from error
+    return lines
 
 
 def record(learner: Learner, directory: RunDirectory, lines: Lines, line: dict[str, Any]) -> None:
     """Add the line of an epoch to a run's lines, and write it and the checkpoint to the disk."""
-    spec, epoch = learner.spec, {"epoch": learner.epoch, "model": learner.spec.model}
+    spec = learner.spec
+    belongs = {"epoch": learner.epoch, "line": directory.next_seal(line)}
     lines.append(line)
     # In this order, a kill between any two writes leaves files that the next session can repair.
     if not diverged(lines) and PROTOCOLS[spec.protocol].keeps(accuracies(lines)):
-        directory.save_tensors("model", learner.model.state_dict(), epoch)
+        directory.save_tensors("model", learner.model.state_dict(), {**belongs, "model": spec.model})
     directory.append_metrics(line)
-    directory.save_tensors("checkpoint", *learner.state())
+    tensors, note = learner.state()
+    directory.save_tensors("checkpoint", tensors, {**note, **belongs})

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from fastcifar.data.dataset import Dataset
 from fastcifar.runs.code import changed_since
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.epochs import trained_anew
 from fastcifar.runs.logs import Log, log_of
 from fastcifar.runs.outcome import diverged
 from fastcifar.runs.spec import RunSpec
@@ -71,6 +72,8 @@ def run(
     log: makes another callback for each run's epochs; it is used only in the process that writes the runs' files.
     """
     check_single_images(specs, dataset)
+    for sentence in trained_anew(specs, out):
+        options.say(sentence)
     modes = Modes(dataset, device, options)
     summaries: list[dict[str, Any]] = []
     with Bars(log if leads() else log_of("none"), out) as bars:

@@ -99,6 +99,9 @@ class Reading(RunDirectory):
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         pass
 
+    def next_seal(self, line: Mapping[str, Any]) -> None:
+        pass
+
     def keep_metrics(self, epochs: int) -> list[dict[str, Any]]:
         return self.metrics()[:epochs]
 

@@ -4,14 +4,14 @@ All compiled functions that `fill` calls are in this file, because numba's on-di
 only.
 """
 
-import numba
 import numpy as np
+from fastcifar.kernels.cpu import compiling
 
 from fastcifar.augment import ERASE_TRIES, JITTER_ORDERS
 from fastcifar.rng.fixedpoint import COS_COEFFICIENTS, EXP2_COEFFICIENTS, SIN_COEFFICIENTS
 from fastcifar.rng.philox import MULTIPLIERS, ROUNDS, WEYL, Stream
 
-_COMPILE = {"cache": True, "nogil": True, "error_model": "numpy"}
+_COMPILE = {"nogil": True, "error_model": "numpy"}
 
 M0, M1 = (np.uint64(v) for v in MULTIPLIERS)
 W0, W1 = (np.uint64(v) for v in WEYL)
@@ -23,7 +23,7 @@ FACTOR_UNIT, RECTANGLE_UNIT, ROUND = np.float32(2.0**-23), np.float32(2.0**-40),
 UNIFORM_UNIT = np.float32(2.0**-24)
 
 
-@numba.njit(**_COMPILE)
+@compiling.kept(**_COMPILE)
 def philox(sample, epoch, stream, block, seed):
     """Return the four words, int64 in [0, 2**32), of a counter of non-negative int64 under a uint64 seed."""
     c0, c1, c2, c3 = np.uint64(sample), np.uint64(epoch), np.uint64(stream), np.uint64(block)
@@ -35,12 +35,12 @@ def philox(sample, epoch, stream, block, seed):
     return np.int64(c0), np.int64(c1), np.int64(c2), np.int64(c3)
 
 
-@numba.njit(**_COMPILE)
+@compiling.kept(**_COMPILE)
 def _scaled(word, n):
     return (word * n) >> 32
 
 
-@numba.njit(**_COMPILE)
+@compiling.kept(**_COMPILE)
 def _horner(coefficients, x):
     value = coefficients[-1]
     for k in range(len(coefficients) - 2, -1, -1):
@@ -48,7 +48,7 @@ def _horner(coefficients, x):
     return value
 
 
-@numba.njit(**_COMPILE)
+@compiling.kept(**_COMPILE)
 def _cos_sin(angle):
     quadrant = (angle + (1 << 28)) >> 29
     x = (angle - (quadrant << 29)) << 2
@@ -61,20 +61,20 @@ def _cos_sin(angle):
     return (cos + 32) >> 6, (sin + 32) >> 6
 
 
-@numba.njit(**_COMPILE)
+@compiling.kept(**_COMPILE)
 def _exp2(log):
     whole, fraction = log >> 24, (log & ((1 << 24) - 1)) << 6
     value = _horner(EXPONENTIALS, fraction)
     return value >> (6 - whole) if whole <= 6 else value << (whole - 6)
 
 
-@numba.njit(**_COMPILE)
+@compiling.kept(**_COMPILE)
 def _side(pixels, log_aspect):
     length = np.sqrt(pixels * np.float32(_exp2(log_aspect)) * RECTANGLE_UNIT)
     return np.int64(np.floor(length + ROUND))
 
 
-@numba.njit(**_COMPILE)
+@compiling.kept(**_COMPILE)
 def fill(
     bounds, seed, epoch, ids, flip, order, brightness, contrast, saturation, hue, angle, cos, sin,
     top, left, height, width, crop_top, crop_left, cut_top, cut_left,
@@ -115,7 +115,7 @@ def fill(
                 break
 
 
-@numba.njit(**_COMPILE)
+@compiling.kept(**_COMPILE)
 def fill_words(stream, seed, epoch, first, second):
     """Write the first two words of ids 0, 1, 2, ... to ``first`` and ``second``, uint32 arrays of one length."""
     for i in range(first.shape[0]):
@@ -123,7 +123,7 @@ def fill_words(stream, seed, epoch, first, second):
         first[i], second[i] = words[0], words[1]
 
 
-@numba.njit(**_COMPILE)
+@compiling.kept(**_COMPILE)
 def fill_uniform(stream, seed, epoch, width, low, out):
     """Fill ``out`` with uniform random numbers in [low, low + width), in 2**24 steps.
 
@@ -134,7 +134,7 @@ def fill_uniform(stream, seed, epoch, width, low, out):
         out[i] = np.float32(word >> 8) * UNIFORM_UNIT * width + low
 
 
-@numba.njit(**_COMPILE)
+@compiling.kept(**_COMPILE)
 def fill_kept(threshold, factor, stream, seed, epoch, ids, kept):
     """Write the dropout mask ``kept`` (B, U) float32: 0 where a unit's random 32-bit word is below threshold, factor
     elsewhere. The word is a function of stream, seed, epoch and sample id.

@@ -15,6 +15,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from fastcifar.kernels.cpu import compiling
 from fastcifar.kernels.cpu.casts import bfloat16, float16
 from fastcifar.kernels.cpu.enlarge import BFLOAT16, FLOAT32, SLACK, enlarge
 from llvmlite import ir
@@ -318,7 +319,7 @@ def _compiled(sources: int) -> Any:
     the key of its cache.
     """
 
-    @numba.njit(cache=True, **_COMPILE)
+    @compiling.kept(**_COMPILE)
     def render(*arguments):
         if sources >= 0:
             _render(*arguments)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from fastcifar.data.sources.source import IMAGE_SHAPE
 from fastcifar.errors import FastcifarError
 from fastcifar.pipeline import Request
 from fastcifar.system.atomic import writing
+from fastcifar.system.scratch import Scratch
 
 Read = dict[str, NDArray[Any]]
 """A batch as it is stored: image (B, 32, 32, 3) uint8, label and id (B, 1) int64."""
@@ -53,7 +53,7 @@ class Records:
 
     def read(self, order: I64) -> Iterator[Read]:
         """Yield the samples like `Memory.read`. DALI's reader is built at once, and reads a batch when it is needed."""
-        with TemporaryDirectory(prefix="fastcifar-") as folder:
+        with Scratch() as folder:
             index = Path(folder) / "epoch.idx"
             with writing(index):
                 index.write_bytes(self._lines[order].tobytes())

@@ -1,6 +1,7 @@
 """The command as people and scripts meet it: help, completion, exit codes, and no traceback unless asked for."""
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,18 @@ def test_debug_shows_the_traceback(tmp_path):
     assert answer.code != 0
     assert "Traceback (most recent call last)" in answer.err
     assert "UsageError: there is no dataset at" in answer.err
+
+
+def test_only_the_first_signal_ends_a_command_and_nohup_is_kept(monkeypatch):
+    set_to = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_IGN}  # as under nohup
+    monkeypatch.setattr(signal, "getsignal", set_to.get)
+    monkeypatch.setattr(signal, "signal", set_to.__setitem__)
+    app._end_at_signals()
+    assert set_to[signal.SIGHUP] == signal.SIG_IGN
+    with pytest.raises(SystemExit) as ended:
+        set_to[signal.SIGTERM](signal.SIGTERM, None)
+    assert ended.value.code == 143
+    assert set(set_to.values()) == {signal.SIG_IGN}  # so that files are removed in peace
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

@@ -89,7 +89,8 @@ def test_rows_are_added_or_replaced_when_asked(option, kept, command, written, s
     monkeypatch.setattr(heat, "hold", lambda heat, *_: [made("resident", [7.0] * 5, recipe="basic") for _ in heat])
     monkeypatch.setattr("fastcifar.system.measure.write_bandwidth", lambda *_: 1e10)
     monkeypatch.setattr(load, "measure", lambda *_: load.Load(9.0, 9.0))
-    options = ("--pipelines", "resident", "--recipes", "basic", "--devices", "cpu", "--data", synthetic.path)
+    options = ("--pipelines", "resident", "--recipes", "basic", "--devices", "cpu", "--batch-sizes", "16")
+    options += ("--data", synthetic.path)
     answer = command("bench", *options, option, "--json")
     assert answer.code == 0
     assert [row["images_per_s"] for row in json.loads(answer.out)] == [7]

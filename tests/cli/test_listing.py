@@ -1,7 +1,7 @@
 """What there is, as plain data and as tables."""
 
 import pytest
-from support.lines import line
+from support.lines import line_of
 from support.specs import SPEC
 from support.text import text_of
 
@@ -28,7 +28,7 @@ def test_runs_are_listed_as_they_stand(tmp_path):
     directory = RunDirectory.of(SPEC, tmp_path)
     with directory.locked():
         directory.start(SPEC, {})
-        directory.append_metrics(line(2.0, 0.1) | {"epoch": 1, "seconds": 1.0})
+        directory.append_metrics(line_of(1, 2.0, 0.1))
     row = {"run": SPEC.run_id, "status": "unfinished", "epochs": 1, "accuracy, %": ""}
     assert listing.sections("runs", tmp_path) == {"runs": [row]}
     directory.finish({"status": "diverged", "epochs": 1, "val_accuracy": None})

@@ -10,6 +10,8 @@ from dataclasses import asdict, replace
 
 import pytest
 from support.command import Answer
+from support.lines import line_of
+from support.seals import change_json, reseal, unseal
 from support.specs import PRETRAINED, SPEC
 from support.text import rows_of
 from support.widths import render
@@ -17,9 +19,11 @@ from support.widths import render
 from fastcifar.errors import UsageError
 from fastcifar.runs import difference, overview, rows
 from fastcifar.runs.directory import RunDirectory, find_runs
+from fastcifar.runs.failure import give_up
 from fastcifar.runs.outcome import summary_of
 from fastcifar.runs.record import read_runs
 from fastcifar.runs.rows import COLUMNS
+from fastcifar.runs.spec import run_id_of
 
 CONTEXT = {
     "dataset": {"name": "digits", "sha256": SPEC.dataset, "classes": ["a", "b"]},
@@ -31,8 +35,8 @@ CONTEXT = {
 
 def epochs(*accuracies):
     return [
-        {"epoch": n, "train_loss": 1.1 - (a or 0), "val_loss": None if a is None else 1 - a, "val_accuracy": a,
-         "seconds": 0.1, "images_per_s": 1000.0 * n, "stall": 0.0}
+        line_of(n, 1.1 - (a or 0), a, val_loss=None if a is None else 1 - a, seconds=0.1, images_per_s=1000.0 * n,
+                stall=0.0)
         for n, a in enumerate(accuracies, 1)
     ]  # fmt: skip
 
@@ -82,7 +86,7 @@ def test_a_row_is_what_the_run_is_and_has(four, tmp_path):
         "kept_epoch": 1, "val_accuracy": 0.8, "val_loss": 1 - 0.8, "images_per_s": 1500.0, "seconds": 0.2,
         "status": "finished", "max_epochs": 100, "pipeline": "resident", "tune": "full", "weights": "none",
         "optimizer": "adam", "schedule": "constant", "smoothing": 0.0, "code": "none", "dataset": SPEC.dataset,
-        "error": None, "dataset_name": "digits",
+        "error": None, "dataset_name": "digits", "checked": "yes",
     }  # fmt: skip
     assert all(list(row) == list(COLUMNS) for row in map(rows.row_of, found.records))
     results = ("status", "epochs", "kept_epoch", "val_accuracy")
@@ -111,7 +115,7 @@ def test_states_of_unfinished_runs(tmp_path):
         return row["status"], row["error"]
 
     assert state() == ("unfinished", None)
-    (directory.path / "failure.json").write_text(json.dumps({"error": "out of memory", "when": "now"}))
+    give_up(directory, "out of memory")
     assert state() == ("failed", "out of memory")
     with directory.locked():
         assert state() == ("in work", None)
@@ -140,26 +144,34 @@ def test_asking_whether_a_run_is_busy_makes_no_files_and_hinders_nobody(tmp_path
 
 
 def test_runs_from_before_a_field_was_there(tmp_path):
-    directory = made(tmp_path, 0.5)
-    begun = directory.begun()
-    for name in ("tune", "weights"):
-        del begun["spec"][name]
-    begun["spec"]["lr"] = 1
-    (directory.path / "run.json").write_text(json.dumps(begun))
+    directory = made(tmp_path, 0.5, lr=1.0)
+    unseal(directory.path)
+
+    def change(begun):
+        for name in ("tune", "weights"):
+            del begun["spec"][name]
+        begun["spec"]["lr"] = 1
+
+    change_json(directory.path / "run.json", change)
     (row,) = rows_below(tmp_path)
     assert (row["tune"], row["weights"], row["lr"], type(row["lr"])) == ("full", "none", 1.0, float)
+    assert row["checked"] == "no"
 
 
 BROKEN = [
     ("run.json", b"{", "is damaged"),
     ("run.json", b"[]", "is damaged"),
-    ("run.json", b'{"spec": {"lr": 1}}', "does not say what this version knows"),
-    ("run.json", b'{"spec": 3}', "does not say what this version knows"),
+    ("run.json", b'{"spec": {"lr": 1}}', "is damaged (Object missing required field `experiment` - at `$.spec`)"),
+    ("run.json", b'{"spec": 3}', "is damaged (Expected `object`, got `int` - at `$.spec`)"),
     ("run.json", json.dumps({"spec": asdict(SPEC) | {"protocol": "new"}}).encode(), "'new'"),
-    ("run.json", json.dumps({"spec": asdict(SPEC) | {"lr": "fast"}}).encode(), "'fast'"),
+    ("run.json", json.dumps({"spec": asdict(SPEC) | {"lr": "fast"}}).encode(), "got `str` - at `$.spec.lr`"),
     ("summary.json", b"\xff", "is damaged"),
-    ("summary.json", b"{}", "does not say what this version knows"),
-    ("summary.json", b'{"status": "finished", "epochs": "many"}', "'many'"),
+    ("summary.json", b"{}", "is damaged (Object missing required field `status`)"),
+    (
+        "summary.json",
+        b'{"status": "finished", "epochs": "many"}',
+        "is damaged (Expected `int`, got `str` - at `$.epochs`)",
+    ),
 ]
 
 
@@ -190,9 +202,7 @@ def test_folders_that_hold_no_run(tmp_path):
     (tmp_path / "exp2" / "empty").mkdir()
     (tmp_path / "exp2" / "curves.png").write_bytes(b"")
     (tmp_path / "exp2" / ".hidden.partial").mkdir()
-    with RunDirectory(tmp_path / "exp3" / "given-up").locked():
-        pass
-    (tmp_path / "exp3" / "given-up" / "failure.json").write_text('{"error": "no memory"}')
+    give_up(RunDirectory(tmp_path / "exp3" / "given-up"), "no memory")
     found = read_runs(tmp_path)
     assert (len(found.records), found.damaged) == (1, {})
     assert {path.name: why.partition(": ")[2] for path, why in found.foreign.items()} == {
@@ -283,7 +293,6 @@ def test_datasets_have_their_names_and_where_these_are_equal_their_hashes(tmp_pa
 
 def test_a_table_of_250_runs_is_made_in_a_second_and_fits(tmp_path):
     lines = epochs(*[0.5 + n / 1000 for n in range(60)])
-    written = "".join(json.dumps(line) + "\n" for line in lines)
     for n in range(250):
         spec = replace(
             SPEC, seed=n, batch_size=(64, 128)[n % 2], lr=(1e-3, 1e-4)[n % 2], l2=(0.0, 0.01)[n % 2],
@@ -291,10 +300,12 @@ def test_a_table_of_250_runs_is_made_in_a_second_and_fits(tmp_path):
         )  # fmt: skip
         directory = RunDirectory.of(spec, tmp_path)
         with directory.locked():
+            known = lines[: 30 + n % 30]
             (directory.path / "run.json").write_text(json.dumps({"spec": asdict(spec), **CONTEXT}))
-            (directory.path / "metrics.jsonl").write_text(written)
+            (directory.path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in known))
             if n % 4:
-                (directory.path / "summary.json").write_text(json.dumps(summary_of(spec, lines[: 30 + n % 30], 9)))
+                (directory.path / "summary.json").write_text(json.dumps(summary_of(spec, known, 9)))
+            reseal(directory.path / "run.json", lambda _: None)  # in place of 10,000 appended lines
     started = time.perf_counter()
     found = rows_below(tmp_path)
     notes, table = overview.overview(found, 140)
@@ -317,12 +328,12 @@ def test_a_table_of_250_runs_is_made_in_a_second_and_fits(tmp_path):
 def test_an_error_is_one_line_that_is_not_too_long_nor_markup(command, tmp_path):
     directory = made(tmp_path, 0.5, finished=False)
     made(tmp_path, 0.5, seed=1)
-    (directory.path / "failure.json").write_text(json.dumps({"error": "[red] alert\n" + "no memory " * 50}))
+    give_up(directory, "[red] alert\n" + "no memory " * 50)
     lines = overview.overview(rows_below(tmp_path), 300)[1].lines(300)
     assert len(lines) == 3 + 2
     assert "  [red] alert no memory no" in lines[3]
     assert lines[3].endswith("…")
-    (directory.path / "failure.json").write_text(json.dumps({"error": "[red]"}))
+    give_up(directory, "[red]")
     assert command("runs", "--out", tmp_path).out.splitlines()[5].endswith("  failed    [red]")
 
 
@@ -353,8 +364,9 @@ def test_two_runs_side_by_side(tmp_path):
 
 def test_metrics_that_do_not_differ(tmp_path):
     a, b = made(tmp_path / "a", 0.5, 0.75), made(tmp_path / "b", 0.5, 0.75, finished=False)
-    lines = [line | {"seconds": 9.0, "images_per_s": 1.0, "stall": 0.5} for line in b.metrics()]
-    (b.path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    times = {"seconds": 9.0, "images_per_s": 1.0, "stall": 0.5}
+    reseal(b.path / "metrics.jsonl", lambda lines: [line.update(times) for line in lines])
+    b.keep_metrics(2)
     assert difference.Difference.of(a, b).sentences() == [
         "configuration and environment are the same",
         "the metrics are identical in all 2 epochs, except for timings",
@@ -399,12 +411,10 @@ def test_runs_are_printed(command, four, tmp_path):
 
 
 def test_a_pretrained_run_is_shown_without_building_its_network(command, tmp_path):
-    spec = replace(PRETRAINED, model="timm:not_a_model")
-    directory = RunDirectory(tmp_path / "exp4" / "it")
+    spec = asdict(PRETRAINED) | {"model": "timm:not_a_model"}
+    directory = RunDirectory(tmp_path / "exp4" / run_id_of(spec))
     with directory.locked():
-        directory.start(PRETRAINED, {})
-        begun = directory.begun() | {"spec": asdict(PRETRAINED) | {"model": spec.model}}
-        (directory.path / "run.json").write_text(json.dumps(begun))
+        (directory.path / "run.json").write_text(json.dumps({"spec": spec}))
     answer = command("runs", "--out", tmp_path)
     assert answer.code == 0
     assert answer.out.startswith("1 run of experiment 4, protocol sound, model timm:not_a_model, ")

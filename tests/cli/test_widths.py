@@ -1,14 +1,14 @@
 """Every command's output is readable on a terminal of 60, 80, 100 and 160 columns: no word and no number is cut."""
 
-import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from support import ROOT
 from support.kept import kept, saying
+from support.seals import reseal
 from support.specs import PRETRAINED, SPEC
 from support.widths import WIDTHS
 from support.written_runs import rising, spec_of, write_run
@@ -20,6 +20,7 @@ from fastcifar.grid.scheduler import Results
 from fastcifar.grid.speeds import Kind, Speed
 from fastcifar.packs.choice import Measured
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.failure import give_up
 from fastcifar.runs.rows import COLUMNS
 from fastcifar.show import console
 
@@ -59,13 +60,12 @@ def written(tmp_path):
         write_run(out, replace(SPEC, recipe=RECIPE, seed=seed + 2**40, **many), rising(0.7))
     write_run(out, spec_of(seed=0), rising(0.65))
     for record_ in out.glob("exp*/*/summary.json"):
-        record_.write_text(json.dumps(json.loads(record_.read_text()) | MILLION))
-    directory = RunDirectory(out / "exp4" / replace(PRETRAINED, model=LONG).run_id)
+        reseal(record_, lambda summary: summary.update(MILLION))
+    spec = replace(PRETRAINED, model=LONG)
+    directory = RunDirectory.of(spec, out)
     with directory.locked():
-        directory.start(PRETRAINED, {})
-        begun = directory.begun() | {"spec": asdict(PRETRAINED) | {"model": LONG}}
-        (directory.path / "run.json").write_text(json.dumps(begun))
-        (directory.path / "failure.json").write_text(json.dumps({"error": "no memory left " * 9, "when": "now"}))
+        directory.start(spec, {})
+        give_up(directory, "no memory left " * 9)
     return out
 
 

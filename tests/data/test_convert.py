@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from support.builders import class_folders, encoded, kaggle, packed, pixels
 
-from fastcifar.data.convert import _save, convert
+from fastcifar.data.convert import _save, _write_arrays, convert
 from fastcifar.data.dataset import Dataset, verify
 from fastcifar.data.sources import Synthetic
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.system.atomic import put_in_place
 from fastcifar.system.machine import CHECKOUT
+from fastcifar.system.temporary import beside
 
 
 def left_in(folder: Path) -> list[str]:
@@ -83,7 +84,7 @@ def test_what_is_no_dataset_is_never_deleted(tmp_path):
             convert("synthetic:50", path, overwrite=True)
         assert path.exists()
     (tmp_path / "folder" / "manifest.json").write_text('{"format": "fastcifar dataset", "version": 1}')
-    with pytest.raises(UsageError, match=r"lacks classes.*--overwrite replaces nothing but datasets: remove"):
+    with pytest.raises(UsageError, match=r"is damaged .*--overwrite replaces nothing but datasets: choose"):
         convert("synthetic:50", tmp_path / "folder", overwrite=True)
     dataset = convert("synthetic:50", tmp_path / "out").path
     (dataset / "runs").mkdir()
@@ -152,10 +153,43 @@ def test_a_destination_that_appears_meanwhile_is_not_replaced(tmp_path, monkeypa
         put_in_place(*arguments)
 
     monkeypatch.setattr("fastcifar.data.convert.put_in_place", appear)
-    with pytest.raises(FastcifarError, match=r"cannot write .*out"):
+    with pytest.raises(FastcifarError, match=r"another process wrote .*out meanwhile, and it stays as it is"):
         convert("synthetic:60", tmp_path / "out")
     assert left_in(tmp_path) == ["out"]
     assert left_in(tmp_path / "out") == ["precious"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_two_conversions_at_once_the_first_to_end_stays(tmp_path, monkeypatch, overwrite):
+    before = convert("synthetic:50", tmp_path / "out").sha256 if overwrite else None
+    theirs: list[str] = []
+
+    def meanwhile(*arguments):
+        monkeypatch.setattr("fastcifar.data.convert._write_arrays", _write_arrays)
+        theirs.append(convert("synthetic:70", tmp_path / "out", overwrite=overwrite).sha256)
+        return _write_arrays(*arguments)
+
+    monkeypatch.setattr("fastcifar.data.convert._write_arrays", meanwhile)
+    with pytest.raises(FastcifarError, match=r"another process wrote .*out meanwhile, and it stays as it is; nothing"):
+        convert("synthetic:60", tmp_path / "out", overwrite=overwrite)
+    assert left_in(tmp_path) == ["out"]
+    assert verify(tmp_path / "out").sha256 == theirs[0] != before
+
+
+def test_a_dataset_that_was_being_replaced_when_its_process_was_killed_comes_back(tmp_path):
+    before = convert("synthetic:50", tmp_path / "out").sha256
+    (tmp_path / "out").rename(beside(tmp_path / "out", "old"))
+    with pytest.raises(UsageError, match="out exists; choose another DEST"):
+        convert("synthetic:60", tmp_path / "out")
+    assert left_in(tmp_path) == ["out"]
+    assert verify(tmp_path / "out").sha256 == before
+
+
+def test_temporary_files_inside_a_dataset_are_no_foreign_files(tmp_path):
+    convert("synthetic:50", tmp_path / "out")
+    (tmp_path / "out" / "cache").mkdir()
+    beside(tmp_path / "out" / "cache" / "features-1.safetensors").write_text("half")
+    assert convert("synthetic:60", tmp_path / "out", overwrite=True).manifest["counts"]["train"] == 60
 
 
 @contextmanager
@@ -188,13 +222,13 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path, monkeypatch, si
         size = 1 << 40
         monkeypatch.setattr("fastcifar.data.convert._save", full)
     if name == "manifest":
-        size, before = 1 << 40, Path.write_text
+        size, before = 1 << 40, Path.write_bytes
 
-        def write_text(path, text):
+        def write_bytes(path, content):
             with files_of_at_most(100):
-                return before(path, text)
+                return before(path, content)
 
-        monkeypatch.setattr(Path, "write_text", write_text)
+        monkeypatch.setattr(Path, "write_bytes", write_bytes)
     with (
         files_of_at_most(size),
         pytest.raises(FastcifarError, match=rf"disk full while writing .*{name}.*free some space"),
@@ -225,6 +259,7 @@ def test_a_killed_conversion_leaves_no_dataset(tmp_path):
     assert list(tmp_path.glob(".out.*.partial/train.images.npy"))
     assert not (tmp_path / "out").exists()
     assert len(convert("synthetic:50", tmp_path / "out").ids("labelled")) == 50  # nor is the next one in the way
+    assert left_in(tmp_path) == ["out"]
 
 
 def test_sources_that_give_too_little_are_caught(tmp_path, monkeypatch):

@@ -144,6 +144,10 @@ WRONG = {
     "labels of objects": ({"labels": np.array([{}] * 20)}, "labels are object"),
     "a label too high": ({"labels": [*LABELS[:-1], 10]}, "image 19 has the label 10; labels of 10 classes are 0 to 9"),
     "a label below": ({"labels": [-1, *LABELS[1:]]}, "image 0 has the label -1"),
+    "a class that is not UTF-8": (
+        {"classes": ["caf\udce9", *map(str, range(9))]},
+        r"the class 'caf\\udce9' is not UTF-8 text; give it a name that can be written to files",
+    ),
     "one class": ({"classes": ["cat"]}, r"classes \"\['cat'\]\" are not 2 to 65,536 names"),
     "a text": ({"classes": "0123456789"}, "classes '0123456789' are not 2 to 65,536 names"),
     "numbers as names": ({"classes": range(10)}, "are not 2 to 65,536 names"),

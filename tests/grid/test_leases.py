@@ -74,6 +74,17 @@ def test_the_leases_of_a_process_that_was_killed_are_free_at_once(tmp_path):
         assert other.take(["a"]) == ["a"]
 
 
+def test_leases_that_nobody_holds_are_removed_at_the_start(tmp_path):
+    with Leases(tmp_path) as one:
+        one.take(["held"])
+        elsewhere(tmp_path, "silent.for-too.long")
+        expired = tmp_path / ".leases" / "silent.for-too.long.json"
+        os.utime(expired, (0, 0))
+        (tmp_path / ".leases" / "damaged.json").write_text("{")
+        with Leases(tmp_path):
+            assert {path.name for path in (tmp_path / ".leases").iterdir()} == {".lock", "held.json"}
+
+
 def test_ending_a_lease_that_another_took_leaves_it_to_them(tmp_path):
     with Leases(tmp_path) as one:
         one.take(["a"])

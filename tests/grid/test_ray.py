@@ -61,7 +61,7 @@ def test_a_node_that_dies_loses_nothing(digits, tmp_path, whole, nodes):
     assert "raylet" not in told
     assert f"{RUNS} of {RUNS} runs finished" in told
     assert results(out) == whole[1]
-    assert not list(out.glob(".shared-*"))
+    assert not list(out.glob(".shared.*"))
 
 
 def test_where_nothing_is_shared_all_is_sent_there_and_back(digits, tmp_path, whole, nodes, monkeypatch):
@@ -113,7 +113,7 @@ def test_what_cannot_be_is_said(digits, tmp_path, nodes):
         executor.Cluster(digits, tmp_path, nodes.address, cuda=True)
     with pytest.raises(FastcifarError, match="no Ray cluster answers at"):
         executor.Cluster(digits, tmp_path, "127.0.0.1:1")
-    assert not list(tmp_path.glob(".shared-*"))
+    assert not list(tmp_path.glob(".shared.*"))
     assert (sys.stderr, os.fstat(2).st_ino) == before
 
 

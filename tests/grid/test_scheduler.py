@@ -1,5 +1,6 @@
 """The scheduler alone, on an executor that is told what to say: nothing is lost, trained twice or forgotten."""
 
+import json
 import time
 from collections import deque
 from itertools import chain
@@ -168,9 +169,7 @@ def test_when_the_time_is_up_the_rest_is_left(packs, tmp_path):
 def test_files_from_elsewhere_become_run_directories(packs, tmp_path):
     def play(job):
         for spec in job.specs:
-            yield SentFiles(
-                spec.run_id, spec.experiment, {"summary.json": b'{"status": "finished"}', "run.json": b"{}"}
-            )
+            yield SentFiles(spec.run_id, spec.experiment, {"summary.json": json.dumps(SUMMARY).encode()})
         yield from finish(job, tmp_path)
 
     scheduled(packs, tmp_path, play)

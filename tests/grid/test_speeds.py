@@ -143,7 +143,7 @@ def test_a_quick_plan_has_the_measured_hours_of_what_is_not_finished(synthetic, 
     out = tmp_path / "runs"
     finished = out / "exp1" / chosen.specs[0].run_id
     finished.mkdir(parents=True)
-    (finished / "summary.json").write_text("{}")
+    (finished / "summary.json").write_text('{"status": "finished", "epochs": 1}')
     made = plan(Asked(synthetic, out, CPU), chosen, quick=machine_speeds())
     training, validation = (len(synthetic.ids(split)) for split in ("training", "validation"))
     epoch = training / 1000 + validation / 4000

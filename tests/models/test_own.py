@@ -111,6 +111,8 @@ def test_a_module_of_a_package_and_a_file(write):
         ("bad:drawing_numpy", "from the global generator of numpy"),
         ("bad:drawing_python", "from the global generator of Python"),
         ("bad:tied", "the tensors network.weight and network.other.weight share their memory"),
+        ("bad:remembering", r"network._extra_state of its state_dict\(\) is a dict, and checkpoints hold tensors only"),
+        ("bad:lazy", "bad:lazy: network.1.weight has no size before the first batch; give each layer its size"),
         ("bad:drawing", "bad:drawing draws random numbers from the global generator of torch .* nn.Dropout"),
     ],
 )  # fmt: skip
@@ -127,6 +129,7 @@ def raising(n): raise RuntimeError("no luck")
 def nothing(n): pass
 def constant(n): return nn.Flatten()
 def narrow(n): return nn.Sequential(nn.Flatten(), nn.Linear(3072, 3))
+def lazy(n): return nn.Sequential(nn.Flatten(), nn.LazyLinear(n))
 def misfit(n): return nn.Linear(5, n)
 class pair(nn.Linear):
     def __init__(self, n): super().__init__(3072, n)
@@ -143,6 +146,8 @@ class drawing_python(nn.Linear):
 class tied(nn.Linear):
     def __init__(self, n): super().__init__(3072, n); self.other = nn.Linear(3072, n); self.other.weight = self.weight
     def forward(self, x): return super().forward(x.flatten(1))
+class remembering(tied):
+    def get_extra_state(self): return {"steps": 3}
 """)  # fmt: skip
     with pytest.raises(UsageError, match=message):
         check_own(name, 10, 32)

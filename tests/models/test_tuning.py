@@ -136,7 +136,7 @@ def test_stopped_and_started_again_it_is_as_if_nothing_had_been(synthetic, tmp_p
 
 
 def test_weights_that_do_not_fit_leave_no_run(synthetic, tensors, tmp_path):
-    with pytest.raises(UsageError, match=f"weights {'0' * 16} .* they are of another network"):
+    with pytest.raises(UsageError, match=f"weights {'0' * 16}: .* they are of another network"):
         train(spec(synthetic, model="resnet18"), synthetic, tmp_path, CPU, options=Options(tensors=tensors))
     assert not list(tmp_path.rglob("run.json"))
 

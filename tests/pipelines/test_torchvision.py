@@ -20,6 +20,8 @@ from fastcifar.augment import draw
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.pipeline import Request
 from fastcifar.recipes import RECIPES
+from fastcifar.system import shm
+from fastcifar.system.once import TOLD
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more processes than there are cores
 every_form = pytest.mark.parametrize("form", TorchvisionPipeline.forms)
@@ -86,6 +88,69 @@ def test_a_killed_worker_is_an_error_within_seconds(when, synthetic):
     with pytest.raises(UsageError, match="closed"):
         next(pipeline.epoch(1))
     assert set(active_children()) <= before
+
+
+@pytest.mark.parametrize(("batches", "workers"), [(0.5, 0), (3, 1), (5, 2), (6, 2)])
+def test_where_shared_memory_is_short_fewer_workers_or_none_make_the_same_batches(
+    batches, workers, synthetic, monkeypatch, capsys
+):
+    """Docker gives a container 64 MB. batches: those for which /dev/shm has room."""
+    monkeypatch.delenv(TOLD, raising=False)
+    monkeypatch.setattr(shm, "free_bytes", lambda: int(batches * shm.padded(8 * 32 * 32 * 3 * 4, 64, 64)))
+    before = set(active_children())
+    with opened(synthetic, workers=2) as pipeline, opened(synthetic, workers=2, split="validation") as validation:
+        said = capsys.readouterr().err
+        assert pipeline._loader.num_workers == workers
+        if batches == 6:
+            assert (pipeline.hindered, said) == ("", "")
+            return
+        assert said.count("MiB are free in /dev/shm") == 1  # not for each pipeline of a run
+        assert "docker run --shm-size=1g" in pipeline.hindered
+        assert f"so {['no worker', '1 worker', '2 workers'][workers]}" in pipeline.hindered
+        assert bool(validation.hindered) == (batches < len(validation) == 3)
+        if workers == 0:
+            got = list(pipeline.epoch(3))
+            assert set(active_children()) <= before
+            monkeypatch.setattr(shm, "free_bytes", lambda: None)
+            with opened(synthetic) as usual:
+                for one, other in zip(got, usual.epoch(3), strict=True):
+                    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    with pytest.raises(UsageError, match="closed"):
+        next(pipeline.epoch(1))
+
+
+def test_an_epoch_without_workers_ends_like_others(synthetic, monkeypatch):
+    monkeypatch.setattr(shm, "free_bytes", lambda: 0)
+    with opened(synthetic) as pipeline:
+        first = pipeline.epoch(0)
+        next(first)
+        second = pipeline.epoch(1)
+        next(second)
+        with pytest.raises(UsageError, match="another was begun"):
+            next(first)
+        monkeypatch.setattr(type(pipeline._loader.dataset), "__getitems__", None)
+        with pytest.raises(TypeError):  # an error of ours keeps its traceback
+            list(second)
+
+
+def test_shared_memory_that_fills_up_later_is_one_line_with_the_cure(synthetic):
+    """torch puts the worker's traceback into the message of the error."""
+
+    class Full:
+        def __iter__(self):
+            raise RuntimeError(
+                "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+                "RuntimeError: unable to allocate shared memory(shm) for file </torch_9660_299274533_0>: "
+                "No space left on device (28)"
+            )
+
+    pipeline = opened(synthetic)
+    pipeline._loader = Full()
+    with pytest.raises(
+        FastcifarError, match=r"^shared memory is full.*docker run --shm-size=1g.*smaller batch"
+    ) as error:
+        next(pipeline.epoch(0))
+    assert "\n" not in str(error.value)
 
 
 def test_another_epoch_ends_the_one_before(synthetic):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from support import ROOT
 from support.runs import CPU, spec_of
+from support.seals import note_of
 from support.written_runs import rising, write_run
 from support.written_runs import spec_of as written_spec
 
@@ -83,7 +84,7 @@ def test_a_run_that_cannot_be_asked_is_said(trained, synthetic, tmp_path):
 
 def test_a_damaged_file_of_predictions_is_said(tmp_path):
     directory = write_run(tmp_path, written_spec(), rising(0.5))
-    directory.save_tensors("predictions", {"ids": torch.zeros(1)}, {})
+    directory.save_tensors("predictions", {"ids": torch.zeros(1)}, note_of(directory.path, 5))
     with pytest.raises(Exception, match="is damaged; delete it"):
         Predictions.read(directory)
 
@@ -118,7 +119,7 @@ def test_json(trained, tmp_path, monkeypatch, capsys):
 def test_nothing_to_report(tmp_path, monkeypatch, capsys, made):
     runs = tmp_path / "runs"
     if made:
-        write_run(runs, written_spec(), rising(0.5), status=None)
+        write_run(runs, written_spec(), rising(0.5), ended=False)
     assert called("--runs", runs, "--out", tmp_path / "out", monkeypatch=monkeypatch) == 2
     err = " ".join(capsys.readouterr().err.split())
     assert ("has ended, so there is nothing to report" if made else "there is no folder") in err

@@ -26,7 +26,7 @@ def test_runs_are_grouped_by_configuration_and_seed(tmp_path):
 
 def test_whatever_is_no_ended_run_is_said(tmp_path):
     write_run(tmp_path, spec_of(), rising(0.6))
-    write_run(tmp_path, spec_of(seed=1), rising(0.6), status=None)
+    write_run(tmp_path, spec_of(seed=1), rising(0.6), ended=False)
     damaged = write_run(tmp_path, spec_of(seed=2), rising(0.6))
     (damaged.path / "summary.json").write_text("{")
     lines = write_run(tmp_path, spec_of(seed=3), rising(0.6))
@@ -72,7 +72,7 @@ def test_a_network_from_scratch_is_not_mixed_with_a_pretrained_one(tmp_path):
 
 
 def test_a_diverged_run_is_one_that_ended(tmp_path):
-    write_run(tmp_path, spec_of(), [None], status="diverged")
+    write_run(tmp_path, spec_of(), [None])
     (each,) = collect(tmp_path).configurations
     assert each.accuracies == [None]
 
@@ -103,4 +103,4 @@ def test_no_folder(tmp_path):
 def test_run_json_of_another_kind_is_said(tmp_path):
     directory = write_run(tmp_path, spec_of(), rising(0.6))
     (directory.path / "run.json").write_text(json.dumps({"spec": {"a": 1}}))
-    assert "does not say what this version knows" in collect(tmp_path).notes[0]
+    assert "run.json is damaged (Object missing required field `experiment`" in collect(tmp_path).notes[0]

@@ -53,7 +53,7 @@ def test_an_unfinished_grid_has_the_effects_that_its_pairs_show(tmp_path):
 
 def test_seeds_are_matched_and_diverged_runs_are_no_pairs(tmp_path):
     write_run(tmp_path, spec_of(recipe="none", seed=0), rising(0.5))
-    write_run(tmp_path, spec_of(recipe="none", seed=1), [None], status="diverged")
+    write_run(tmp_path, spec_of(recipe="none", seed=1), [None])
     write_run(tmp_path, spec_of(recipe="basic", seed=0), rising(0.6))
     write_run(tmp_path, spec_of(recipe="basic", seed=1), rising(0.9))
     write_run(tmp_path, spec_of(recipe="erasing", seed=2), rising(0.9))

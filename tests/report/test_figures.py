@@ -71,7 +71,7 @@ def test_what_is_missing_is_named(collection):
 
 def test_one_epoch_is_a_point_and_a_diverged_run_a_gap(tmp_path):
     write_run(tmp_path, spec_of(recipe="none"), [0.3])
-    write_run(tmp_path, spec_of(recipe="basic"), [0.3, None], status="diverged")
+    write_run(tmp_path, spec_of(recipe="basic"), [0.3, None])
     (axes,) = drawn(8, collect(tmp_path)).axes
     point, gap = axes.lines
     assert point.get_marker() == "o"

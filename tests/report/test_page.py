@@ -47,7 +47,7 @@ def page(tmp_path_factory):
     runs, out = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("report")
     written_grid(runs)
     write_run(runs, spec_of(3), [0.3])
-    write_run(runs, spec_of(3, seed=1), [0.3, None], status="diverged")
+    write_run(runs, spec_of(3, seed=1), [0.3, None])
     (runs / "exp2" / "<holiday>").mkdir()
     build_report(runs, out)
     return out / "index.html"

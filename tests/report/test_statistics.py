@@ -105,6 +105,6 @@ def test_a_diverged_run_is_no_pair(tmp_path):
     for seed in range(2):
         write_run(tmp_path, spec_of(recipe="basic", seed=seed), rising(0.6))
     write_run(tmp_path, spec_of(recipe="none", seed=0), rising(0.5))
-    write_run(tmp_path, spec_of(recipe="none", seed=1), [None], status="diverged")
+    write_run(tmp_path, spec_of(recipe="none", seed=1), [None])
     basic, none = (collect(tmp_path).find(recipe=recipe)[0] for recipe in ("basic", "none"))
     assert paired(basic, none).n == 1

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.lines import line_of
 from support.specs import PRETRAINED, SPEC
 
 from fastcifar.errors import FastcifarError, UsageError
@@ -165,6 +166,15 @@ def directory(tmp_path):
         yield made
 
 
+@pytest.fixture
+def begun(directory):
+    directory.start(SPEC, {"dataset": {"name": "digits"}})
+    return directory
+
+
+SUMMARY = {"status": "finished", "epochs": 0}
+
+
 def test_where_a_run_is_kept(directory, tmp_path):
     assert directory.path == tmp_path / "exp2" / SPEC.run_id
     assert find_runs(tmp_path) == []
@@ -176,42 +186,42 @@ def test_where_a_run_is_kept(directory, tmp_path):
     assert json.loads((directory.path / "run.json").read_text()) == written
 
 
-def test_metrics_are_lines_and_one_cut_short_is_none(directory):
-    assert directory.metrics() == []
-    lines = [{"epoch": n, "train_loss": 1 / n} for n in (1, 2, 3)]
+def test_metrics_are_lines_and_one_cut_short_is_none(begun):
+    assert begun.metrics() == []
+    lines = [line_of(n, 1 / n) for n in (1, 2, 3)]
     for line in lines:
-        directory.append_metrics(line)
-    assert directory.metrics() == lines
-    file = directory.path / "metrics.jsonl"
+        begun.append_metrics(line)
+    assert begun.metrics() == lines
+    file = begun.path / "metrics.jsonl"
     whole = file.read_bytes()
     for end in range(len(whole) - 1, whole.rindex(b"\n", 0, -1), -1):
         file.write_bytes(whole[:end])
-        assert directory.metrics() == lines[:2]
-    assert directory.keep_metrics(1) == lines[:1]
-    assert file.read_bytes() == json.dumps(lines[0]).encode() + b"\n"
-    directory.append_metrics(lines[1])
-    assert directory.metrics() == lines[:2]
-    assert directory.keep_metrics(0) == directory.metrics() == []
+        assert begun.metrics() == lines[:2]
+    assert begun.keep_metrics(1) == lines[:1]
+    assert file.read_bytes() == whole[: whole.index(b"\n") + 1]
+    begun.append_metrics(lines[1])
+    assert begun.metrics() == lines[:2]
+    assert begun.keep_metrics(0) == begun.metrics() == []
 
 
-def test_metrics_that_something_else_damaged_are_said(directory):
-    directory.append_metrics({"epoch": 1})
+def test_metrics_that_something_else_damaged_are_said(begun):
+    begun.append_metrics(line_of(1))
     with pytest.raises(FastcifarError, match=r"metrics.jsonl has 1 of the 2 epochs .* delete .* to train it anew"):
-        directory.keep_metrics(2)
-    (directory.path / "metrics.jsonl").write_text("{]\n")
-    with pytest.raises(FastcifarError, match=r"metrics.jsonl is damaged .* delete .* to train it anew"):
-        directory.metrics()
+        begun.keep_metrics(2)
+    (begun.path / "metrics.jsonl").write_text("{]\n")
+    with pytest.raises(FastcifarError, match=r"line 1 of .*metrics.jsonl is damaged .* delete .* to train it anew"):
+        begun.metrics()
 
 
-def test_a_summary_finishes_a_run(directory):
-    assert directory.summary() is None
-    directory.save_tensors("checkpoint", {"a": torch.ones(2)}, {})
-    directory.finish({"status": "finished"})
-    assert directory.summary() == {"status": "finished"}
-    assert directory.load_tensors("checkpoint", CPU) is None
-    (directory.path / "summary.json").write_text("")
+def test_a_summary_finishes_a_run(begun):
+    assert begun.summary() is None
+    begun.save_tensors("checkpoint", {"a": torch.ones(2)}, {"epoch": 0})
+    begun.finish(SUMMARY)
+    assert begun.summary() == SUMMARY
+    assert begun.load_tensors("checkpoint", CPU) is None
+    (begun.path / "summary.json").write_text("")
     with pytest.raises(FastcifarError, match=r"summary.json is damaged"):
-        directory.summary()
+        begun.summary()
 
 
 def test_tensors_come_back_bit_for_bit(directory):
@@ -273,9 +283,9 @@ def test_nothing_is_unpickled(directory, tmp_path, monkeypatch):
     assert armed.exists()  # the bomb is one
 
 
-def test_a_full_disk_leaves_what_was_there_and_names_the_file(directory, monkeypatch):
-    directory.save_tensors("model", {"a": torch.ones(2)}, {"epoch": 1})
-    directory.append_metrics({"epoch": 1})
+def test_a_full_disk_leaves_what_was_there_and_names_the_file(begun, monkeypatch):
+    begun.save_tensors("model", {"a": torch.ones(2)}, {"epoch": 1})
+    begun.append_metrics(line_of(1))
 
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as write and fsync do: without a file's name
@@ -283,12 +293,12 @@ def test_a_full_disk_leaves_what_was_there_and_names_the_file(directory, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(FastcifarError, match=r"cannot write .*model.safetensors \(No space left on device\)"):
-            directory.save_tensors("model", {"a": torch.zeros(2)}, {"epoch": 2})
+            begun.save_tensors("model", {"a": torch.zeros(2)}, {"epoch": 2})
         with pytest.raises(FastcifarError, match=r"cannot write .*metrics.jsonl \(No space left on device\)"):
-            directory.append_metrics({"epoch": 2})
-    loaded, note = directory.load_tensors("model", CPU)
+            begun.append_metrics(line_of(2))
+    loaded, note = begun.load_tensors("model", CPU)
     assert (loaded["a"].tolist(), note) == ([1.0, 1.0], {"epoch": 1})
-    assert directory.keep_metrics(1) == [{"epoch": 1}]
+    assert begun.keep_metrics(1) == [line_of(1)]
 
 
 def test_a_file_is_replaced_wholly_or_not_at_all(directory, monkeypatch):

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from support.lines import line_of
 from support.specs import SPEC
 
 from fastcifar.errors import FastcifarError, UsageError
@@ -20,10 +21,8 @@ CPU = torch.device("cpu")
 
 
 def epoch(number, **more):
-    return {
-        "epoch": number, "train_loss": 2.1 / number, "val_loss": 2.3 / number, "val_accuracy": 1 - 0.7 / number,
-        "seconds": 1 / 3, "images_per_s": 1e4 / 7, "stall": 0.0,
-    } | more  # fmt: skip
+    values = {"val_loss": 2.3 / number, "seconds": 1 / 3, "images_per_s": 1e4 / 7, "stall": 0.0}
+    return line_of(number, 2.1 / number, 1 - 0.7 / number, **values | more)
 
 
 @pytest.fixture
@@ -106,7 +105,7 @@ def test_a_run_that_was_finished_without_is_written_as_it_is_closed(directory, w
         directory.append_metrics(line)
     Events(SPEC, directory).close()
     assert not (directory.path / "tensorboard").exists()  # it may be somebody else's, who is training
-    directory.finish({"status": "finished"})
+    directory.finish({"status": "finished", "epochs": 2})
     Events(SPEC, directory).close()
     assert_told(written(directory), lines)
     Events(SPEC, directory).close()

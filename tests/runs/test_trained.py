@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.builders import CIFAR10
 from support.kept import kept, saying
+from support.seals import reseal
 from support.specs import SPEC
 
 from fastcifar.errors import FastcifarError, UsageError
@@ -51,29 +52,30 @@ def test_what_is_no_run_is_refused(tmp_path, made):
         TrainedRun.open(path)
 
 
-@pytest.mark.parametrize(("summary", "state"), [({}, "not finished"), ({"status": "diverged"}, "diverged")])
-def test_a_run_without_weights_is_refused(synthetic, tmp_path, summary, state):
-    path = kept(synthetic, tmp_path, summary=summary)
+@pytest.mark.parametrize(("status", "state"), [("unfinished", "not finished"), ("diverged", "diverged")])
+def test_a_run_without_weights_is_refused(synthetic, tmp_path, status, state):
+    path = kept(synthetic, tmp_path, status=status)
     (path / "model.safetensors").unlink()
     with pytest.raises(UsageError, match=rf"is {state} and has no model\.safetensors, so no weights to predict with"):
         TrainedRun.open(path)
 
 
+UNKNOWN = "does not hold a run that this version knows"
+
+
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "message"),
     [
-        lambda begun: begun.pop("spec"),
-        lambda begun: begun["spec"].update(garden=1),
-        lambda begun: begun["spec"].pop("lr"),
-        lambda begun: begun.pop("dataset"),
+        (lambda begun: begun.pop("spec"), r"run\.json is damaged \(Object missing required field `spec`\)"),
+        (lambda begun: begun["spec"].update(garden=1), UNKNOWN),
+        (lambda begun: begun["spec"].pop("lr"), r"run\.json is damaged \(Object missing required field `lr`"),
+        (lambda begun: begun.pop("dataset"), UNKNOWN),
     ],
 )
-def test_a_run_json_that_describes_no_run_is_damage(synthetic, tmp_path, damage):
+def test_a_run_json_that_describes_no_run_is_damage(synthetic, tmp_path, damage, message):
     path = kept(synthetic, tmp_path)
-    begun = json.loads((path / "run.json").read_text())
-    damage(begun)
-    (path / "run.json").write_text(json.dumps(begun))
-    with pytest.raises(FastcifarError, match="does not hold a run that this version knows") as raised:
+    reseal(path / "run.json", damage)
+    with pytest.raises(FastcifarError, match=message) as raised:
         TrainedRun.open(path)
     assert raised.value.exit_code == 1
 
@@ -120,10 +122,7 @@ def test_a_run_given_twice_is_refused_wherever_it_lies(synthetic, tmp_path):
 
 
 def test_another_dataset_of_the_same_classes_is_noted(synthetic, tmp_path):
-    path = kept(synthetic, tmp_path)
-    begun = json.loads((path / "run.json").read_text())
-    begun["dataset"] |= {"sha256": "0" * 64, "name": "the other one"}
-    (path / "run.json").write_text(json.dumps(begun))
+    path = kept(synthetic, tmp_path, dataset="0" * 64, name="the other one")
     run = TrainedRun.open(path)
     run.require_fit(synthetic)
     assert run.notes(synthetic) == [
@@ -132,9 +131,9 @@ def test_another_dataset_of_the_same_classes_is_noted(synthetic, tmp_path):
     ]
 
 
-@pytest.mark.parametrize(("summary", "state"), [({}, "not finished"), ({"status": "diverged"}, "diverged")])
-def test_a_run_that_did_not_end_well_is_noted(synthetic, tmp_path, summary, state):
-    run = TrainedRun.open(kept(synthetic, tmp_path, summary=summary))
+@pytest.mark.parametrize(("status", "state"), [("unfinished", "not finished"), ("diverged", "diverged")])
+def test_a_run_that_did_not_end_well_is_noted(synthetic, tmp_path, status, state):
+    run = TrainedRun.open(kept(synthetic, tmp_path, status=status))
     assert run.notes(synthetic) == [f"{run} is {state}; its weights are those of epoch 3"]
 
 

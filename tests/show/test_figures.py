@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.lines import line
+from support.lines import line_of
 from support.markup import MARKUP, drawn_texts
 
 from fastcifar.show.figures import axes_grid, curves, mean_std, save
@@ -27,8 +27,8 @@ def test_mean_and_deviation_are_numpy_s_over_the_runs_that_got_there(runs):
 
 
 RUNS = {
-    "one": [[line(2.0, 0.1), line(1.0, 0.3)], [line(2.2, 0.2)]],
-    "two": [[line(3.0, 0.2), line(None, None)]],
+    "one": [[line_of(1, 2.0, 0.1), line_of(2, 1.0, 0.3)], [line_of(1, 2.2, 0.2)]],
+    "two": [[line_of(1, 3.0, 0.2), line_of(2, None, None)]],
 }
 
 
@@ -61,13 +61,13 @@ def test_curves_show_seed_means_and_bands(figures, tmp_path):
 
 
 def test_more_configurations_than_colours(tmp_path):
-    curves({f"c{n}": [[line(1.0, 0.5)]] for n in range(9)}, tmp_path / "curves.png")
+    curves({f"c{n}": [[line_of(1, 1.0, 0.5)]] for n in range(9)}, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").exists()
 
 
 @pytest.mark.parametrize("name", MARKUP)
 def test_a_run_is_drawn_under_its_name(figures, tmp_path, name):
-    curves({name: [[line(1.0, 0.5)]]}, tmp_path / "curves.png")
+    curves({name: [[line_of(1, 1.0, 0.5)]]}, tmp_path / "curves.png")
     shown = printable(name)
     assert {shown, f"{shown}, training", f"{shown}, validation"} <= drawn_texts(figures[0])
 

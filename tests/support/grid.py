@@ -10,6 +10,7 @@ import pytest
 
 from fastcifar.runs.directory import TIMING, find_runs
 from fastcifar.system import machine
+from support.runs import weights_hash
 
 ONLY = ("--only", "batch_size=128", "--only", "recipe=none", "--only", "l2=0", "--only", "lr=1e-3")
 
@@ -40,12 +41,12 @@ def grid(*arguments):
 
 
 def results(out):
-    """Return by run: metrics and summary without timings, and the bytes of the kept weights."""
+    """Return by run: metrics and summary without timings, and a hash of the kept weights."""
     found = {}
     for directory in find_runs(out):
         lines = [{k: v for k, v in line.items() if k not in TIMING} for line in directory.metrics()]
         summary = {k: v for k, v in (directory.summary() or {}).items() if k not in TIMING}
-        found[directory.path.name] = lines, summary, (directory.path / "model.safetensors").read_bytes()
+        found[directory.path.name] = lines, summary, weights_hash(directory)
     return found
 
 

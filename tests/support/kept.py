@@ -7,23 +7,37 @@ import torch
 
 from fastcifar.models.build import build
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.outcome import summary_of
+from support.lines import line_of
 from support.specs import SPEC
 
+EPOCHS = 3
 
-def kept(dataset, out, tensors=None, *, classes=True, summary=None, **fields):
-    """Write a run directory like training. tensors: the kept weights; default: the initial weights."""
-    spec = replace(SPEC, **{"dataset": dataset.sha256, "precision": "float32"} | fields)
+
+def kept(of, out, tensors=None, *, classes=True, status="finished", name=None, **fields):
+    """Write a run directory like training, whose kept weights are those of epoch 3.
+
+    of: the dataset. tensors: the kept weights; default: the initial weights. classes: whether run.json has the
+    dataset's classes. status: finished, diverged (in the epoch after) or unfinished. name: another name of the dataset.
+    fields: the fields of the spec that differ.
+    """
+    spec = replace(SPEC, **{"dataset": of.sha256, "precision": "float32"} | fields)
     directory = RunDirectory.of(spec, out)
-    source = {"name": dataset.name, "sha256": dataset.sha256}
+    source = {"name": name or of.name, "sha256": spec.dataset}
     if classes:
-        source["classes"] = list(dataset.classes)
+        source["classes"] = list(of.classes)
+    if tensors is None:
+        tensors = build(spec.model, len(of.classes), spec.dropout, spec.seed).state_dict()
+    lines = [line_of(n, 3.0 - n / 2, n / 4) for n in range(1, EPOCHS + 1)]
     with directory.locked():
         directory.start(spec, {"dataset": source})
-        if tensors is None:
-            tensors = build(spec.model, len(dataset.classes), spec.dropout, spec.seed).state_dict()
-        directory.save_tensors("model", tensors, {"epoch": 3, "model": spec.model})
-        if summary != {}:
-            directory.finish(summary or {"status": "finished"})
+        seal = [directory.append_metrics(line) for line in lines][-1]
+        directory.save_tensors("model", tensors, {"epoch": EPOCHS, "line": seal, "model": spec.model})
+        if status == "diverged":
+            lines.append(line_of(EPOCHS + 1, None, None))
+            directory.append_metrics(lines[-1])
+        if status != "unfinished":
+            directory.finish(summary_of(spec, lines, 376_834))
     return directory.path
 
 

@@ -90,6 +90,11 @@ def raises_in_a_worker():
     return DataLoader(Broken(), 16, num_workers=1)
 
 
+def fills_shared_memory(path, batch_size, device):
+    yield from make(path, batch_size, device)
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_9_2_0>: No space left on device (28)")
+
+
 def nothing():
     return []
 

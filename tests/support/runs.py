@@ -1,10 +1,13 @@
 """Small runs, and the files of a run without timings."""
 
+import json
+
 import numpy as np
 import torch
 
 from fastcifar.runs.directory import TIMING, RunDirectory
 from fastcifar.runs.spec import RunSpec
+from fastcifar.system.seals import tensors_seal
 from fastcifar.training import loop
 
 CPU = torch.device("cpu")
@@ -20,14 +23,19 @@ def spec_of(dataset, **fields):
 
 
 def run(spec, dataset, out, **more):
-    """Train a run; return its summary, its metrics without timings, and the bytes of its kept weights."""
+    """Train a run; return its summary, its metrics without timings, and a hash of its kept weights."""
     return loop.train(spec, dataset, out, CPU, **more), *left_by(spec, out)
 
 
 def left_by(spec, out):
     directory = RunDirectory.of(spec, out)
-    weights = directory.path / "model.safetensors"
-    return untimed(directory.metrics()), weights.read_bytes() if weights.exists() else None
+    return untimed(directory.metrics()), weights_hash(directory)
+
+
+def weights_hash(directory):
+    """Return a hash of the kept weights, their epoch and their network; None without weights."""
+    saved = directory.load_tensors("model", CPU)
+    return saved and tensors_seal(saved[0], json.dumps({key: saved[1][key] for key in ("epoch", "model")}))
 
 
 def untimed(lines):

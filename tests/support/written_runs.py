@@ -8,7 +8,10 @@ import torch
 from fastcifar.experiments import experiment
 from fastcifar.report.predictions import NAME
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.outcome import summary_of
 from fastcifar.runs.spec import RunSpec
+from support.lines import line_of
+from support.seals import note_of
 
 CLASSES = tuple("0123456789")
 CONTEXT = {
@@ -31,34 +34,22 @@ def lines_of(accuracies, train=None, val=None):
     """Return lines of metrics.jsonl. Unless losses are given, they fall as accuracy rises."""
     falling = [None if a is None else 2.5 * (1 - a) for a in accuracies]
     return [
-        {
-            "epoch": n, "train_loss": t, "val_loss": v, "val_accuracy": a, "seconds": 2.0, "images_per_s": 1000.0,
-            "stall": 0.01,
-        }
+        line_of(n, accuracy=a, train_loss=t, val_loss=v, seconds=2.0, images_per_s=1000.0, stall=0.01)
         for n, (a, t, v) in enumerate(zip(accuracies, train or falling, val or falling, strict=True), 1)
-    ]  # fmt: skip
+    ]
 
 
-def write_run(out: Path, spec, accuracies, *, train=None, val=None, status="finished", right=None, augmented=None):
-    """Write a run directory. right, augmented: (N,) bool, whether each validation image is predicted correctly, clean
-    and augmented.
+def write_run(out: Path, spec, accuracies, *, train=None, val=None, ended=True, right=None, augmented=None):
+    """Write a run directory. accuracies: of each epoch; None for the one in which the run diverges. right, augmented:
+    (N,) bool, whether each validation image is predicted correctly, clean and augmented.
     """
-    directory = RunDirectory.of(spec, out)
+    directory, lines = RunDirectory.of(spec, out), lines_of(accuracies, train, val)
     with directory.locked():
         directory.start(spec, CONTEXT)
-        for line in lines_of(accuracies, train, val):
+        for line in lines:
             directory.append_metrics(line)
-        if status is None:
-            return directory
-        known = [a for a in accuracies if a is not None]
-        best = max(range(len(known)), key=known.__getitem__) if known else None
-        directory.finish(
-            {
-                "status": status, "parameters": 376_834, "epochs": len(accuracies), "seconds": 2.0 * len(accuracies),
-                "kept_epoch": None if best is None else best + 1, "val_accuracy": None if best is None else known[best],
-                "val_loss": None if best is None else 1.0, "images_per_s": 1000.0, "stall": 0.01,
-            }
-        )  # fmt: skip
+        if ended:
+            directory.finish(summary_of(spec, lines, 376_834))
     if right is not None:
         write_predictions(directory, right, right if augmented is None else augmented)
     return directory
@@ -74,7 +65,7 @@ def write_predictions(directory, right, augmented, first=0):
         "ids": torch.arange(first, first + len(right)), "labels": torch.from_numpy(labels), "clean": said(right),
         "augmented": said(augmented),
     }  # fmt: skip
-    directory.save_tensors(NAME, tensors, {"epoch": 1})
+    directory.save_tensors(NAME, tensors, note_of(directory.path, directory.summary()["kept_epoch"]))
 
 
 def rising(best, epochs=5, start=0.2):

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.system import atomic
 from fastcifar.system.atomic import FULL, neighbour, put_in_place, require_writable, whole, write_whole, writing
+from fastcifar.system.temporary import beside, hold, sweep
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -93,6 +95,16 @@ def test_a_neighbour_that_cannot_be_made_is_an_error(tmp_path):
         pytest.fail("it was made")
 
 
+@pytest.mark.parametrize("make", [neighbour, whole])
+def test_what_a_killed_process_left_goes_first(tmp_path, make):
+    filled(beside(tmp_path / "other"), "half")
+    with make(tmp_path / "it") as path:
+        path.mkdir(exist_ok=True) if make is neighbour else path.write_text("")
+        assert sweep(tmp_path) == []
+    assert not (tmp_path / "it").is_dir()
+    assert len(tree(tmp_path)) == (make is whole)
+
+
 # a directory in its place
 
 
@@ -107,7 +119,7 @@ def test_a_directory_that_is_there_is_replaced_only_when_asked(tmp_path):
     filled(tmp_path / "it", "old")
     (tmp_path / "it" / "more.txt").write_text("old")
     folder = filled(tmp_path / ".it.partial", "new")
-    with pytest.raises(FastcifarError, match=r"cannot write .*/it: "):
+    with pytest.raises(FastcifarError, match=r"another process wrote .*/it meanwhile, and it stays as it is"):
         put_in_place(folder, tmp_path / "it", overwrite=False)
     assert tree(tmp_path / "it")["a.txt"] == "old"
     assert tree(folder) == FILLED
@@ -132,6 +144,35 @@ def test_what_was_there_comes_back_when_the_renaming_fails(tmp_path, monkeypatch
         put_in_place(folder, tmp_path / "it", overwrite=True)
     assert tree(tmp_path / "it") == {"a.txt": "old", "inner/b.txt": "old"}
     assert tree(folder) == FILLED
+
+
+def test_two_that_replace_a_directory_at_once_do_not_meet(tmp_path, monkeypatch):
+    """The second comes while the first has moved the old directory aside."""
+    filled(tmp_path / "it", "old")
+    first, second = (filled(tmp_path / f".it.{name}", name) for name in ("first", "second"))
+    rename = Path.rename
+
+    def meanwhile(self, target):
+        made = rename(self, target)
+        if self == tmp_path / "it":
+            monkeypatch.setattr(Path, "rename", rename)
+            assert sweep(tmp_path) == []  # a third one does not take the old directory for what a killed one left
+            put_in_place(second, tmp_path / "it", overwrite=True)
+        return made
+
+    monkeypatch.setattr(Path, "rename", meanwhile)
+    with pytest.raises(FastcifarError, match=r"another process wrote .*it meanwhile, and it stays as it is"):
+        put_in_place(first, tmp_path / "it", overwrite=True)
+    assert tree(tmp_path / "it") == {"a.txt": "second", "inner/b.txt": "second"}
+    assert {path.name for path in tmp_path.iterdir()} == {"it", ".it.first"}
+
+
+def test_a_directory_that_another_process_puts_there_stays(tmp_path):
+    held = hold(filled(tmp_path / "it", "theirs"))
+    with pytest.raises(FastcifarError, match=r"another process wrote .*it meanwhile"):
+        put_in_place(filled(tmp_path / ".it.partial", "mine"), tmp_path / "it", overwrite=True)
+    held.end()
+    assert tree(tmp_path / "it")["a.txt"] == "theirs"
 
 
 def test_everything_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
@@ -206,7 +247,20 @@ def test_bytes_that_do_not_fit_leave_what_was_there(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="full"):
         write_whole(dest, b"second")
-    assert dest.read_bytes() == b"first"
+    assert tree(tmp_path) == {"a.bin": "first"}
+
+
+def test_two_that_write_a_file_at_once_do_not_meet(tmp_path, monkeypatch):
+    dest, flush = tmp_path / "a.bin", atomic.flush
+
+    def meanwhile(file):
+        monkeypatch.setattr(atomic, "flush", flush)
+        write_whole(dest, b"other")
+        flush(file)
+
+    monkeypatch.setattr(atomic, "flush", meanwhile)
+    write_whole(dest, b"mine")
+    assert tree(tmp_path) == {"a.bin": "mine"}
 
 
 # before anything is written

@@ -49,3 +49,15 @@ def test_the_line_of_an_error_that_says_most():
     worker = RuntimeError("Caught it in worker 0.\nOriginal Traceback (most recent call last):\n  f()\nKeyError: 3\n")
     assert foreign.said(worker) == "KeyError: 3 (in a worker process)"
     assert foreign.place_of(ValueError("never raised")) == ""
+
+
+def test_what_does_not_exist_is_refused_without_an_import(write):
+    write("ends", "import sys\n\nsys.exit('no')\n")
+    foreign.require("ends", "test")
+    foreign.require("ends.py", "test")
+    assert "ends" not in sys.modules
+    for name in ("nowhere", "nowhere.at.all"):
+        with pytest.raises(foreign.NoSuchModule, match=f"test: there is no module {name} in the current directory"):
+            foreign.require(name, "test")
+    with pytest.raises(UsageError, match=r"test: there is no file end.py; did you mean 'ends.py'"):
+        foreign.require("end.py", "test")

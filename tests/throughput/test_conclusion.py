@@ -1,8 +1,9 @@
 """The sentence that a benchmark ends with, and the sentences on what limits the numbers."""
 
-from support.throughput import OUT, made
+from support.throughput import OUT, contestant, made
 
 from fastcifar.throughput.conclusion import caveats, conclusion
+from fastcifar.throughput.entrant import Entrant, Rules
 
 
 def test_the_fastest_and_the_next():
@@ -53,3 +54,17 @@ def test_caveats():
     assert caveats([made("resident", [1.0] * 2)]) == [
         "The fewest turns of a contestant are 2; a claim needs at least 5."
     ]
+
+
+def test_what_a_contestant_lacked_is_said_once():
+    lacking = made("torchvision", [1.0] * 5) | {"hindered": "no worker has room; docker run --shm-size=1g"}
+    assert caveats([lacking, lacking, made("resident", [1.0] * 5)]) == [
+        "torchvision: no worker has room; docker run --shm-size=1g."
+    ]
+
+
+def test_the_row_of_a_contestant_says_what_it_lacked(synthetic):
+    entrant = Entrant(contestant(synthetic, "torchvision"), Rules(environment={}))
+    assert "hindered" not in entrant.row()
+    entrant._opening = {"hindered": "no worker has room", "environment": {}}
+    assert entrant.row()["hindered"] == "no worker has room"

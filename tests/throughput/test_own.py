@@ -88,6 +88,10 @@ def test_batches_are_as_training_needs_them(synthetic):
         ("raises_at_once", "the function raises ValueError: no disk, mine.py line"),
         ("raises_later", "it raises ValueError: no disk, mine.py line"),
         ("raises_in_a_worker", r"it raises KeyError: 'row 7 is missing' \(in a worker process\)"),
+        (
+            "fills_shared_memory",
+            r"unable to allocate shared memory.*start the container with docker run --shm-size=3g$",
+        ),
         ("nothing", "it yields no batch; the function must return a loader with at least one batch"),
         ("number", "the function returns 3; return an iterable"),
         ("numbers", r"it yields int, no batch; yield \(images, labels\) or \(images, labels, ids\)"),

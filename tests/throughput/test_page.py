@@ -11,6 +11,7 @@ from support.throughput import OUT, made
 
 from fastcifar.show.figures import COLOURS
 from fastcifar.show.text import printable
+from fastcifar.throughput import rows
 from fastcifar.throughput.page import build_page
 
 
@@ -59,7 +60,7 @@ def hostile_rows(device):
 @pytest.mark.whole
 @pytest.mark.parametrize("wall", [True, False], ids=["policy", "escaping alone"])
 def test_rows_are_text(chromium, tmp_path, monkeypatch, wall):
-    monkeypatch.setattr("fastcifar.throughput.page.read", lambda _: hostile_rows("cpu"))
+    monkeypatch.setattr("fastcifar.throughput.page.read", lambda *_: hostile_rows("cpu"))
     source = tmp_path / "'><img src=x onerror=document.title='ran'>.jsonl"
     source.touch()
     files = build_page([source], tmp_path / "out")
@@ -86,7 +87,7 @@ def test_a_processor_names_files_in_the_folder_and_nowhere_else(tmp_path, cpu):
     source.parent.mkdir()
     row = made("a", [9.0])
     row["environment"]["cpu"] = cpu
-    source.write_text(json.dumps(row))
+    rows.write([row], source)
     files = build_page([source], out)
     assert {path.name for path in out.iterdir()} == set(files)
     assert {path.name for path in source.parent.iterdir()} == {"rows.jsonl", "out"}

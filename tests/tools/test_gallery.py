@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support.scripts import script
+from support.seals import note_of
 from support.written_runs import spec_of, write_predictions, write_run
 
 from fastcifar.errors import FastcifarError, UsageError
@@ -123,17 +124,18 @@ def test_the_images_of_the_committed_records_are_named(gallery):
 
 
 def test_predictions_are_small_and_those_of_before_are_read(tmp_path):
-    directory = RunDirectory(tmp_path)
+    directory = write_run(tmp_path, spec_of(), [0.5])
     right = np.random.default_rng(0).random(10_000) < 0.7
     write_predictions(directory, right, ~right, first=20_000)
     before = Predictions.read(directory)
     before.save(directory)
-    assert (tmp_path / "predictions.safetensors").stat().st_size < 40_000
+    assert (directory.path / "predictions.safetensors").stat().st_size < 40_000
     after = Predictions.read(directory)
     for name in ("ids", "labels", "clean", "augmented"):
         assert getattr(after, name).dtype == np.int64
         assert np.array_equal(getattr(after, name), getattr(before, name))
     assert after.epoch == before.epoch == 1
-    directory.save_tensors("predictions", {"members": torch.zeros(3), "labels": torch.zeros(3)}, {"epoch": 1})
+    tensors = {"members": torch.zeros(3), "labels": torch.zeros(3)}
+    directory.save_tensors("predictions", tensors, note_of(directory.path, 1))
     with pytest.raises(FastcifarError, match="damaged"):
         Predictions.read(directory)

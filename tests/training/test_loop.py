@@ -14,6 +14,7 @@ import pytest
 import torch
 from fastcifar.kernels import reference
 from support.runs import CPU, labels, pixels, run, spec_of, untimed
+from support.seals import note_of
 from torch.nn.functional import cross_entropy
 
 from fastcifar.augment import draw
@@ -89,7 +90,8 @@ def test_the_run_directory_holds_what_it_should(learnt, digits):
     ]  # fmt: skip
     written = json.loads((directory.path / "run.json").read_text())
     assert RunSpec(**written["spec"]) == spec
-    assert written["dataset"] == {"name": digits.name, "sha256": digits.sha256, "classes": list("0123456789")}
+    about = {"name": digits.name, "sha256": digits.sha256, "classes": list("0123456789"), "verified": True}
+    assert written["dataset"] == about
     assert written["device"] == "cpu"
     assert {"cpu", "commit", "versions"} <= written["environment"].keys()
     assert directory.summary() == summary
@@ -106,7 +108,8 @@ def kept_model(spec, out):
 def test_the_kept_weights_give_the_recorded_accuracy(learnt, digits):
     spec, out, summary, _, _ = learnt
     model, note = kept_model(spec, out)
-    assert note == {"epoch": summary["kept_epoch"], "model": "cnn"}
+    epoch = summary["kept_epoch"]
+    assert note == note_of(RunDirectory.of(spec, out).path, epoch) | {"model": "cnn"}
     ids = digits.ids("validation")
     with torch.inference_mode():
         logits = model(pixels(digits, ids))
@@ -305,7 +308,9 @@ def test_a_damaged_checkpoint_is_said(synthetic, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run(spec, synthetic, tmp_path, watch=damage)
-    with pytest.raises(FastcifarError, match=r"checkpoint.safetensors is damaged .* delete .* to train it anew"):
+    with pytest.raises(
+        FastcifarError, match=r"checkpoint\.safetensors is damaged .*; delete .*, and the same command trains"
+    ):
         run(spec, synthetic, tmp_path)
 
 

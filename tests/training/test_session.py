@@ -1,6 +1,7 @@
 """Between the command's options and its table: specs, devices, precisions, several runs."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -172,6 +173,7 @@ def test_a_damaged_number_of_threads_is_refused(entry, digits, tmp_path):
     spec = spec_of(digits, epochs=1)
     directory = RunDirectory.of(spec, tmp_path)
     directory.path.mkdir(parents=True)
-    directory.write("run.json", f'{{"environment": {{"threads": {entry}}}}}'.encode())
-    with pytest.raises(FastcifarError, match=r"run\.json is damaged: its entry environment, threads, torch is "):
+    begun = f'{{"spec": {json.dumps(dataclasses.asdict(spec))}, "environment": {{"threads": {entry}}}}}'
+    directory.write("run.json", begun.encode())
+    with pytest.raises(FastcifarError, match=r"run\.json is damaged.*(threads|out of range)"):
         session.run([spec], digits, tmp_path, CPU)

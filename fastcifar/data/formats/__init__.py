@@ -21,6 +21,19 @@ def extra_formats(formats: Sequence[str]) -> dict[str, ModuleType]:
     return {name: _imported(name) for name in FORMATS if name in formats and name != "raw"}
 
 
+def writable_formats() -> list[str]:
+    """Return the formats that can be written here, as their libraries are installed."""
+
+    def writable(form: str) -> bool:
+        try:
+            extra_formats([form])
+        except UsageError:
+            return False
+        return True
+
+    return [form for form in FORMATS if writable(form)]
+
+
 def _imported(name: str) -> ModuleType:
     try:
         return import_module(f"fastcifar.data.formats.{name}")

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from fastcifar.data.sources.archives import open_files
@@ -17,6 +16,7 @@ from fastcifar.data.sources.source import CIFAR10, IMAGE_SHAPE, Chunk, Source
 from fastcifar.data.sources.svhn import Svhn, looks_like_svhn
 from fastcifar.errors import UsageError
 from fastcifar.system.paths import path_of
+from fastcifar.system.scratch import Scratch
 
 __all__ = ["CIFAR10", "IMAGE_SHAPE", "Chunk", "Source", "open_source"]
 
@@ -85,7 +85,7 @@ def downloaded(name: str, options: dict[str, Any]) -> Source:
 
     Leaving the source as a context manager removes the folder. options: those that were given.
     """
-    folder = TemporaryDirectory(prefix="fastcifar-")
+    folder = Scratch()
     try:
         source = open_path(download(Path(folder.name), name), options)
     except BaseException:

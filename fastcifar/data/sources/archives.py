@@ -24,11 +24,13 @@ class Zip(Files):
             self._zip = zipfile.ZipFile(path)
         listing, self._infos = Listing(self.name), {}
         for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset):
-            if not info.is_dir():
+            if info.is_dir():
+                listing.add_folder(info.filename)
+            else:
                 kind = stat.S_IFMT(info.external_attr >> 16)  # 0 if the archive was not made on Unix
                 listing.add(info.filename, kind in (0, stat.S_IFREG))
                 self._infos[info.filename] = info
-        self.names = tuple(listing.names)
+        self.names, self.empty = tuple(listing.names), listing.empty
         self._stored = listing.names
 
     def stream(self, wanted: Collection[str], limit: int) -> Iterator[tuple[str, bytes]]:
@@ -60,9 +62,11 @@ class Tar(Files):
         self.name, self.path = str(path), path
         listing = Listing(self.name)
         for _, member in self._members():
-            if not member.isdir():
+            if member.isdir():
+                listing.add_folder(member.name)
+            else:
                 listing.add(member.name, member.isreg())
-        self.names = tuple(listing.names)
+        self.names, self.empty = tuple(listing.names), listing.empty
         self._stored = listing.names
 
     def _members(self) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
@@ -107,6 +111,8 @@ def open_files(path: Path) -> Files:
     """Open the folder or archive at ``path``; its first bytes decide the kind. Raises UsageError for another file."""
     if path.is_dir():
         return Folder(path)
+    if not path.is_file():
+        raise UsageError(f"{path} is a device or a pipe, not a file; give a folder or an archive")
     with reading(str(path)), open(path, "rb") as file:
         start = file.read(TAR_BLOCK)
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):

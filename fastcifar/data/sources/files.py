@@ -10,11 +10,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from fastcifar.errors import FastcifarError
 from fastcifar.show.progress import track
+from fastcifar.show.text import printable
 
 BLOCK = 1 << 20  # bytes read at a time
 JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}  # made by desktop programs; skipped like hidden files
@@ -52,13 +53,12 @@ class Files(ABC):
     """The regular files of a folder or archive, without hidden files.
 
     name: the name of the folder or archive, for messages. names: safe, unique relative names with "/" between parts, in
-    the order of ``stream``.
+    the order of ``stream``. empty: the relative names of folders without a file at any depth, sorted.
     """
 
     name: str
     names: tuple[str, ...]
     empty: tuple[str, ...] = ()
-    """The relative names of folders that hold nothing. Archives are not searched for them."""
 
     @abstractmethod
     def stream(self, wanted: Collection[str], limit: int) -> Iterator[tuple[str, bytes]]:
@@ -81,7 +81,7 @@ class Files(ABC):
     @property
     def title(self) -> str:
         """The last part of the name; the manifest uses it in the name of the source."""
-        return Path(self.name).resolve().name
+        return printable(Path(self.name).resolve().name)
 
     def read(self, name: str, limit: int) -> bytes:
         """Return the content of one file. Raises FastcifarError for more than ``limit`` bytes."""
@@ -99,6 +99,7 @@ class Listing:
     def __init__(self, archive: str) -> None:
         self.archive = archive
         self.names: dict[str, str] = {}  # {safe name: stored name}
+        self._folders: set[str] = set()
 
     def add(self, stored: str, regular: bool = True) -> None:
         """Add the stored name of a file, or skip a hidden file.
@@ -106,10 +107,10 @@ class Listing:
         regular: whether it is a regular file. Raises FastcifarError for a link or device, a path that leads outside,
         or a duplicate.
         """
-        parts = [part for part in stored.split("/") if part not in ("", ".")]
+        parts = _parts(stored)
         if ".." in parts or stored.startswith("/") or re.match(r"[A-Za-z]:|.*[\\\0]", stored, re.DOTALL):
             raise FastcifarError(f"{self.archive} holds {stored!r}, a path that leads outside it; do not trust it")
-        if any(part.startswith(".") or part in JUNK for part in parts):
+        if _hidden(parts):
             return
         if not regular:
             raise FastcifarError(
@@ -120,25 +121,49 @@ class Listing:
             raise FastcifarError(f"{self.archive} holds {name!r} twice; keep only one of the two")
         self.names[name] = stored
 
+    def add_folder(self, stored: str) -> None:
+        """Add the stored name of a folder, or skip a hidden one. No file is read or written by this name."""
+        if (parts := _parts(stored)) and not _hidden(parts):
+            self._folders.add("/".join(parts))
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """The names of the folders that no file is in, at any depth, sorted."""
+        holding = {name.rpartition("/")[0] for name in self.names}
+        full = {str(above) for name in holding for above in (PurePosixPath(name), *PurePosixPath(name).parents)}
+        return tuple(sorted(self._folders - full))
+
+
+def _parts(stored: str) -> list[str]:
+    return [part for part in stored.split("/") if part not in ("", ".")]
+
+
+def _hidden(parts: list[str]) -> bool:
+    return any(part.startswith(".") or part in JUNK for part in parts)
+
+
+def _refuse(error: OSError) -> None:
+    """Raise FastcifarError for a folder that cannot be listed, whose files would otherwise be missing."""
+    raise FastcifarError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
 
 class Folder(Files):
     """A directory tree. Links are followed, because users often link datasets into their folders."""
 
     def __init__(self, path: Path) -> None:
         self.name, self.path = str(path), path
-        listing, visited, empty = Listing(self.name), set(), list[str]()
-        for folder, folders, files in os.walk(path, followlinks=True):
+        listing, visited = Listing(self.name), set()
+        for folder, folders, files in os.walk(path, onerror=_refuse, followlinks=True):
             real = os.path.realpath(folder)
             if real in visited:
                 raise FastcifarError(f"{folder} is reached twice through a link; remove the link")
             visited.add(real)
             folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in JUNK)
-            if not folders and not files and Path(folder) != path:
-                empty.append(Path(folder).relative_to(path).as_posix())
+            listing.add_folder(Path(folder).relative_to(path).as_posix())
             for file in sorted(files):
                 place = Path(folder, file)
                 listing.add(place.relative_to(path).as_posix(), place.is_file())
-        self.names, self.empty = tuple(listing.names), tuple(empty)
+        self.names, self.empty = tuple(listing.names), listing.empty
 
     def stream(self, wanted: Collection[str], limit: int) -> Iterator[tuple[str, bytes]]:
         for name in self.names:

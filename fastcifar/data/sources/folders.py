@@ -1,25 +1,24 @@
 """Class folders: ``train/<class>/*.png``, with or without ``val/`` and ``test/`` like it, or just ``<class>/*.png``.
 
-The folder of the validation images may be called val, valid or validation.
+The folder of the validation images may be called val, valid or validation. `layout` says where each image belongs.
 """
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 
 from fastcifar.data.sources.files import Files
 from fastcifar.data.sources.images import Fit, decode_chunks
+from fastcifar.data.sources.layout import LAYOUT, VALIDATION, layout
 from fastcifar.data.sources.source import CIFAR10, MAX_CLASSES, Chunk, Source
 from fastcifar.errors import FastcifarError, unknown
-from fastcifar.show.text import counted
+from fastcifar.show.text import counted, quoted
 
-PARTS = ("train", "test")
-VALIDATION = ("val", "valid", "validation")
 FOLDERS = {"train": ("train", *VALIDATION), "test": ("test",)}  # the folders of each part, in the order of its rows
-SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_NAME = 255  # bytes of a class name, as of a file name on Linux
 FILE_LIMIT = 64 << 20  # bytes; a photo may be resized
-LAYOUT = "train/<class>/<image>, with or without val/ and test/ like it, or <class>/<image>"
 
 
 class ClassFolders(Source):
@@ -37,7 +36,7 @@ class ClassFolders(Source):
             raise unknown("--mode", mode, ["rgb"])
         self._files, self._fit = files, Fit(resize, mode == "rgb")
         self.name = f"class folders of {files.title}"
-        images = _sorted_into_parts(files)
+        images, self._notes = layout(files)
         self.classes = _classes(files, images)
         label = {name: index for index, name in enumerate(self.classes)}
         # {part: {member name: (row, label)}}
@@ -63,9 +62,10 @@ class ClassFolders(Source):
         done = {
             "resized to 32×32: such pixels are not those of the file": self._fit.resized,
             "converted to RGB": self._fit.converted,
+            "turned as the EXIF orientation says": self._fit.turned,
         }
         changed = [f"{counted(n, 'image')} {'was' if n == 1 else 'were'} {what}" for what, n in done.items() if n]
-        return changed + [f"the folder {name!r} is empty, so it is no class" for name in self._files.empty]
+        return changed + self._notes
 
     def sha256(self) -> str:
         return self._files.sha256()
@@ -74,9 +74,11 @@ class ClassFolders(Source):
         self._files.close()
 
 
-def natural(name: str) -> tuple[list[tuple[str, int]], str]:
+def natural(name: str) -> tuple[list[tuple[str, int, str]], str]:
     """Return a sort key that compares runs of digits as numbers; the name itself decides between "1" and "01"."""
-    return [(text, int(digits or 0)) for text, digits in re.findall(r"([^0-9]*)([0-9]*)", name)], name
+    runs = re.findall(r"([^0-9]*)([0-9]*)", name)
+    # the longer number is the larger one; Python's int takes no more than 4,300 digits
+    return [(text, len(digits), digits) for text, digits in ((text, run.lstrip("0")) for text, run in runs)], name
 
 
 def _in_order(members: dict[str, str], label: dict[str, int]) -> list[tuple[int, str]]:
@@ -85,37 +87,25 @@ def _in_order(members: dict[str, str], label: dict[str, int]) -> list[tuple[int,
     return sorted(found, key=lambda place: (place[0], natural(place[1])))
 
 
-def _sorted_into_parts(files: Files) -> dict[str, dict[str, str]]:
-    """Return {part: {member name: class name}}, always with "train". A part is one of PARTS and VALIDATION.
+def _text(name: str) -> bool:
+    """Return whether the name of a class can be written to a manifest, a table or a page."""
+    with suppress(UnicodeEncodeError):
+        return len(name.encode()) <= MAX_NAME
+    return False
 
-    Raises FastcifarError for another layout.
-    """
-    split = {name: name.split("/") for name in files.names}
-    if not split:
-        raise FastcifarError(f"{files.name} holds no files; {LAYOUT} is needed")
-    known, tops = {*PARTS, *VALIDATION}, {parts[0] for parts in split.values()}
-    depth = max(map(len, split.values()))
-    wrapped = len(tops) == 1 and tops.isdisjoint(known) and depth > 2
-    if wrapped:  # one outer folder, as archive programs often add
-        split = {name: parts[1:] for name, parts in split.items()}
-        tops = {parts[0] for parts in split.values()}
-    with_parts = not tops.isdisjoint(PARTS) or tops <= known
-    images: dict[str, dict[str, str]] = {"train": {}}
-    for name, parts in split.items():
-        part = parts.pop(0) if with_parts else "train"
-        if part not in (*PARTS, *VALIDATION) or len(parts) != 2 or not parts[1].lower().endswith(SUFFIXES):
-            raise FastcifarError(f"{files.name} holds {name!r}, which has no place in {LAYOUT} (.png, .jpg); remove it")
-        images.setdefault(part, {})[name] = parts[0]
+
+def _classes(files: Files, images: dict[str, dict[str, str]]) -> tuple[str, ...]:
+    """Return the class names in label order. Raises FastcifarError if a part lacks a class, or a name is unusable."""
     if not images["train"]:
         raise FastcifarError(f"{files.name} has no train/ images; {LAYOUT} is needed")
     if len(held := [part for part in VALIDATION if part in images]) > 1:
         raise FastcifarError(f"{files.name} has {held[0]}/ and {held[1]}/ images; keep one folder of validation images")
-    return images
-
-
-def _classes(files: Files, images: dict[str, dict[str, str]]) -> tuple[str, ...]:
-    """Return the class names in label order. Raises FastcifarError if a part lacks a class."""
     names = set(images["train"].values())
+    if strange := sorted(name for name in names.union(*map(dict.values, images.values())) if not _text(name)):
+        raise FastcifarError(
+            f"{files.name}: the class folder {quoted(strange[0])} has a name that is not UTF-8, or has more than "
+            f"{MAX_NAME} bytes; rename the folder"
+        )
     if not 2 <= len(names) <= MAX_CLASSES:
         raise FastcifarError(f"{files.name} has {len(names)} class folders; 2 to {MAX_CLASSES:,} are needed")
     for part, members in images.items():

@@ -2,12 +2,14 @@
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from fastcifar.data.sources.source import I64, IMAGE_SHAPE, U8
 from fastcifar.errors import FastcifarError
@@ -37,6 +39,8 @@ class Fit:
     """Convert grey, palette and CMYK images to RGB, as Pillow does, and drop transparency."""
     resized: int = 0
     converted: int = 0
+    turned: int = 0
+    """The images that were turned or mirrored as their EXIF orientation says."""
 
     def cure(self, size: bool, mode: bool) -> str:
         """Return which options are missing for an image with another size or another mode."""
@@ -56,14 +60,16 @@ class Fit:
 
 
 def decode(content: bytes, name: str, fit: Fit | None = None) -> U8:
-    """Return the pixels of a PNG or JPEG file, (32, 32, 3) uint8.
+    """Return the pixels of a PNG or JPEG file as viewers show them, (32, 32, 3) uint8.
+
+    An image with an EXIF orientation is turned or mirrored, and counted in ``fit``.
 
     fit: what may be changed in an image of another size or mode; None: nothing, and no option would allow it. Raises
     FastcifarError for an image that does not fit, with its name, its format and the needed format.
     """
     if not content.startswith((PNG_START, JPEG_START)):
         raise FastcifarError(
-            f"{name} is neither a PNG nor a JPEG image; remove it, or convert it to 32×32 8-bit RGB PNG"
+            f"{name} is neither a PNG nor a JPEG image; convert it to 32×32 8-bit RGB PNG, or move it to another place"
         )
     png = content.startswith(PNG_START)
     # Pillow accepts a file that ends early if it has the pixels, does not check a PNG's checksums of the pixels, and
@@ -71,7 +77,10 @@ def decode(content: bytes, name: str, fit: Fit | None = None) -> U8:
     if not (_is_whole_png(content) if png else JPEG_END in content):
         raise FastcifarError(f"{name}, of {len(content):,} bytes, is damaged or truncated; fetch it again")
     try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+        with (
+            _silent(),
+            Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image,
+        ):
             depth = content[PNG_DEPTH] if png else 8
             height, width = IMAGE_SHAPE[:2]
             transparent = "transparency" in image.info
@@ -91,13 +100,32 @@ def decode(content: bytes, name: str, fit: Fit | None = None) -> U8:
                     f"images of at most {PIXEL_LIMIT:,} pixels are resized: make it smaller"
                 )
             image.load()
-            return np.asarray(fit.apply(image, size, mode) if fit else image)
+            upright = _upright(image)
+            if fit and upright is not image:
+                fit.turned += 1
+            return np.asarray(fit.apply(upright, size, mode) if fit else upright)
     except FastcifarError:
         raise
     except Exception as error:  # damaged bytes can raise anything in a decoder
         raise FastcifarError(
             f"{name} cannot be decoded ({error}); it is damaged or truncated: fetch it again"
         ) from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Hide Pillow's warnings: about damaged EXIF data, which are ignored, and many pixels, which are refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return an image turned or mirrored as its EXIF orientation says (EXIF 2.32, tag 0x0112), or the same object."""
+    with suppress(Exception):  # damaged EXIF data, which viewers ignore
+        if image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
+            return ImageOps.exif_transpose(image)
+    return image
 
 
 def _is_whole_png(content: bytes) -> bool:

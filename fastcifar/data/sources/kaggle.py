@@ -12,6 +12,7 @@ from fastcifar.data.sources.files import Files
 from fastcifar.data.sources.images import IMAGE_LIMIT, decode_chunks
 from fastcifar.data.sources.source import CIFAR10, I64, U8, Chunk, Source
 from fastcifar.errors import FastcifarError
+from fastcifar.show.text import quoted
 
 LABELS, SUBMISSION = "trainLabels.csv", "sampleSubmission.csv"
 CSV_LIMIT = 64 << 20  # bytes; 300,000 lines take 5 MB
@@ -28,7 +29,7 @@ class Kaggle(Source):
 
     trainLabels.csv lists the required train images, and sampleSubmission.csv the required test images. Without
     sampleSubmission.csv, there are no test images or their ids are 1, 2, 3, ... An unpacked folder has priority over
-    its 7z archive.
+    its 7z archive; it may hold a folder of its own name, as train/train/1.png.
     """
 
     kind = "a Kaggle download"
@@ -58,7 +59,7 @@ class Kaggle(Source):
         if listed or self._has("test"):
             self._members["test"] = self._find("test")
             self._ids["test"] = self.test_ids = self._expected_test_ids()
-            self._check_ids("test", f"of {SUBMISSION}" if listed else "below the highest")
+            self._check_ids("test", f"of {SUBMISSION}")
         self.counts = {part: len(ids) for part, ids in self._ids.items()}
 
     def chunks(self, part: str) -> Iterator[Chunk]:
@@ -91,19 +92,22 @@ class Kaggle(Source):
             if archive not in files.names:
                 raise FastcifarError(
                     f"{files.name} has neither {folder} nor {archive}: {CURE}"
-                    + (f", or remove {SUBMISSION} to do without test images" if part == "test" else "")
+                    + (f", or move {SUBMISSION} to another place to do without test images" if part == "test" else "")
                 )
             files = open_7z(f"{files.name}/{archive}", files.open(archive))
             self._nested.append(files)
             names, folder = list(files.names), f"{part}/"
         members = {}
         for name in names:
-            match = re.fullmatch(rf"(?:{re.escape(folder)})?([1-9][0-9]{{0,17}})\.png", name)
+            match = re.fullmatch(rf"(?:{re.escape(folder)})?(?:{part}/)?([1-9][0-9]{{0,17}})\.png", name)
             if not match:
                 raise FastcifarError(
-                    f"{files.name} holds {name!r} where only <id>.png files belong; remove it, or {CURE}"
+                    f"{files.name} holds {quoted(name)} where only <id>.png files belong; move it to another place, or "
+                    f"{CURE}"
                 )
             members[name] = int(match[1])
+        if not members:
+            raise FastcifarError(f"{files.name} holds no {part} images: {CURE}")
         return files, members
 
     def _check_ids(self, part: str, whose: str) -> None:
@@ -111,7 +115,7 @@ class Kaggle(Source):
         files, members = self._members[part]
         present = np.sort(np.fromiter(members.values(), np.int64, len(members)))
         if len(twice := present[1:][present[1:] == present[:-1]]):
-            raise FastcifarError(f"{files.name} holds {part} image {twice[0]}.png twice")
+            raise FastcifarError(f"{files.name} holds {part} image {twice[0]}.png twice; keep only one of the two")
         expected = self._ids[part]
         if len(missing := np.setdiff1d(expected, present)):
             raise FastcifarError(
@@ -119,7 +123,7 @@ class Kaggle(Source):
             )
         if len(extra := np.setdiff1d(present, expected)):
             raise FastcifarError(
-                f"{files.name}: {len(extra):,} {part} images are not {whose}, the first {extra[0]}.png"
+                f"{files.name}: {len(extra):,} {part} images are not {whose}, the first {extra[0]}.png: {CURE}"
             )
 
     def _read_csv(self, name: str) -> Iterator[tuple[int, str]]:
@@ -130,12 +134,17 @@ class Kaggle(Source):
         except UnicodeDecodeError as error:
             raise FastcifarError(f"{where} is not UTF-8 text ({error}): {CURE}") from error
         lines = csv.reader(io.StringIO(text, newline=""))
-        if next(lines, None) != ["id", "label"]:
-            raise FastcifarError(f"{where} does not start with the line id,label: {CURE}")
-        for line in lines:
-            if len(line) != 2 or not re.fullmatch(r"[1-9][0-9]{0,17}", line[0]):
-                raise FastcifarError(f"{where}, line {lines.line_num}: {','.join(line)!r} is not an id and a label")
-            yield int(line[0]), line[1]
+        try:
+            if next(lines, None) != ["id", "label"]:
+                raise FastcifarError(f"{where} does not start with the line id,label: {CURE}")
+            for line in lines:
+                if len(line) != 2 or not re.fullmatch(r"[1-9][0-9]{0,17}", line[0]):
+                    raise FastcifarError(
+                        f"{where}, line {lines.line_num}: {quoted(','.join(line))} is not an id and a label: {CURE}"
+                    )
+                yield int(line[0]), line[1]
+        except csv.Error as error:  # such as a field of more than 131,072 characters
+            raise FastcifarError(f"{where}, line {lines.line_num}, is not CSV ({error}): {CURE}") from error
 
     def _read_labels(self) -> U8:
         """Return the labels of the ids 1 to n, (n,) uint8."""
@@ -144,10 +153,10 @@ class Kaggle(Source):
         for number, label in self._read_csv(LABELS):
             if label not in CIFAR10:
                 raise FastcifarError(
-                    f"{where}: id {number} has the label {label!r}, which is none of {', '.join(CIFAR10)}"
+                    f"{where}: id {number} has the label {quoted(label)}, which is none of {', '.join(CIFAR10)}: {CURE}"
                 )
             if number in labels:
-                raise FastcifarError(f"{where}: id {number} is there twice")
+                raise FastcifarError(f"{where}: id {number} is there twice: {CURE}")
             labels[number] = CIFAR10.index(label)
         for number in range(1, len(labels) + 1):
             if number not in labels:
@@ -161,8 +170,25 @@ class Kaggle(Source):
     def _expected_test_ids(self) -> I64:
         """Return the ids of sampleSubmission.csv, ascending int64; without the file, 1 to the highest image id."""
         if self._base + SUBMISSION not in self._outer.names:
-            return np.arange(1, max(self._members["test"][1].values(), default=0) + 1)
+            return self._ids_up_to_the_highest()
         ids = np.sort(np.array([number for number, _ in self._read_csv(SUBMISSION)], np.int64))
         if len(twice := ids[1:][ids[1:] == ids[:-1]]):
-            raise FastcifarError(f"{self._base}{SUBMISSION} in {self._outer.name}: id {twice[0]} is there twice")
+            raise FastcifarError(
+                f"{self._base}{SUBMISSION} in {self._outer.name}: id {twice[0]} is there twice: {CURE}"
+            )
         return ids
+
+    def _ids_up_to_the_highest(self) -> I64:
+        """Return 1, 2, 3, ... for test images that have just these ids. Raises FastcifarError where some are missing.
+
+        The ids are names of files and may be as large as 10^18 - 1, so they decide no size of memory.
+        """
+        files, members = self._members["test"]
+        ids = np.unique(np.fromiter(members.values(), np.int64, len(members)))
+        expected = np.arange(1, len(ids) + 1)
+        if (wrong := ids != expected).any():
+            raise FastcifarError(
+                f"{files.name}: {ids[-1] - len(ids):,} test images below the highest are missing, the first "
+                f"{expected[wrong][0]}.png of those up to {ids[-1]}.png: {CURE}"
+            )
+        return expected

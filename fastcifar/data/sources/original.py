@@ -13,6 +13,7 @@ from fastcifar.data.sources.files import Files
 from fastcifar.data.sources.source import CIFAR10, IMAGE_SHAPE, U8, Chunk, Source
 from fastcifar.data.sources.unpickle import unpickle
 from fastcifar.errors import FastcifarError
+from fastcifar.show.text import quoted
 
 BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
 BATCH_IMAGES = 10_000
@@ -92,7 +93,10 @@ class Original(Source):
             named = by_text(unpickle(content, where), where).get("label_names")
             named = [text(item) for item in named] if isinstance(named, list) else named
         if named != list(CIFAR10):
-            raise FastcifarError(f"{where} names the classes {named}; CIFAR-10's are {', '.join(CIFAR10)}")
+            raise FastcifarError(
+                f"{where} names the classes {quoted(named, 200)}; CIFAR-10's are {', '.join(CIFAR10)}: "
+                "fetch the archive again"
+            )
 
 
 def images_of(planes: U8) -> U8:
@@ -118,7 +122,7 @@ def labels_in(batch: dict[Any, Any], key: str, count: int, classes: int, where: 
         raise FastcifarError(f"{where}: {key} has {kind}; a list of {count:,} is needed")
     for index, label in enumerate(labels):
         if type(label) is not int or not 0 <= label < classes:
-            raise FastcifarError(f"{where}: image {index} has the label {label!r}; 0 to {classes - 1} are labels")
+            raise FastcifarError(f"{where}: image {index} has the label {quoted(label)}; 0 to {classes - 1} are labels")
     return np.array(labels, np.uint8)
 
 

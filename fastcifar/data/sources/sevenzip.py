@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Full, Queue
-from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import IO
 
@@ -14,6 +13,7 @@ from py7zr.io import Py7zIO, WriterFactory
 
 from fastcifar.data.sources.files import Files, Listing, file_sha256, reading
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.system.scratch import Scratch
 
 QUEUED = 1024  # members decompressed ahead of the reader
 SIP, GULP = 256, 1 << 16  # bytes of compressed input that py7zr gets at a time
@@ -33,13 +33,15 @@ class SevenZip(Files):
                 if self._zip.needs_password():
                     raise UsageError(f"{name} is encrypted; decrypt it first")
                 for member in self._zip.files:
-                    if not member.is_directory:
+                    if member.is_directory:
+                        listing.add_folder(member.filename)
+                    else:
                         listing.add(member.filename, not (member.is_symlink or member.is_junction or member.is_socket))
                         self._sizes[member.filename] = member.uncompressed
         except BaseException:
             self._file.close()
             raise
-        self.names = tuple(listing.names)
+        self.names, self.empty = tuple(listing.names), listing.empty
         self._stored = listing.names
 
     def stream(self, wanted: Collection[str], limit: int) -> Iterator[tuple[str, bytes]]:
@@ -50,7 +52,7 @@ class SevenZip(Files):
 
         def extract() -> None:
             try:
-                with reading(self.name), TemporaryDirectory() as empty:  # py7zr needs a path; no file is made
+                with reading(self.name), Scratch() as empty:  # py7zr needs a path; no file is made
                     self._zip.reset()
                     self._file.frugal = True
                     sink = _Sink(wanted, len(empty) + 1, self._file, queue, self._stop)
@@ -85,7 +87,8 @@ class SevenZip(Files):
 
     def close(self) -> None:
         self._halt()
-        self._zip.close()
+        with suppress(Exception):  # for some damaged archives py7zr's own close fails, which would hide the damage
+            self._zip.close()
         self._file.close()
 
 

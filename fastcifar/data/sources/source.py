@@ -4,12 +4,13 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastcifar.system.scratch import Scratch
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
@@ -64,7 +65,7 @@ class Source(ABC):
     test_ids: I64 | None = None
     split: U8 | None = None
     split_seed: int | None = None
-    temporary: "TemporaryDirectory[str] | None" = None
+    temporary: Scratch | None = None
 
     def notes(self) -> list[str]:
         """Return sentences about what was changed or left out, once all images have been read."""

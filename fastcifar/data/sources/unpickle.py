@@ -7,13 +7,21 @@ shape, type and size of an array have been checked.
 
 import io
 import pickle
+import pickletools
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from fastcifar.errors import FastcifarError
+from fastcifar.show.text import quoted
 
+DEEPEST = 8
+"""The most tuples within one another; in a CIFAR batch there are 3. To hash deeper ones takes exponential time, or ends
+the process.
+"""
+MEMO = 1 << 20
+"""The most objects that a pickle may number; the number decides how much memory Python's reader takes."""
 MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
 
 
@@ -23,11 +31,46 @@ def unpickle(content: bytes, where: str) -> Any:
     where: the name of the file, for messages. Raises FastcifarError for a pickle that is damaged or not a CIFAR batch.
     """
     try:
+        _check_program(content)
         return _revealed(_Reader(io.BytesIO(content)).load())
     except FastcifarError as error:
         raise FastcifarError(f"{where}: {error}") from error
     except Exception as error:  # damaged or malicious bytes can raise anything
-        raise FastcifarError(f"{where} is not a readable pickle ({error}); it is damaged: fetch it again") from error
+        reason = str(error).partition(";")[0] or type(error).__name__
+        raise FastcifarError(f"{where} is not a readable pickle ({reason}); it is damaged: fetch it again") from error
+
+
+def _check_program(content: bytes) -> None:
+    """Read the instructions of a pickle without carrying them out. Raises FastcifarError for what no CIFAR batch does.
+
+    Each object on the stack is replaced by the depth of the tuples in it. Lists and dictionaries count as 0, since they
+    cannot be hashed.
+    """
+    stack: list[int] = []
+    marks: list[int] = []
+    memo: dict[int, int] = {}
+    for code, argument, _ in pickletools.genops(content):
+        name, number = code.name, argument if isinstance(argument, int) else len(memo)
+        if name == "MARK":
+            marks.append(len(stack))
+        elif name == "POP" and marks and marks[-1] == len(stack):
+            marks.pop()
+        elif name == "DUP":
+            stack.append(stack[-1])
+        elif "GET" in name:
+            stack.append(memo[number])
+        elif "PUT" in name or name == "MEMOIZE":
+            if number >= MEMO:
+                raise FastcifarError(f"it numbers an object {number:,}; a CIFAR batch has fewer than {MEMO:,} objects")
+            memo[number] = stack[-1]
+        else:
+            has_mark = pickletools.markobject in code.stack_before
+            start = marks.pop() if has_mark else max(0, len(stack) - len(code.stack_before))
+            inside = max(stack[start:], default=0)
+            depth = inside + 1 if "TUPLE" in name or name == "FROZENSET" else inside if name == "BUILD" else 0
+            if depth > DEEPEST:
+                raise FastcifarError(f"it holds more than {DEEPEST} tuples within one another, as no CIFAR batch does")
+            stack[start:] = [depth] * len(code.stack_after)
 
 
 class _Reader(pickle.Unpickler):
@@ -77,9 +120,9 @@ class _Array:
         _, shape, kind, fortran, content = state
         code = kind.code if isinstance(kind, _Type) else kind
         if code not in ("u1", b"u1", "|u1", b"|u1") or fortran or not isinstance(content, bytes):
-            raise FastcifarError(f"it holds an array of {code!r}; plain uint8 (u1) is needed")
+            raise FastcifarError(f"it holds an array of {quoted(code)}; plain uint8 (u1) is needed")
         if not all(type(size) is int and size >= 0 for size in shape) or prod(shape) != len(content):
-            raise FastcifarError(f"it holds an array of shape {shape} with {len(content):,} bytes")
+            raise FastcifarError(f"it holds an array of shape {quoted(shape)} with {len(content):,} bytes")
         self.value = np.frombuffer(content, np.uint8).reshape(shape)
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fastcifar.system import machine
-from fastcifar.system.doctor import libraries, surroundings
+from fastcifar.system.doctor import leftovers, libraries, surroundings
 from fastcifar.system.doctor.finding import Finding as Finding
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
@@ -26,6 +26,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     libraries.tensorboard,
     surroundings.compiler,
     surroundings.disk,
+    leftovers.leftovers,
     surroundings.memory,
     surroundings.terminal,
 )

@@ -13,6 +13,7 @@ OTHERS = {
     "jinja2": "jinja2",
     "pillow": "PIL.Image",
     "pyyaml": "yaml",
+    "msgspec": "msgspec",
     "safetensors": "safetensors.torch",
     "rich": "rich",
     "typer": "typer",

@@ -5,10 +5,9 @@ import platform
 import shutil
 import sys
 import sysconfig
-import tempfile
 from pathlib import Path
 
-from fastcifar.system import machine, quiet
+from fastcifar.system import caches, machine, quiet
 from fastcifar.system.doctor.finding import Finding, finding
 
 GIB = 1 << 30
@@ -27,18 +26,14 @@ def bfloat16() -> Finding:
 
 
 def numba_cache() -> Finding:
-    """Check for a writable cache folder; without one, every process compiles the kernels again."""
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
-    kernels = [machine.PACKAGE / "kernels", machine.CHECKOUT / "kernels"]  # installed, or in a checkout
-    in_tree = next(folder for folder in kernels if folder.is_dir())
-    per_user = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "numba"
-    refusals = []
-    for folder in [Path(chosen)] if chosen else [in_tree, per_user]:  # numba uses the first folder that it can write to
-        reason = _refusal(folder)
+    """Check for a writable cache folder; without one, the kernels are compiled into a temporary folder."""
+    refusals, folders = [], caches.numba_folders()
+    for folder in folders[:1] if caches.NUMBA in os.environ else folders:  # numba uses the first that it can write to
+        reason = caches.refusal(folder)
         if not reason:
             return Finding("numba's cache", True, f"{folder} can be written")
         refusals.append(f"{folder}: {reason}")
-    return Finding("numba's cache", False, "; ".join(refusals), "set NUMBA_CACHE_DIR to a folder of yours")
+    return Finding("numba's cache", False, "; ".join(refusals), f"set {caches.NUMBA} to a folder of yours")
 
 
 def compiler() -> Finding:
@@ -77,12 +72,3 @@ def terminal() -> Finding:
     width = f"{shutil.get_terminal_size().columns} columns" if sys.stdout.isatty() else "not a terminal: plain output"
     ok = encoding.lower().replace("-", "") == "utf8"
     return finding("terminal", ok, f"{width}, {encoding}", "set PYTHONUTF8=1, or choose a UTF-8 locale")
-
-
-def _refusal(folder: Path) -> str:
-    """Return why no file can be made in a folder or its nearest existing parent; empty if one can."""
-    try:
-        with tempfile.TemporaryFile(dir=next(part for part in [folder, *folder.parents] if part.exists())):
-            return ""
-    except OSError as error:
-        return error.strerror or str(error)

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import random
 import re
 import stat
@@ -193,6 +194,19 @@ def test_a_zip_bomb_behind_a_small_declared_size_stays_small(tmp_path):
         tracemalloc.stop()
 
 
+def test_closing_a_damaged_7z_does_not_hide_its_damage(tmp_path, monkeypatch):
+    content = bytearray(packed(TREE, SEVEN_ZIP, tmp_path / "whole").read_bytes())
+    content[40] ^= 0x55
+    (tmp_path / "damaged").write_bytes(content)
+
+    def fail(archive):
+        raise AttributeError("'SevenZipFile' object has no attribute 'worker'")  # as py7zr 1.0 does
+
+    monkeypatch.setattr("py7zr.SevenZipFile.close", fail)
+    with pytest.raises(FastcifarError, match=r"cannot read .*damaged"):
+        contents(tmp_path / "damaged")
+
+
 def test_an_encrypted_archive_is_refused(tmp_path):
     (tmp_path / "it.7z").write_bytes(seven_zip({"a": b"b"}, password="secret"))
     with pytest.raises(UsageError, match=r"it\.7z is encrypted"):
@@ -221,6 +235,61 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch
         monkeypatch.setattr(f"fastcifar.data.sources.{module}.open", denied, raising=False)
     with pytest.raises(FastcifarError, match=r"cannot read .*it.*Permission denied[^;]*$"):
         contents(path)
+
+
+def test_a_folder_that_cannot_be_listed_is_not_left_out(tmp_path, monkeypatch):
+    path, scandir = packed(TREE, "folder", tmp_path / "it"), os.scandir
+
+    def denied(folder):
+        if str(folder).endswith("/a"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(FastcifarError, match=r"cannot read the folder .*it/a: Permission denied"):
+        open_files(path)
+
+
+def test_what_is_neither_file_nor_folder_is_refused_unread(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # to open it would wait for a writer
+    with pytest.raises(UsageError, match="pipe is a device or a pipe, not a file; give a folder or an archive"):
+        open_files(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_folders_without_files_are_known(tmp_path, kind):
+    path, names = tmp_path / "it", ["a", "none", "one/two", ".hidden/none", "__MACOSX"]
+    if kind == "folder":
+        packed({"a/1.png": b"1", "one/two/.gitkeep": b""}, kind, path)
+        for name in names:
+            (path / name).mkdir(parents=True, exist_ok=True)
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(f"{name}/", b"")
+            archive.writestr("a/1.png", b"1")
+    elif kind == SEVEN_ZIP:
+        py7zr = pytest.importorskip("py7zr")
+        with py7zr.SevenZipFile(path, "w") as archive:
+            for name in names:
+                (tmp_path / "empty" / name).mkdir(parents=True, exist_ok=True)
+                archive.write(tmp_path / "empty" / name, name)
+            archive.writestr(b"1", "a/1.png")
+    else:
+        with tarfile.open(path, TAR_MODES[kind]) as archive:
+            for name in ["./", *names]:
+                member = tarfile.TarInfo(name)
+                member.type = tarfile.DIRTYPE
+                archive.addfile(member)
+            archive.addfile(tarfile.TarInfo("a/1.png"))
+    with closing(open_files(path)) as files:
+        assert files.names == ("a/1.png",)
+        assert set(files.empty) - {"one"} == {"none", "one/two"}
+
+
+def test_the_title_of_a_file_can_be_printed(tmp_path):
+    path = packed(TREE, "folder", tmp_path / os.fsdecode(b"caf\xe9"))
+    assert open_files(path).title == "caf\ufffd"
 
 
 def test_a_loop_of_links_in_a_folder_is_refused(tmp_path):

@@ -1,6 +1,8 @@
 """Class folders: labels, order and layout, whatever the archive."""
 
 import io
+import os
+import zipfile
 from contextlib import closing
 from pathlib import Path
 
@@ -77,18 +79,56 @@ def test_natural_order_is_total_and_takes_digits_as_numbers(names):
     assert sorted(ordered[1:] + ordered[:1], key=natural) == ordered
 
 
+def test_a_folder_of_any_name_around_the_classes_is_passed_over(tmp_path):
+    for number, root in enumerate(["images/", "a/b/", "test/", "val/", "CIFAR/test/"]):
+        tree = {f"{root}{name}/{image}.png": png(image) for name in ("b", "a") for image in range(3)}
+        dataset = convert(str(packed(tree, "zip", tmp_path / str(number))), tmp_path / f"out{number}")
+        assert (dataset.classes, dataset.manifest["counts"]) == (("a", "b"), {"train": 6})
+        part = root.split("/")[-2]
+        note = [f"there is no train/ beside {part}/, so the images of {part}/ are the train images"]
+        assert dataset.manifest.get("notes", []) == (note if part in ("test", "val") else [])
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_a_part_may_hold_one_folder_around_its_classes(tmp_path, kind):
+    plain = packed(class_folders(train=4, test=2), kind, tmp_path / "plain")
+    tree = {
+        name.replace("train/", "train/train/").replace("test/", "test/images/"): content
+        for name, content in class_folders(train=4, test=2).items()
+    }
+    for part in ("train", "test"):
+        for found, wanted in zip(read(packed(tree, kind, tmp_path / part), part), read(plain, part), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
 FAULTS = {
     "nothing at all": ({}, "holds no files"),
-    "a stray file": ({"train/README": b""}, "'train/README', which has no place"),
-    "a stray file on top": ({"README.md": b""}, r"'README\.md', which has no place"),
-    "an unknown part": ({"extra/cat/1.png": png(1)}, r"'extra/cat/1\.png', which has no place"),
+    "a stray file": ({"train/README": b""}, "'train/README', which has no place .*; it is no image: (move|make)"),
+    "a stray file on top": ({"README.md": b""}, r"'README\.md', which has no place .*; it is no image: (move|make)"),
+    "CIFAR-100's meta": ({"meta": b""}, r"'meta', which has no place .*; it is no image: (move|make)"),
+    "an unknown part": (
+        {"extra/cat/1.png": png(1)},
+        r"'extra/cat/1\.png', which has no place .*; extra/ is none of train, test, val, valid, validation: m",
+    ),
+    "an image on top": ({"1.png": png(1)}, r"'1\.png', which has no place .*; it is in no class folder: move it into"),
+    "an image in no class": (
+        {"train/1.png": png(1)},
+        r"'train/1\.png', .*; it is in no class folder: move it into one",
+    ),
+    "a long name": ({f"train/{'9' * 5000}/x": b""}, r"'train/9+\.\.\.9+/x', which has no place"),
     "two validation parts": (
         {f"{part}/{name}/1.png": png(1) for part in ("val", "valid") for name in ("cat", "ant")},
         "has val/ and valid/ images; keep one folder",
     ),
     "a class without validation images": ({"val/cat/1.png": png(1)}, "class 'ant' is not in both train/ and val/"),
-    "a folder too deep": ({"train/cat/more/1.png": png(1)}, "'train/cat/more/1.png', which has no place"),
-    "another kind of image": ({"train/cat/1.gif": b""}, r"'train/cat/1\.gif', which has no place"),
+    "a folder too deep": (
+        {"train/cat/more/1.png": png(1)},
+        "'train/cat/more/1.png', which has no place .*; it is in a folder below the class folder 'cat': move it up",
+    ),
+    "another kind of image": (
+        {"train/cat/1.gif": b""},
+        r"'train/cat/1\.gif', which has no place .*; only PNG and JPEG are read: convert it to PNG",
+    ),
     "a class in test only": ({"test/cow/1.png": png(1)}, "class 'ant' is not in both train/ and test/"),
 }
 
@@ -97,16 +137,44 @@ FAULTS = {
 @pytest.mark.parametrize("kind", ["folder", "tar.gz"])
 def test_what_has_no_place_is_refused_by_name(tmp_path, name, kind):
     extra, fault = FAULTS[name]
+    if kind == "folder" and any(len(part) > 255 for file in extra for part in file.split("/")):
+        pytest.skip("no folder can hold such a name")
     tree = class_folders() | extra if extra else {}
     (tmp_path / "it").mkdir() if kind == "folder" else None
-    with pytest.raises(FastcifarError, match=f"it(:| holds| has|) ?{fault.removeprefix('has ')}"):
+    with pytest.raises(FastcifarError, match=f"it(:| holds| has|) ?{fault.removeprefix('has ')}") as error:
         open_source(str(packed(tree, kind, tmp_path / "it")))
+    assert "remove" not in str(error.value)
+    assert len(str(error.value)) < 500
 
 
-def test_test_images_alone_one_class_and_too_many_are_refused(tmp_path, monkeypatch):
+def test_validation_images_beside_class_folders_are_explained(tmp_path):
+    tree = {f"{name}/{number}.png": png(number) for name in ("a", "b", "val/a", "val/b") for number in range(3)}
+    path = packed(tree, "folder", tmp_path / "it")
+    with pytest.raises(FastcifarError, match=r"'val/a/0\.png', .*; val/ lies beside class folders: move these into tr"):
+        open_source(str(path))
+
+
+def test_a_dataset_among_the_images_is_not_to_be_removed(tmp_path):
+    made = convert("synthetic:50", tmp_path / "it" / "made").path
+    with pytest.raises(
+        UsageError, match=r"it/made is a fastcifar dataset, not images to convert; to copy it, give its"
+    ):
+        open_source(str(tmp_path / "it"))
+    with pytest.raises(UsageError, match=r"made is a fastcifar dataset"):
+        open_source(str(made))
+    tree = {f"made/{file.name}": file.read_bytes() for file in made.iterdir()}
+    for kind in ("zip", "tar.gz"):
+        path = packed(tree, kind, tmp_path / kind)
+        with pytest.raises(
+            UsageError, match=f"{kind} holds a fastcifar dataset; unpack it, and give its folder as SRC"
+        ):
+            open_source(str(path))
+
+
+def test_no_train_images_one_class_and_too_many_are_refused(tmp_path, monkeypatch):
     for number, (tree, fault) in enumerate(
         [
-            ({"test/cat/1.png": png(1), "test/ant/1.png": png(1)}, "has no train/ images"),
+            ({f"{part}/{name}/1.png": png(1) for part in ("test", "val") for name in "ab"}, "has no train/ images"),
             ({"train/cat/1.png": png(1)}, "has 1 class folders; 2 to 65,536"),
             ({f"train/{label}/1.png": b"" for label in range(12)}, "has 12 class folders; 2 to 11"),
         ]
@@ -152,19 +220,63 @@ def test_a_class_may_be_called_val(tmp_path):
         assert (source.classes, source.counts, source.split) == (("val", "walk"), {"train": 6}, None)
 
 
-def test_a_validation_folder_alone_is_no_training_set(tmp_path):
-    tree = {f"val/{name}/{number}.png": png(number) for name in ("a", "b") for number in range(3)}
-    with pytest.raises(FastcifarError, match="has no train/ images"):
-        open_source(str(packed(tree, "folder", tmp_path / "it")))
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+@pytest.mark.parametrize("root", ["", "train/", "CIFAR/train/"])
+def test_an_empty_class_folder_is_refused(tmp_path, kind, root):
+    """Without it, the labels of the classes after it would be those of other classes."""
+    tree = {f"{root}{name}/{number}.png": png(number) for name in ("a", "c") for number in range(3)}
+    path = packed(tree, kind, tmp_path / "it")
+    if kind == "folder":
+        packed({f"{root}b/.gitkeep": b""}, kind, path)
+    else:
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(f"{root}b/", b"")
+    with pytest.raises(
+        FastcifarError, match=rf"it: the class folder '{root}b' holds no images, .*; put its images there"
+    ):
+        open_source(str(path))
 
 
-def test_an_empty_class_folder_is_noted(tmp_path):
-    tree = {f"{name}/{number}.png": png(number) for name in ("a", "b") for number in range(3)}
-    folder = packed(tree, "folder", tmp_path / "it")
-    (folder / "c").mkdir()
+def test_empty_folders_that_are_no_classes_are_no_fault(tmp_path):
+    folder = packed(class_folders(train=3), "folder", tmp_path / "it")
+    for name in ("test", "train/cat/more", ".cache"):
+        (folder / name).mkdir()
     dataset = convert(str(folder), tmp_path / "out")
-    assert dataset.classes == ("a", "b")
-    assert dataset.manifest["notes"] == ["the folder 'c' is empty, so it is no class"]
+    assert dataset.manifest["counts"] == {"train": 6}
+    assert dataset.manifest["notes"] == ["the folder test/ holds no images"]
+    (folder / "train" / "dog").mkdir()
+    with pytest.raises(FastcifarError, match="class folder 'train/dog' holds no images"):
+        open_source(str(folder))
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_a_class_name_that_is_not_utf8_is_refused(tmp_path, kind):
+    tree = {f"{name}/{number}.png": png(number) for name in ("a", os.fsdecode(b"caf\xe9")) for number in range(3)}
+    path = packed(tree, kind, tmp_path / "it")
+    fault = r"it: the class folder 'caf\\udce9' has a name that is not UTF-8, or has more than 255 bytes; rename the"
+    with pytest.raises(FastcifarError, match=fault) as error:
+        open_source(str(path))
+    str(error.value).encode()
+
+
+def test_numbers_of_5000_digits_in_names(tmp_path):
+    tree = {f"{name}/{'9' * 5000}{number}.png": png(number) for name in ("a", "b") for number in (2, 1, 0)}
+    with open_source(str(packed(tree, "zip", tmp_path / "it"))) as source:
+        assert source.counts == {"train": 6}
+    np.testing.assert_array_equal(read(tmp_path / "it")[0], stack(0, 1, 2, 0, 1, 2))
+    tree = {f"{'9' * 5000}{name}/{number}.png": png(number) for name in ("a", "b") for number in range(3)}
+    with pytest.raises(FastcifarError, match=r"class folder '9+\.\.\.9+a' .* more than 255 bytes; rename the folder"):
+        open_source(str(packed(tree, "zip", tmp_path / "long")))
+
+
+def test_turned_images_are_noted(tmp_path):
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.fromarray(pixels(9)).save(file, "png", exif=exif)
+    tree = class_folders(train=3) | {"train/ant/0.png": file.getvalue()}
+    dataset = convert(str(packed(tree, "zip", tmp_path / "it.zip")), tmp_path / "out")
+    np.testing.assert_array_equal(dataset.images("train")[0], np.rot90(pixels(9), -1))
+    assert dataset.manifest["notes"] == ["1 image was turned as the EXIF orientation says"]
 
 
 def test_more_than_256_classes(tmp_path):

@@ -75,7 +75,8 @@ def test_what_is_not_32_by_32_8_bit_rgb_is_refused(name):
         decode(content, f"{name} in archive")
     assert f"{name} in archive is {fault}" in str(error.value)
     assert any(
-        cure in str(error.value) for cure in ("32×32 8-bit RGB is needed: convert it", "remove it, or convert it")
+        cure in str(error.value)
+        for cure in ("32×32 8-bit RGB is needed: convert it", "convert it to 32×32 8-bit RGB PNG, or move it")
     )
 
 
@@ -126,3 +127,49 @@ def test_transparency_is_dropped_and_grey_is_copied():
     palette = io.BytesIO()
     image.convert("P").save(palette, "png", transparency=bytes(range(256)))
     assert decode(palette.getvalue(), "it", Fit(rgb=True)).shape == (32, 32, 3)
+
+
+UPRIGHT = {
+    2: np.fliplr,
+    3: lambda image: np.rot90(image, 2),
+    4: np.flipud,
+    5: lambda image: image.transpose(1, 0, 2),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: np.rot90(image, 2).transpose(1, 0, 2),
+    8: np.rot90,
+}
+"""What the values of EXIF's orientation ask of a viewer (EXIF 2.32, tag 0x0112)."""
+
+
+def oriented(orientation: int, image: np.ndarray, kind: str = "png") -> bytes:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(image).save(file, kind, exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_an_image_is_turned_as_its_exif_orientation_says(orientation):
+    fit = Fit()
+    upright = UPRIGHT.get(orientation, np.asarray)
+    np.testing.assert_array_equal(decode(oriented(orientation, pixels(1)), "it", fit), upright(pixels(1)))
+    np.testing.assert_array_equal(decode(oriented(orientation, pixels(1)), "it"), upright(pixels(1)))
+    assert fit.turned == (orientation in UPRIGHT)
+    smooth = np.add.outer(np.arange(32), 3 * np.arange(32))[..., None].repeat(3, 2).astype(np.uint8)
+    jpeg = decode(oriented(orientation, smooth, "jpeg"), "it").astype(int)
+    assert np.abs(jpeg - upright(smooth)).mean() < 3
+
+
+def test_a_photo_is_turned_before_its_central_square_is_taken():
+    photo = np.zeros((32, 64, 3), np.uint8)
+    photo[:, 16:48] = pixels(1)
+    fit = Fit(resize=True)
+    np.testing.assert_array_equal(decode(oriented(6, photo), "it", fit), np.rot90(pixels(1), -1))
+    assert (fit.turned, fit.resized) == (1, 1)
+
+
+def test_damaged_exif_data_are_ignored_as_viewers_do():
+    for damage in (b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0", b"Exif\0\0garbage" * 9):
+        file = io.BytesIO()
+        Image.fromarray(np.full((32, 32, 3), 77, np.uint8)).save(file, "jpeg", exif=damage)
+        np.testing.assert_array_equal(decode(file.getvalue(), "it"), 77)

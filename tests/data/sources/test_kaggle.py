@@ -75,6 +75,35 @@ FAULTS = {
     "gap in test": (without("sampleSubmission.csv", "test/3.png"), "1 test images below the highest are missing"),
     "train image too many": (kaggle() | {"train/13.png": png(1)}, "1 train images are not of trainLabels.csv"),
     "test image too many": (kaggle() | {"test/8.png": png(1)}, "1 test images are not of sampleSubmission.csv"),
+    "a test id of 10^18 - 1": (
+        without("sampleSubmission.csv") | {f"test/{'9' * 18}.png": png(1)},
+        "999,999,999,999,999,991 test images below the highest are missing, the first 8.png of those up to 9+.png",
+    ),
+    "a listed test id of 10^18 - 1": (
+        kaggle() | {"sampleSubmission.csv": csv_of([(10**18 - 1, "cat")])},
+        "1 test images of sampleSubmission.csv are missing, the first 9{18}.png",
+    ),
+    "an id of 5,000 digits": (
+        kaggle() | {f"train/{'9' * 5000}.png": png(1)},
+        r"holds 'train/9+\.\.\.9+\.png' where only",
+    ),
+    "a listed id of 5,000 digits": (
+        kaggle() | {"trainLabels.csv": csv_of([*LABELS, (int("9" * 40), "x" * 5000)])},
+        r"trainLabels\.csv in .*, line 14: '9+\.\.\.x+' is not an id and a label",
+    ),
+    "a long field": (
+        kaggle() | {"trainLabels.csv": csv_of([(1, "x" * 200_000)])},
+        r"line 2, is not CSV \(field larger than",
+    ),
+    "a long header": (kaggle() | {"sampleSubmission.csv": b"x" * 200_000}, r"sampleSubmission.csv in .*, is not CSV"),
+    "a long label": (
+        kaggle() | {"trainLabels.csv": csv_of([(1, "x" * 90_000)])},
+        r"id 1 has the label 'x+\.\.\.x+', which",
+    ),
+    "test folder without images": (
+        without(*(f"test/{i}.png" for i in range(1, 8))) | {"test.7z": seven_zip({})},
+        "test.7z holds no test images",
+    ),
     "another file": (kaggle() | {"train/notes.txt": b""}, "holds 'train/notes.txt' where only <id>.png files belong"),
     "padded id": (kaggle() | {"train/013.png": png(1)}, "holds 'train/013.png' where only <id>.png files belong"),
     "unknown label": (kaggle() | {"trainLabels.csv": csv_of([*LABELS, (13, "cow")])}, "id 13 has the label 'cow'"),
@@ -99,6 +128,19 @@ def test_incomplete_files_are_refused_by_name(tmp_path, name):
     with pytest.raises(FastcifarError, match=fault) as error:
         open_source(str(path))
     assert str(path) in str(error.value)
+    assert "remove" not in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_folder_may_hold_a_folder_of_its_own_name(tmp_path, kind):
+    tree = {re.sub("^(train|test)/", r"\1/\1/", name): content for name, content in kaggle().items()}
+    path = packed(tree, kind, tmp_path / "it")
+    np.testing.assert_array_equal(read(path, "train")[0], [pixels(number) for number in range(1, 13)])
+    np.testing.assert_array_equal(read(path, "test")[0], [pixels(1000 + number) for number in range(1, 8)])
+    twice = packed(tree | {"train/1.png": png(1)}, "zip", tmp_path / "twice.zip")
+    with pytest.raises(FastcifarError, match=r"twice\.zip holds train image 1\.png twice; keep only one"):
+        open_source(str(twice))
 
 
 def test_an_image_twice_in_a_nested_archive_is_refused(tmp_path):

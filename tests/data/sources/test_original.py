@@ -15,6 +15,9 @@ from fastcifar.data.sources.original import Original
 from fastcifar.errors import FastcifarError
 
 BATCH = "cifar-10-batches-py/data_batch_2"
+DEEP: list = []
+for _ in range(400):  # as deep as pickle can write; test_unpickle has deeper ones
+    DEEP = [DEEP, DEEP]  # 2^400 of them as text
 
 
 TREES = {
@@ -96,6 +99,14 @@ WRONG = {
     "column order": ({"data": np.asfortranarray(planes(0, COUNT)), "labels": LABELS}, "plain uint8"),
     "label too high": ({"data": planes(0, COUNT), "labels": [*LABELS[:-1], 10]}, "image 10 has the label 10"),
     "label below": ({"data": planes(0, COUNT), "labels": [-1, *LABELS[1:]]}, "image 0 has the label -1"),
+    "label of 5,000 digits": (
+        {"data": planes(0, COUNT), "labels": [10**5000, *LABELS[1:]]},
+        "image 0 has the label an integer of 16,610 bits; 0 to 9 are labels",
+    ),
+    "label of lists": (
+        {"data": planes(0, COUNT), "labels": [DEEP, *LABELS[1:]]},
+        r"image 0 has the label \[\[\[",
+    ),
     "label of text": ({"data": planes(0, COUNT), "labels": ["cat", *LABELS[1:]]}, "image 0 has the label b?'cat'"),
 }
 
@@ -104,6 +115,18 @@ WRONG = {
 def test_faults_of_a_python_batch_are_refused(tmp_path, name):
     batch, fault = WRONG[name]
     refused(tmp_path, TREES["python 2"] | {BATCH: pickle.dumps(batch, 2)}, f"data_batch_2' in .*{fault}")
+
+
+ODD = {"a number": 10**5000, "numbers": [10**5000], "lists": DEEP, "text": "x" * 9000, "texts": [b"\xff" * 900] * 900}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_classes_are_refused_in_few_words(tmp_path, name):
+    meta = pickle.dumps({"label_names": ODD[name]}, 2)
+    path = packed(TREES["python 2"] | {"cifar-10-batches-py/batches.meta": meta}, "tar", tmp_path / "it.tar")
+    with pytest.raises(FastcifarError, match=r"batches\.meta' in .*it\.tar names the classes") as error:
+        open_source(str(path))
+    assert len(str(error.value)) < 700
 
 
 def test_cifar_100s_classes_are_refused(tmp_path):

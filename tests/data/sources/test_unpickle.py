@@ -48,6 +48,15 @@ HOSTILE = {
     "an array of a huge shape": b"cnumpy.core.multiarray\n_reconstruct\n(NNNtR(I1\n(I99999999999\ntVu1\nI00\nC\x01xtb.",
     "a negative shape": b"cnumpy.core.multiarray\n_reconstruct\n(NNNtR(I1\n(I-1\nI-1\ntVu1\nI00\nC\x01xtb.",
     "a call of what is no function": b"cnumpy\nndarray\n(I1\ntR.",
+    "tuples within tuples": b"\x80\x02}(K\x01" + b"\x85" * 200_000 + b"K\x01u.",  # their hash ends the process
+    "tuples that are built": b"\x80\x02}(K\x01" + b"\x85Nb" * 200_000 + b"K\x01u.",
+    "tuples behind a mark that is popped": b"\x80\x02}(K\x01" + b"\x85(0" * 200_000 + b"K\x01u.",
+    "tuples that double": b"\x80\x02}(K\x01" + b"2\x86" * 40 + b"K\x01u.",  # their hash takes hours
+    "tuples that double by number": b"\x80\x04(K\x01" + b"".join(b"\x94h%ch%c\x86" % (i, i) for i in range(40)) + b"t.",
+    "a large number of an object": b"\x80\x02}r\xff\xff\xff\x7f.",  # for which Python takes 34 GB
+    "a number that was not given": b"\x80\x02h\x05.",
+    "an integer of 5,000 digits": b"L" + b"9" * 5000 + b"L\n.",
+    "nothing to pop": b"\x80\x020000.",
     "nothing": b"",
     "no end": b"\x80\x02}",
 }
@@ -70,3 +79,15 @@ def test_damage_to_a_pickle_is_refused_or_only_changes_values(data):
         unpickle(bytes(content), "it")
     except FastcifarError as error:
         assert str(error).startswith("it")  # noqa: PT017 - most examples, not all, are refused
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4])
+def test_the_batches_of_every_protocol_are_read(protocol):
+    batch = {b"data": planes(0, 3), b"labels": [1, 2, 3], b"filenames": [b"%d.png" % number for number in range(3)]}
+    found = unpickle(pickle.dumps(batch, protocol), "it")
+    assert found[b"labels"] == [1, 2, 3]
+    assert found[b"data"].tolist() == planes(0, 3).tolist()
+
+
+def test_lists_within_lists_are_no_batch():
+    assert type(unpickle(b"]" * 100_000 + b"a" * 99_999 + b".", "it")) is list  # its reader refuses it by its type

@@ -1,0 +1,53 @@
+"""Tensors by name into a module: compared with the module's own tensors, then copied into them."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], convert: bool = False) -> None:
+    """Copy tensors into the parameters and buffers of a module, which stay the same tensors.
+
+    tensors: the values of `module.state_dict()`, by name. convert: also take floating-point values of another dtype,
+    and indices and counts of any dtype. Raises ValueError in words for people, before any value is copied, where a
+    tensor is missing, unknown, or of another shape or dtype.
+
+    Plain tensors have lost the ``_metadata`` of a state_dict, which names a version for each module. Some modules take
+    tensors without a version for those of an older class and refuse or change them (torchvision's MNASNet does).
+    Tensors of the names and shapes of this module are of its own version, so they get the module's metadata.
+    """
+    state = module.state_dict()
+    if wrong := _difference(state, tensors, convert):
+        raise ValueError(wrong)
+    state.update(tensors)  # keeps _metadata
+    module.load_state_dict(state)
+
+
+def _difference(own: Mapping[str, Tensor], given: Mapping[str, Tensor], convert: bool) -> str:
+    """Return how tensors differ from a module's own: the first one by name, and a count of each kind. "": they fit."""
+    both = [name for name in own if name in given]
+    kinds = {
+        "missing": [name for name in own if name not in given],
+        "unknown": [name for name in given if name not in own],
+        "of another shape": [name for name in both if given[name].shape != own[name].shape],
+        "of another dtype": [name for name in both if not _dtype_fits(own[name], given[name], convert)],
+    }
+    first = next(((kind, names[0]) for kind, names in kinds.items() if names), None)
+    if first is None:
+        return ""
+    counts = ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items() if names)
+    return f"the tensor {first[1]!r} is {first[0]}{_compared(own, given, *first)} (in all {counts})"
+
+
+def _dtype_fits(own: Tensor, given: Tensor, convert: bool) -> bool:
+    if convert:
+        return given.is_floating_point() or not own.is_floating_point()
+    return given.dtype == own.dtype
+
+
+def _compared(own: Mapping[str, Tensor], given: Mapping[str, Tensor], kind: str, name: str) -> str:
+    if kind == "of another shape":
+        return f", {tuple(given[name].shape)} in place of {tuple(own[name].shape)}"
+    if kind == "of another dtype":
+        return f", {given[name].dtype} in place of {own[name].dtype}".replace("torch.", "")
+    return ""
