@@ -113,7 +113,7 @@ def test_the_rows_of_a_file(command, written, monkeypatch):
     (written.parent / "other.jsonl").write_text("{}\n")
     answer = command("bench", "--rows", "other.jsonl")
     assert answer.code == 1
-    assert "other.jsonl, line 1: the row has no 'pipeline'" in answer.err
+    assert "other.jsonl, line 1: not a row of a benchmark (Object missing required field `pipeline`)" in answer.err
 
 
 def test_compared_as_tables_and_as_json(command, written):

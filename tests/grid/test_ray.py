@@ -131,7 +131,7 @@ def test_a_node_that_cannot_be_used_says_why(digits, tmp_path, nodes, monkeypatc
     assert why.endswith("here; install the same version there")
     assert "cannot be used: fastcifar " in why
     why = reason_for(Place=lambda _, *place: Place(nowhere, *place), shipped=lambda _: {"manifest.json": b"{}"})
-    assert "manifest.json is not a fastcifar dataset's; make one with" in why
+    assert "manifest.json is damaged (Object missing required field `format`); make the dataset anew" in why
     why = reason_for(shipped=lambda _: {"of a folder/that is missing": b""})
     assert "cannot be used: FileNotFoundError: [Errno 2]" in why
     assert why.endswith(f"installed there, and read {tmp_path / executor.LOG}")

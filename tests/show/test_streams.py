@@ -8,8 +8,6 @@ import sys
 
 import pytest
 from support import ROOT
-from support.builders import class_folders, packed
-from support.kept import kept, saying
 from support.written_runs import spec_of, write_run
 
 from fastcifar.data.convert import convert
@@ -85,17 +83,3 @@ def test_a_closed_or_full_output_ends_a_command_quietly(folder, arguments, shell
 
 def test_an_error_has_its_status_where_standard_error_is_full(folder):
     assert answered("verify nosuch", folder, "{} 2>/dev/full").returncode == 2
-
-
-@pytest.mark.whole
-def test_class_names_that_are_not_utf8(command, tmp_path):
-    files = {name.replace("cat", "caf\udce9"): content for name, content in class_folders(("cat", "dog")).items()}
-    dataset = convert(packed(files, "folder", tmp_path / "files"), tmp_path / "dataset")
-    assert "caf\udce9" in dataset.classes
-    run, out = kept(dataset, tmp_path, saying([0.9, 0.1])), tmp_path / "submission.csv"
-    answer = command("predict", run, "--data", dataset.path, "--split", "val", "--out", out, "--device", "cpu")
-    assert answer.code == 0, answer.err
-    assert {line.partition(",")[2] for line in out.read_text("utf-8").splitlines()[1:]} == {"caf\\udce9"}
-    for arguments in (f"verify {dataset.path}", f"predict {run} --data {dataset.path} --split val --device cpu"):
-        shown = answered(arguments, tmp_path)
-        assert (shown.returncode, b"Traceback" in shown.stderr) == (0, False), shown

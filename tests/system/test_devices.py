@@ -248,7 +248,7 @@ def test_float32_is_float32_and_the_same_each_time_on_cuda(machine, synthetic):
     ("module", "call"),
     [
         ("training.learner", lambda: Learner.new(None, 10, SECOND)),
-        ("runs.trained", lambda: TrainedRun(None, None, {}, 10, 1).network(SECOND)),
+        ("runs.trained", lambda: TrainedRun(None, None, {}, 10, 1, None).network(SECOND)),
     ],
 )
 def test_who_brings_a_device_of_its_own_gets_exact_arithmetic(module, call, machine, monkeypatch):

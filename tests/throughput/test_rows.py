@@ -45,7 +45,7 @@ def test_rows_of_another_kind(change, named, tmp_path):
 def test_the_committed_rows_are_read_and_those_of_kernels_are_not():
     results = ROOT / "bench" / "results"
     assert all(rows.contests(results / f"{name}-cpu.jsonl") for name in ("throughput", "feeding", "loaders"))
-    with pytest.raises(FastcifarError, match="line 1: not a row .*`pipeline`"):
+    with pytest.raises(FastcifarError, match=r"line 1: not a row .*`pipeline`"):
         rows.contests(results / "kernels-cpu.jsonl")
 
 

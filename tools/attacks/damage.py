@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from tools.attacks.mutations import mutated
-from tools.attacks.outcome import Answer, Outcome, judged
+from tools.attacks.outcome import Answer, Outcome, judged, run_paths
 
 
 def here(*arguments: object) -> Answer:
@@ -40,7 +40,7 @@ def datasets(dataset: Path, runs: Path, folder: Path, tries: int, seed: str) -> 
     """Yield the outcomes of flipped bits and of changed manifests in a dataset directory that has every format."""
     rng, copy = random.Random(f"{seed} datasets"), folder / "dataset"
     shutil.copytree(dataset, copy)
-    run = next(runs.glob("exp*/*"))
+    run = run_paths(runs)[0]
     readers = {
         "verify": ("verify", copy),
         "train": ("train", "--exp", 2, "--data", copy, "--out", folder / "out", "--epochs", 1, "--device", "cpu"),
@@ -66,11 +66,11 @@ def runs_of(dataset: Path, runs: Path, folder: Path, tries: int, seed: str) -> I
     """Yield the outcomes of flipped bits and changed values in the files of a finished run."""
     rng, copy = random.Random(f"{seed} runs"), folder / "runs"
     shutil.copytree(runs, copy)
-    run = next(copy.glob("exp*/*"))
+    run = run_paths(copy)[0]
     train = json.loads((run / "run.json").read_bytes())["spec"]
     readers = {
         "runs": ("runs", "--out", copy, "--json"),
-        "diff": ("runs", "--out", copy, "--diff", *sorted(path.name for path in copy.glob("exp*/*"))[:2]),
+        "diff": ("runs", "--out", copy, "--diff", *(path.name for path in run_paths(copy)[:2])),
         "predict": ("predict", run, "--data", dataset, "--split", "val", "--device", "cpu"),
         "report": ("report", "--runs", copy, "--out", folder / "report", "--json"),
         "train": ("train", "--exp", train["experiment"], "--epochs", train["epochs"], "--seeds", train["seed"], "--set",

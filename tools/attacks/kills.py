@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.attacks.outcome import Outcome, command, environment, metrics_of, run
+from tools.attacks.outcome import Outcome, command, environment, metrics_of, run, run_paths
 
 TRAINED = ("--exp", 2, "--epochs", 3, "--seeds", "0,1", "--set", "batch_size=64", "--device", "cpu", "--amp", "off")
 LIMIT = 300.0  # seconds that a command may take
@@ -47,9 +47,6 @@ def targets(dataset: Path, runs: Path) -> list[Target]:
 
         return verify(folder / "dataset").sha256
 
-    def paths(folder: Path) -> list[Path]:
-        return sorted((folder / "runs").glob("exp*/*"))
-
     grid = ("--exp", 2, "--only", "recipe=basic", "--only", "batch_size=64", "--only", "l2=0", "--seeds", "0")
     return [
         Target("convert", nothing, lambda f: ("convert", "digits", f / "dataset", "--overwrite"), verified),
@@ -58,8 +55,9 @@ def targets(dataset: Path, runs: Path) -> list[Target]:
         Target("grid", nothing, lambda f: ("grid", *grid, "--way", "serial", "--epochs", 2, "--device", "cpu", "--amp",
                                            "off", "--data", dataset, "--out", f / "runs"),
                lambda f: metrics_of(f / "runs")),
-        Target("predict", with_runs, lambda f: ("predict", *paths(f), "--data", dataset, "--split", "val", "--out",
-                                                f / "predicted.csv"), lambda f: (f / "predicted.csv").read_bytes()),
+        Target("predict", with_runs, lambda f: ("predict", *run_paths(f / "runs"), "--data", dataset, "--split", "val",
+                                                "--out", f / "predicted.csv"),
+               lambda f: (f / "predicted.csv").read_bytes()),
         Target("report", with_runs, lambda f: ("report", "--runs", f / "runs", "--data", dataset, "--out",
                                                f / "report"), _report),
     ]  # fmt: skip

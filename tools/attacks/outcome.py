@@ -90,6 +90,11 @@ def judged(kind: str, what: str, answer: Answer, same: bool, names: Iterable[str
     return Outcome(kind, result, f"{what}: exit status {answer.code}, {answer.said}")
 
 
+def run_paths(out: Path) -> list[Path]:
+    """Return the run directories below a folder, sorted."""
+    return sorted(file.parent for file in out.glob("exp*/*/run.json"))
+
+
 def metrics_of(out: Path) -> dict[str, list[dict[str, Any]]]:
     """Return the lines of metrics of each finished run below a folder, without timings, by run-id."""
     from fastcifar.runs.directory import TIMING, find_runs

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.attacks.kills import TRAINED
-from tools.attacks.outcome import Answer, Outcome, command, environment, judged, metrics_of, run
+from tools.attacks.outcome import Answer, Outcome, command, environment, judged, metrics_of, run, run_paths
 
 
 def _limit(kind: int, amount: int) -> Callable[[], None]:
@@ -22,7 +22,7 @@ def _limit(kind: int, amount: int) -> Callable[[], None]:
 def attack(dataset: Path, runs: Path, folder: Path) -> Iterator[Outcome]:
     """Yield the outcomes of every command under every shortage. After a training that failed, the run must go on."""
     train = ("train", *TRAINED, "--compile", "none", "--data", dataset)
-    path = next(runs.glob("exp*/*"))
+    path = run_paths(runs)[0]
     commands: dict[str, Callable[[Path], tuple[object, ...]]] = {
         "convert": lambda f: ("convert", "digits", f / "dataset"),
         "train": lambda f: (*train, "--out", f / "runs"),
