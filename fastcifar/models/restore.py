@@ -17,14 +17,16 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], convert: bool = False
     Tensors of the names and shapes of this module are of its own version, so they get the module's metadata.
     """
     state = module.state_dict()
-    if wrong := _difference(state, tensors, convert):
+    if wrong := difference(state, tensors, convert):
         raise ValueError(wrong)
     state.update(tensors)  # keeps _metadata
     module.load_state_dict(state)
 
 
-def _difference(own: Mapping[str, Tensor], given: Mapping[str, Tensor], convert: bool) -> str:
-    """Return how tensors differ from a module's own: the first one by name, and a count of each kind. "": they fit."""
+def difference(own: Mapping[str, Tensor], given: Mapping[str, Tensor], convert: bool = False) -> str:
+    """Return how tensors differ from those of the same names: the first one by name, and a count of each kind. "": they
+    fit. convert: as for `fill`.
+    """
     both = [name for name in own if name in given]
     kinds = {
         "missing": [name for name in own if name not in given],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.runs.files import RunFiles
 from fastcifar.runs.schemas import Begun, Line, Summary
-from fastcifar.runs.spec import RunSpec, run_id_of, spec_values
+from fastcifar.runs.spec import MOST_EPOCHS, RunSpec, run_id_of, spec_values
 from fastcifar.show.text import counted
 from fastcifar.system.locks import fcntl
 from fastcifar.system.paths import path_of
@@ -203,6 +203,8 @@ class RunDirectory(RunFiles):
         """Yield the first ``most`` lines of metrics.jsonl, each with its seal, which is checked; None without seals."""
         before = self.root
         for epoch, line in enumerate(islice(self.parsed_lines("metrics.jsonl", Line), most), 1):
+            if epoch > MOST_EPOCHS:
+                raise self.damaged("metrics.jsonl", f"it has more than {MOST_EPOCHS:,} lines")
             if line["epoch"] != epoch:
                 raise self.damaged("metrics.jsonl", f"line {epoch} is of epoch {line['epoch']}")
             seal = line.pop(SEAL, None)

@@ -21,6 +21,8 @@ SCHEDULES = ("constant", "cosine", "onecycle")
 PRECISIONS = ("float32", "bfloat16", "float16")
 """The names of the dtypes of activations and pixels, which `pipeline.arguments.dtype_of` takes."""
 
+MOST_EPOCHS = 100_000
+"""The most epochs of a run."""
 ADDED = ("tune", "weights", "optimizer", "schedule", "smoothing", "code")
 """The fields that were added later. A run-id does not hash them where they have their default, so older ids stay."""
 
@@ -61,7 +63,7 @@ class RunSpec:
     """The SHA-256 of the source of one's own network, by `own.code_of`."""
 
     def __post_init__(self) -> None:
-        for name, low, high in (("lr", 1e-9, 10_000), ("l2", 0, 10), ("dropout", 0, 0.99), ("epochs", 1, 100_000),
+        for name, low, high in (("lr", 1e-9, 10_000), ("l2", 0, 10), ("dropout", 0, 0.99), ("epochs", 1, MOST_EPOCHS),
                                 ("batch_size", 1, MOST_IMAGES), ("seed", 0, (1 << 64) - 1)):  # fmt: skip
             if not low <= getattr(self, name) <= high:
                 raise UsageError(

@@ -12,6 +12,7 @@ from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.models.build import build
+from fastcifar.models.restore import fill
 from fastcifar.runs.directory import RunDirectory, require_runs
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system.devices import exact
@@ -107,8 +108,8 @@ class TrainedRun:
         model = build(spec.model, self.outputs, spec.dropout, spec.seed, spec.code)
         saved = self.directory.load_tensors("model", CPU)
         try:
-            model.load_state_dict(saved[0] if saved else {})
-        except RuntimeError as error:
+            fill(model, saved[0] if saved else {})
+        except ValueError as error:
             raise FastcifarError(f"{self}: model.safetensors does not hold a {spec.model} ({error})") from error
         return model.to(device).to(memory_format=torch.channels_last).eval()
 

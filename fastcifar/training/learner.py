@@ -15,6 +15,7 @@ from fastcifar.models.dropout import Noise
 from fastcifar.models.names import MOST_IMAGES
 from fastcifar.models.pretrained import Pretrained
 from fastcifar.models.published import Weights, load
+from fastcifar.models.restore import difference, fill
 from fastcifar.models.tuning import freeze, ready
 from fastcifar.pipeline import Batch
 from fastcifar.pipeline.arguments import dtype_of
@@ -141,16 +142,11 @@ class Learner:
     def restore(self, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
         """Copy a `state` into the existing tensors, so that a captured step uses it.
 
-        Raises KeyError, RuntimeError or ValueError for a state that is not one of this learner's.
+        Raises ValueError, in words for people, for a state that is not one of this learner's.
         """
-        wanted, _ = self.state()
-        for name, value in wanted.items():
-            found, needed = ((tensor.dtype, tuple(tensor.shape)) for tensor in (tensors[name], value))
-            if found != needed:
-                raise ValueError(f"{name} is {found}, not {needed}")
-        if surplus := sorted(tensors.keys() - wanted.keys()):
-            raise ValueError(f"it has {surplus[0]}, which the network lacks")
-        self.model.load_state_dict({name: tensors[f"model.{name}"] for name in self.model.state_dict()})
+        if wrong := difference(self.state()[0], tensors):
+            raise ValueError(wrong)
+        fill(self.model, {name: tensors[f"model.{name}"] for name in self.model.state_dict()})
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 value.copy_(tensors[f"{self.spec.optimizer}.{key}.{name}"])

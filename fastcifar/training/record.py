@@ -62,7 +62,7 @@ def resume(learner: Learner, directory: RunDirectory) -> Lines:
     directory.check_epoch("checkpoint", note)
     try:
         learner.restore(tensors, note)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # the scaler's state may be another one, too
         file = directory.path / "checkpoint.safetensors"
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise FastcifarError(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import sys
 import time
@@ -45,6 +46,22 @@ def test_train_trains_three_seeds_and_tabulates_them(command, synthetic, tmp_pat
     assert [result["val_accuracy"] for result in results] == accuracies
     assert [result["run_id"] for result in results] == [run.path.name for run in find_runs(tmp_path)]
     assert {"status", "kept_epoch", "seconds", "images_per_s", "stall"} <= results[0].keys()
+
+
+@pytest.mark.parametrize("more", [(), ("--no-verify",)])
+def test_a_flipped_label_is_refused_unless_the_dataset_is_not_to_be_verified(command, synthetic, tmp_path, more):
+    data = shutil.copytree(synthetic.path, tmp_path / "data")
+    labels = bytearray((data / "train.labels.npy").read_bytes())
+    labels[-1] ^= 1
+    (data / "train.labels.npy").write_bytes(labels)
+    answer = command("train", "--exp", 2, "--data", data, "--out", tmp_path, "--seeds", 0, *TINY, *more)
+    if not more:
+        assert answer.code == 1
+        assert "train.labels.npy differs from what was written; make the dataset anew" in answer.err
+        return
+    (run,) = find_runs(tmp_path)
+    assert run.begun()["dataset"]["verified"] is False
+    assert "1 run trained with --no-verify" in command("runs", "--out", tmp_path).out
 
 
 def test_train_s_options_make_the_run(command, synthetic, tmp_path):

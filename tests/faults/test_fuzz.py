@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import random
 
 import pytest
@@ -25,7 +26,7 @@ from fastcifar.system.seals import sealed
 from fastcifar.throughput import page, rows
 from tools.attacks.mutations import attempt, changed, mutated
 
-TRIES = 200
+TRIES = int(os.environ.get("FUZZ_TRIES", "200"))  # of each file
 ENDS = "metrics of an unfinished run"
 SEALED = ("run.json", "summary.json", "metrics.jsonl", ENDS, "manifest.json")
 
