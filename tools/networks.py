@@ -32,6 +32,7 @@ LARGE = 100_000_000  # parameters; of larger networks the last layer alone is tr
 LARGEST = 200_000_000  # parameters; larger networks take more memory than a small machine has
 IMAGES = 5  # four to train on, and one to validate with
 WIDE = 400  # pixels; the four images of networks with a larger side are two batches, which take half the memory
+FLOOR = 1e-37  # the least probability that is told from 0: about the smallest normal number of float32
 
 
 class Stopped(Exception):
@@ -104,7 +105,9 @@ class Attempt:
         labels = self.dataset.labels("train")
         assert labels is not None
         label = labels[self.dataset.ids("validation")[0]]
-        predicted, measured = -log(probabilities[label]), lines[run.epoch - 1]["val_loss"]
+        # random weights may give the label a probability that float32 cannot hold
+        predicted = -log(max(probabilities[label], FLOOR))
+        measured = min(lines[run.epoch - 1]["val_loss"], -log(FLOOR))
         if not isclose(predicted, measured, rel_tol=1e-3, abs_tol=1e-4):
             raise FastcifarError(f"the kept weights have the loss {predicted:.5f}, and training had {measured:.5f}")
 

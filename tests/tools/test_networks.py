@@ -17,7 +17,7 @@ def networks():
 
 @pytest.mark.whole
 def test_a_network_trains_goes_on_and_predicts_what_it_had_measured(networks, tmp_path):
-    attempt = networks.Attempt("shufflenet_v2_x0_5", tmp_path)
+    attempt = networks.Attempt("mnasnet0_5", tmp_path)
     attempt.everything()
     assert (attempt.stage, attempt.side, attempt.tune) == ("predict", 224, "full")
     (path,) = tmp_path.glob("exp4/*")
