@@ -21,7 +21,7 @@ test: lint types tests ## everything CI checks: lint, types, tests
 
 quick: $(DEVELOPING) ## while working: ruff and the tests of less than two seconds, in about a minute
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not whole and not gpu"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not whole and not gpu"
 
 lint: $(DEVELOPING) ## ruff: faults and format
 	$(BIN)/ruff check .
@@ -32,7 +32,7 @@ types: $(DEVELOPING) ## mypy, strict
 	$(BIN)/mypy
 
 tests: $(DEVELOPING) ## pytest, warnings as errors
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 wheel: $(DEVELOPING) ## build the wheel and the source distribution into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist

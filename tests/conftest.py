@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,15 @@ torch.set_num_threads(1)
 # an example that compiles a numba function takes as long as it takes
 settings.register_profile("fastcifar", deadline=None)
 settings.load_profile("fastcifar")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with the slowest tests first, so that none of them is left to one process at the end."""
+    weights = Counter[Path]()
+    for item in items:
+        slow, whole = (item.get_closest_marker(name) is not None for name in ("slow", "whole"))
+        weights[item.path] += 200 if slow else 50 if whole else 1
+    items.sort(key=lambda item: (-weights[item.path], item.path))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

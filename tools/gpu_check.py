@@ -4,10 +4,14 @@
     python tools/gpu_check.py --resume build/gpu-check      # run the steps that are missing or have changed
 
 Time on a GPU is scarce, and the first call shows faults. Two calls of five minutes are therefore better than one of
-ten. The check uses the Python that runs it, from a checkout, and installs nothing. Every step is a process, so a step
-that fails or times out does not affect the others. The folder has these files: rows.jsonl, each row written when it is
-measured; tests.jsonl, each test written when it has ended; profile.txt; tests.log and bench.log; summary.json. Exit
-status: 0 if all selected steps passed, 1 if some did not, 2 if none ran.
+ten. The check uses the Python that runs it, from a checkout, and installs nothing. Packages that this Python lacks may
+be brought in build/carried, for example for Python 3.12:
+
+    pip install --target build/carried --no-deps --only-binary :all: --python-version 3.12 msgspec
+
+Every step is a process, so a step that fails or times out does not affect the others. The folder has these files:
+rows.jsonl, each row written when it is measured; tests.jsonl, each test written when it has ended; profile.txt;
+tests.log and bench.log; summary.json. Exit status: 0 if all selected steps passed, 1 if some did not, 2 if none ran.
 """
 
 import argparse
@@ -21,7 +25,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+CARRIED = ROOT / "build" / "carried"
 sys.path.insert(0, str(ROOT))
+if CARRIED.is_dir():
+    sys.path.append(str(CARRIED))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(CARRIED)]))
 
 from tools import budget, evidence, processes  # noqa: E402
 from tools.budget import Check, Step  # noqa: E402
@@ -110,7 +118,7 @@ def why_not(device: str) -> str:
         if not torch.cuda.is_available():
             return "torch sees no CUDA device"
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    return f"this Python lacks {', '.join(missing)}" if missing else ""
+    return f"this Python lacks {', '.join(missing)}; --help shows how to bring them in {CARRIED}" if missing else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

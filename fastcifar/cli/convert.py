@@ -90,10 +90,13 @@ def verify_command(
 
     Example: fastcifar verify data/cifar10
     """
-    from fastcifar.data.dataset import verify
+    from fastcifar.data.dataset import MANIFEST, verify
+    from fastcifar.system.seals import SEAL
 
     dataset = verify(dest)
     if as_json:
         print(json.dumps({"path": str(dest), "sha256": dataset.sha256, "files": len(dataset.manifest["files"])}))
     else:
         say(f"{dest}: all {len(dataset.manifest['files'])} files are as they were written ({dataset.sha256[:12]})")
+    if SEAL not in dataset.manifest:
+        note(f"its {MANIFEST} is of before version 0.3 and has no seal: a changed source or version in it is not seen")

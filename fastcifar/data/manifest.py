@@ -110,7 +110,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise UsageError(f"{file} is not a fastcifar dataset's; {cure}")
     if about["version"] not in VERSIONS:
         raise UsageError(
-            f"{path} has dataset format version {about['version']!r}; "
+            f"{file} has dataset format version {about['version']!r}; "
             f"the versions {' and '.join(map(str, VERSIONS))} are read here: {cure}"
         )
     manifest = read_object(file, Manifest, UNREADABLE)

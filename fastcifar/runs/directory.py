@@ -27,6 +27,7 @@ RATES = ("images_per_s", "stall", "peak_share", "peak_flops")
 TIMING = ("seconds", "time", *RATES)
 """The keys of metrics.jsonl and summary.json whose values are measured, so that they differ when a run is repeated. A
 summary has the medians of RATES. peak_share and peak_flops are written for pretrained networks only."""
+ALONE = "it has a seal, but run.json has none"
 METRICS = "metrics"
 """The key of the SHA-256 of metrics.jsonl in summary.json."""
 
@@ -174,7 +175,7 @@ class RunDirectory(RunFiles):
             return None
         seal, before = summary.pop(SEAL, None), self.root
         if seal != (None if before is None else seal_of(summary, before)):
-            raise self.damaged("summary.json", "its seal is not that of its content")
+            raise self.damaged("summary.json", ALONE if before is None else "its seal is not that of its content")
         if summary.pop(METRICS, None) != (None if before is None else self._metrics_hash()):
             epochs = len(self.metrics())  # raises where it knows which epoch is damaged
             raise self.damaged("metrics.jsonl", f"{epochs} of its epochs are whole, but summary.json has other metrics")
@@ -209,7 +210,8 @@ class RunDirectory(RunFiles):
                 raise self.damaged("metrics.jsonl", f"line {epoch} is of epoch {line['epoch']}")
             seal = line.pop(SEAL, None)
             if seal != (None if before is None else seal_of(line, before)):
-                raise self.damaged("metrics.jsonl", f"the line of epoch {epoch} is not the one that was written there")
+                fault = ALONE if before is None else f"the line of epoch {epoch} is not the one that was written there"
+                raise self.damaged("metrics.jsonl", fault)
             yield line, seal
             before = seal
 

@@ -8,6 +8,7 @@ import os
 import random
 
 import pytest
+import torch
 from support.throughput import made
 from support.written_runs import rising, spec_of, write_run
 
@@ -28,7 +29,8 @@ from tools.attacks.mutations import attempt, changed, mutated
 
 TRIES = int(os.environ.get("FUZZ_TRIES", "200"))  # of each file
 ENDS = "metrics of an unfinished run"
-SEALED = ("run.json", "summary.json", "metrics.jsonl", ENDS, "manifest.json")
+NOTE = "note of tensors"
+SEALED = ("run.json", "summary.json", "metrics.jsonl", ENDS, NOTE, "manifest.json")
 
 
 @pytest.fixture
@@ -56,6 +58,27 @@ def finished(tmp_path):
 
 def unfinished(tmp_path):
     return write_run(tmp_path, spec_of(), rising(0.7, 3), ended=False)
+
+
+def begun(tmp_path):
+    directory = unfinished(tmp_path)
+    directory.save_tensors("checkpoint", {"a": torch.ones(3)}, {"epoch": 3, "scaler": {}, "line": "0" * 32})
+    return directory
+
+
+def note_of(directory):
+    tensors, note = RunDirectory(directory.path).load_tensors("checkpoint", torch.device("cpu"))
+    return tensors["a"].tolist(), note
+
+
+def other_note(content, rng):
+    """Return a file of tensors with a damaged note in its header: its size in 8 bytes, then JSON."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    note = mutated(header["__metadata__"]["note"].encode(), rng, False)
+    header["__metadata__"]["note"] = note.decode(errors="replace")
+    changed = json.dumps(header).encode()
+    return len(changed).to_bytes(8, "little") + changed + content[8 + size :]
 
 
 def given_up(tmp_path):
@@ -88,6 +111,7 @@ CASES = {
     "metrics.jsonl": (finished, lambda of: of.path / "metrics.jsonl", record_of),
     ENDS: (unfinished, lambda of: of.path / "metrics.jsonl", record_of),
     "failure.json": (given_up, lambda of: of.path / "failure.json", failure_of),
+    NOTE: (begun, lambda of: of.path / "checkpoint.safetensors", note_of),
     "manifest.json": (dataset, lambda of: of.path / MANIFEST, lambda of: Dataset.open(of.path).manifest),
     "rows": (bench, lambda of: of / "rows.jsonl", lambda of: rows.contests(of / "rows.jsonl")),
     "rows of a page": (bench, lambda of: of / "rows.jsonl", lambda of: rows.read(of / "rows.jsonl", rows.Speed)),
@@ -103,7 +127,8 @@ def test_a_damaged_file_is_named_or_changes_nothing(name, tmp_path, reached):
     reached[0] = 0
     refused = 0
     for _ in range(TRIES):
-        file.write_bytes(mutated(whole, rng, file.suffix == ".jsonl"))
+        damaged = other_note(whole, rng) if name == NOTE else mutated(whole, rng, file.suffix == ".jsonl")
+        file.write_bytes(damaged)
         start = reached[0]
         found, error = attempt(lambda: read(of))
         if error is None:
