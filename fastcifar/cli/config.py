@@ -13,6 +13,9 @@ import typer
 
 from fastcifar.errors import UsageError, unknown
 from fastcifar.system.paths import path_of
+from fastcifar.system.schema import read_bounded
+
+LARGEST = 1 << 20  # bytes of a file of options
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -59,12 +62,12 @@ def _parsed(path: Path) -> Mapping[str, Any]:
     except ImportError as error:
         raise UsageError(f"--config needs PyYAML ({error}); pip install pyyaml") from error
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path, LARGEST, "write nothing but options in it").decode()
         _refuse_twice(path, yaml.compose(text, Loader=yaml.BaseLoader))
         content = yaml.load(text, Loader=yaml.BaseLoader)  # makes texts, lists, mappings
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}; give the path of a YAML file") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(f"--config {path} is not YAML ({' '.join(str(error).split())}); repair it") from error
     if not isinstance(content, dict):
         raise UsageError(f"--config {path} is not a mapping of options to values; write lines such as seeds: 0,1,2")

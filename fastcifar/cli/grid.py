@@ -194,12 +194,13 @@ def grid_command(
         note("stopped; the same command continues from the last whole epochs")
         next_step(*sys.argv[1:])
         sys.exit(130)
-    _finish(planned, results, out, wide, as_json)
-    if results.failed or runs.left_out:
+    damaged = _finish(planned, results, out, wide, as_json)
+    if results.failed or runs.left_out or damaged:
         raise FastcifarError(
             " and ".join(
                 [f"{counted(len(results.failed), 'run')} failed; the same command tries again"] * bool(results.failed)
                 + [f"{', '.join(runs.left_out)} left out, see above"] * bool(runs.left_out)
+                + [f"{counted(len(damaged), 'run')} damaged, see above"] * bool(damaged)
             )
         )
     if not as_json:
@@ -224,14 +225,15 @@ def _show(plan: Any, choice: Any, wide: bool) -> None:
         say(source)
 
 
-def _finish(plan: Any, results: Any, out: Path, wide: bool, as_json: bool) -> None:
-    summaries = plan.summaries(out)
+def _finish(plan: Any, results: Any, out: Path, wide: bool, as_json: bool) -> list[str]:
+    """Show the results, and return a message for each run that is damaged."""
+    summaries, damaged = plan.summaries(out)
     if as_json:
         rows = [{"run_id": spec.run_id, **summary} for spec, summary in summaries]
         left = [spec.run_id for spec in results.left]
         clocks = {"seconds": results.seconds, "scheduler_seconds": results.own_seconds}
-        print(json.dumps({"finished": rows, "failed": results.failed, "left": left, **clocks}))
-        return
+        print(json.dumps({"finished": rows, "failed": results.failed, "left": left, "damaged": damaged, **clocks}))
+        return damaged
     from fastcifar.show.results import results_table
     from fastcifar.show.text import duration
 
@@ -246,3 +248,6 @@ def _finish(plan: Any, results: Any, out: Path, wide: bool, as_json: bool) -> No
         spent, share = duration(results.seconds), results.own_seconds / results.seconds
         say(f"{spent}, of which {100 * share:.2f} % for leases, files and the table")
     say(f"{finished}; look at them: {shlex.join([command_name(), 'runs', '--out', str(out)])}")
+    for message in damaged:
+        note(message)
+    return damaged

@@ -20,7 +20,7 @@ Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, in lines a
 Data = Annotated[Path, typer.Option(parser=path_of, help="Dataset directory, made by `fastcifar convert`.")]
 DATA = Path("data/cifar10")
 Unverified = Annotated[
-    bool, typer.Option("--no-verify", help="Do not compare the dataset's files with their hashes; run.json says so.")
+    bool, typer.Option("--no-verify", help="Do not compare the dataset's files with their hashes. Runs are marked.")
 ]
 RunsFrom = Annotated[Path, typer.Option(parser=path_of, help="The folder of the run directories.")]
 RunsTo = Annotated[Path, typer.Option(parser=path_of, help="The folder in which run directories are made.")]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fastcifar.cli.complete import choices, devices
-from fastcifar.cli.options import RUNS, Json, RunsFrom, Unverified
+from fastcifar.cli.options import RUNS, Json, RunsFrom
 from fastcifar.show.console import note, say
 from fastcifar.show.text import counted
 from fastcifar.system.paths import path_of
@@ -37,7 +37,6 @@ def report_command(
         str,
         typer.Option(help="Device of the predictions: auto, cpu, cuda or cuda:N.", autocompletion=choices(devices)),
     ] = "auto",
-    no_verify: Unverified = False,
     as_json: Json = False,
 ) -> None:
     """Make the report from run directories: figures, tables, verdicts on its claims, and one page with all of them.
@@ -70,7 +69,7 @@ def report_command(
     # whatever can be refused is refused before torch is imported, which takes seconds
     require_folder(runs)
     check_device(device)
-    folder, dataset = out or Path("report"), None if data is None else Dataset.open(data, not no_verify)
+    folder, dataset = out or Path("report"), None if data is None else Dataset.open(data)
     note(f"reading the runs below {runs}")
 
     from fastcifar.report.build import build_report

@@ -16,6 +16,7 @@ from fastcifar.data.sources.source import IMAGE_SHAPE, U8, Labels
 from fastcifar.data.verification import verify_files, verify_once, verify_statements
 from fastcifar.errors import FastcifarError, UsageError, unknown
 from fastcifar.rng.philox import Stream, permutation
+from fastcifar.show.text import printable
 from fastcifar.system.paths import path_of
 
 PARTS = ("train", "test")
@@ -52,11 +53,12 @@ class Dataset:
         """arrays: the arrays by their file names, for a dataset in memory; ``path`` is then `memory.NOWHERE`."""
         self.path, self.manifest, self.verified = path, manifest, arrays is not None
         self.classes: tuple[str, ...] = tuple(manifest["classes"])
-        self.name: str = manifest["source"]["name"]
+        self.name = printable(manifest["source"]["name"])
         self.sha256: str = manifest["sha256"]
         self.mean: tuple[float, ...] = tuple(manifest["mean"])
         self.std: tuple[float, ...] = tuple(manifest["std"])
         self._memory = arrays
+        self._absolute = path if arrays is not None else path.absolute()  # the present folder may change
         self._arrays: dict[str, NDArray[Any]] = dict(arrays or {})
 
     @classmethod
@@ -95,8 +97,8 @@ class Dataset:
         Raises UsageError for a path that is not a dataset, FastcifarError for a damaged dataset.
         """
         path = path_of(path)
-        dataset = cls(path, read_manifest(path))
         try:
+            dataset = cls(path, read_manifest(path))
             if verify:
                 verify_once(dataset)
             dataset._check()
@@ -136,7 +138,7 @@ class Dataset:
         if self._memory is not None:
             return Dataset, (self.path, self.manifest, self._memory)
         # a worker process maps the files itself instead of receiving their bytes
-        return Dataset.open, (self.path, self.verified)
+        return Dataset.open, (self._absolute, self.verified)
 
     def images(self, part: str) -> U8:
         """Return the images of "train" or "test": (N, 32, 32, 3) uint8, memory-mapped, read-only."""

@@ -17,6 +17,7 @@ from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.system.schema import Count, Ordinal, Sha256, Three, read_object
 from fastcifar.system.seals import SEAL, seal_of, sealed
 from fastcifar.system.temporary import NAME as TEMPORARY
+from fastcifar.system.temporary import sweep
 from fastcifar.version import __version__
 
 MANIFEST = "manifest.json"
@@ -101,6 +102,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     cure = "make one with: fastcifar convert SRC DEST"
     if not path.exists():
+        sweep(path.parent)  # moves back what a killed conversion had moved aside
+    if not path.exists():
         raise UsageError(f"there is no dataset at {path}; {cure}")
     if not (path / MANIFEST).is_file():
         raise UsageError(f"{path} is not a dataset directory, as it has no {MANIFEST}; {cure}")
@@ -137,6 +140,8 @@ def _contradiction(manifest: dict[str, Any]) -> str | None:
         arrays ^= {"test.labels.npy", "test.ids.npy"}
     if not counts or arrays != {name for name in files if name.endswith(".npy")}:
         return f"its counts {counts} do not fit its files"
+    if (manifest["split_seed"] or 0) >> 64:
+        return "its split_seed has more than 64 bits"
     if manifest["image_shape"] != list(IMAGE_SHAPE) or not classes or len(set(classes)) != len(classes):
         return "its image_shape or its classes are none that fastcifar writes"
     return None

@@ -28,17 +28,19 @@ def verify_files(path: Path, manifest: Mapping[str, Any], extra: bool) -> None:
     extra: whether a file that the manifest does not have is a fault. Raises FastcifarError with the name of each file
     that is missing, additional or different.
     """
-    files, present = manifest["files"], files_in(path)
-    faults = [f"{name} is not in the manifest" for name in sorted(present - files.keys()) if extra]
-    faults += [f"{name} is missing" for name in files if name not in present]
-    there = [name for name in files if name in present]
+    files = manifest["files"]
+    added = sorted(files_in(path) - files.keys()) if extra else []
+    faults = [f"{name} is not in the manifest" for name in added]
+    faults += [f"{name} is missing" for name in files if not (path / name).is_file()]
+    there = [name for name in files if (path / name).is_file()]
     sizes = [files[name]["bytes"] for name in there]
     with ThreadPoolExecutor(len(allowed_cores())) as pool:
         checked = zip(pool.map(lambda name: _fault(path, name, files[name]), there), sizes, strict=True)
         shown = track(checked, f"verifying {path.name}", sum(sizes), lambda pair: pair[1])
         faults += [fault for fault, _ in shown if fault]
     if faults:
-        raise FastcifarError(f"{path} is not as it was written: {'; '.join(faults)}; {CURE}")
+        cure = CURE if len(faults) > len(added) else "move what does not belong to the dataset away"
+        raise FastcifarError(f"{path} is not as it was written: {'; '.join(faults)}; {cure}")
 
 
 def verify_once(dataset: "Dataset") -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fastcifar.errors import UsageError
+from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.grid.asked import Asked
 from fastcifar.grid.leases import Leases
 from fastcifar.grid.local import Local
@@ -104,10 +104,24 @@ class Plan:
         ]
         return {"runs": len(self.specs), "unfinished": len(self.todo), "packs": packs, "seconds": [low, high], **speeds}
 
-    def summaries(self, out: Path) -> list[tuple[RunSpec, dict[str, Any]]]:
-        """Return the finished runs below ``out``, with their summaries."""
-        summaries = [(spec, RunDirectory.of(spec, out).summary()) for spec in self.specs]
-        return [(spec, summary) for spec, summary in summaries if summary is not None]
+    def summaries(self, out: Path) -> tuple[list[tuple[RunSpec, dict[str, Any]]], list[str]]:
+        """Return the finished runs below ``out`` with their summaries, and a message for each damaged run."""
+        summaries: list[tuple[RunSpec, dict[str, Any]]] = []
+        damaged = []
+        for spec in self.specs:
+            summary, error = _summary(RunDirectory.of(spec, out))
+            if error is not None:
+                damaged.append(error)
+            elif summary is not None:
+                summaries.append((spec, summary))
+        return summaries, damaged
+
+
+def _summary(directory: RunDirectory) -> tuple[dict[str, Any] | None, str | None]:
+    try:
+        return directory.summary(), None
+    except FastcifarError as error:
+        return None, str(error)
 
 
 def plan(asked: Asked, runs: Runs, say: Callable[[str], None] = lambda text: None, quick: Speeds | None = None) -> Plan:

@@ -77,6 +77,7 @@ def train_stacked(
                         "give the run's own dataset"
                     )
                 locks.enter_context(directory.locked())
+                directory.require_trust(dataset.verified)
                 summary = directory.summary()
             except FastcifarError as error:
                 ended(spec, error)

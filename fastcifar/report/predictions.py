@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastcifar.augment import Augment
 from fastcifar.data.dataset import Dataset
+from fastcifar.data.manifest import BYTE_CLASSES
 from fastcifar.errors import FastcifarError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.pipeline import open_pipeline
@@ -30,7 +31,7 @@ from fastcifar.system.devices import threads
 
 NAME = "predictions"
 CLASSES = ("labels", "clean", "augmented")
-"""The fields of Predictions that hold class numbers. They are saved as uint8: a dataset has at most 256 classes."""
+"""The fields of Predictions that hold class numbers. They are saved as uint8, or as int32 for more than 256 classes."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,12 @@ class Predictions:
             ) from error
 
     def save(self, directory: RunDirectory) -> None:
-        """Save the predictions with a run: a byte for each class, and a bit for each possible id up to the largest."""
+        """Save the predictions with a run: a number for each class, and a bit for each possible id."""
         members = np.zeros(int(self.ids.max()) + 1, np.uint8)
         members[self.ids] = 1
-        arrays = {"members": np.packbits(members)} | {name: getattr(self, name).astype(np.uint8) for name in CLASSES}
+        few = self.within(BYTE_CLASSES)
+        values = {name: getattr(self, name).astype(np.uint8 if few else np.int32) for name in CLASSES}
+        arrays = {"members": np.packbits(members), **values}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         directory.save_tensors(NAME, tensors, {"epoch": self.epoch, "line": self.line})
 
@@ -105,6 +108,8 @@ def _try_predict(path: Path, dataset: Dataset, device: torch.device) -> str | No
         run = TrainedRun.open(path)
         if run.dataset["sha256"] != dataset.sha256:
             return f"{path.name}: no predictions, because it was trained on another dataset than {dataset.path}"
+        if not dataset.verified:  # the predictions would stay with the run
+            return f"{path.name}: no predictions, because {dataset.path} was opened without being verified"
         _predict(run, dataset, device)
     except FastcifarError as error:
         return f"no predictions: {error}"

@@ -18,6 +18,7 @@ from fastcifar.show.text import counted
 from fastcifar.system.locks import fcntl
 from fastcifar.system.paths import path_of
 from fastcifar.system.seals import SEAL, seal_of, sealed
+from fastcifar.system.temporary import sweep
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,8 @@ RATES = ("images_per_s", "stall", "peak_share", "peak_flops")
 TIMING = ("seconds", "time", *RATES)
 """The keys of metrics.jsonl and summary.json whose values are measured, so that they differ when a run is repeated. A
 summary has the medians of RATES. peak_share and peak_flops are written for pretrained networks only."""
+LARGEST = 1 << 30
+"""The most bytes of metrics.jsonl: many times those of MOST_EPOCHS lines."""
 ALONE = "it has a seal, but run.json has none"
 METRICS = "metrics"
 """The key of the SHA-256 of metrics.jsonl in summary.json."""
@@ -55,6 +58,8 @@ class RunDirectory(RunFiles):
 
         Raises FastcifarError where another process holds the lock.
         """
+        if not self.path.exists():
+            sweep(self.path.parent)  # moves back what a killed process had moved aside
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / "lock", "w") as lock:
             for _ in range(5):  # `busy` holds the lock for microseconds, a training process for long
@@ -76,13 +81,27 @@ class RunDirectory(RunFiles):
     def start(self, spec: RunSpec, context: Mapping[str, Any]) -> None:
         """Write run.json, unless it exists: the spec, and the context (dataset, environment) of the first epoch.
 
-        Raises UsageError for a run that began on a verified dataset and would go on with one that is not verified.
+        Raises FastcifarError where run.json is missing beside the files of a run that was begun.
         """
-        begun = self.begun()
-        if not begun:
-            self.write("run.json", json.dumps(sealed({"spec": asdict(spec), **context}), indent=1).encode())
-        elif begun.get("dataset", {}).get("verified") and context["dataset"].get("verified") is False:
+        if self.begun():
+            return
+        if next(self.parsed_lines("metrics.jsonl", Line), None) is not None:
+            raise self.damaged("run.json", "it is missing beside metrics.jsonl")
+        self.write("run.json", json.dumps(sealed({"spec": asdict(spec), **context}), indent=1).encode())
+
+    def require_trust(self, verified: bool) -> None:
+        """Raise UsageError for a run on a dataset that was verified where this one was not, or the other way round.
+
+        verified: `Dataset.verified` of the dataset to go on with. Runs of before version 0.3 do not say it.
+        """
+        stated = self.begun().get("dataset", {}).get("verified")
+        if stated is True and not verified:
             raise UsageError(f"{self.path} began on a verified dataset; leave out --no-verify to go on")
+        if stated is False and verified:
+            raise UsageError(
+                f"{self.path} was trained with --no-verify, so perhaps on other images; choose another folder with "
+                "--out, or go on with --no-verify"
+            )
 
     def begun(self) -> dict[str, Any]:
         """Return the content of run.json, empty where the run was never begun.
@@ -95,10 +114,11 @@ class RunDirectory(RunFiles):
         self._root = begun.pop(SEAL, None)
         if self._root is not None and self._root != seal_of(begun):
             raise self.damaged("run.json", "its seal is not that of its content")
-        if (run_id := run_id_of(spec_values(begun["spec"]))) != self.path.name:
+        run_id = run_id_of(spec_values(begun["spec"]))
+        if run_id != self.path.name and run_id != self.path.resolve().name:  # a link, or the present folder
             raise FastcifarError(
                 f"{self.path / 'run.json'} has the spec of run {run_id}, which is not the name of its directory; give "
-                "the directory its name back, or delete it"
+                f"the directory the name {run_id}, for a copy in a folder of its own"
             )
         return begun
 
@@ -119,11 +139,16 @@ class RunDirectory(RunFiles):
         self.append("metrics.jsonl", _text(line, self._end))
         return self._end
 
+    @property
+    def end(self) -> str | None:
+        """The last seal of the chain that this object kept or wrote; None for a run without seals."""
+        return self._end or self.root
+
     def next_seal(self, line: Mapping[str, Any]) -> str | None:
         """Return the seal that a line will have when it is appended; None for a run without seals."""
         if self.root is None:
             return None
-        return seal_of(line, self._end or self.root)
+        return seal_of(line, self.end or "")
 
     def keep_metrics(self, epochs: int) -> list[dict[str, Any]]:
         """Keep only the first ``epochs`` lines of metrics.jsonl, and return them.
@@ -153,16 +178,16 @@ class RunDirectory(RunFiles):
         epoch, seals = note["epoch"], [seal for _, seal in self._links(note["epoch"])]
         if summary is not None and epoch != (kept := summary.get("kept_epoch", epoch)):
             raise FastcifarError(
-                f"{file} is of epoch {epoch}, but epoch {kept} was kept, as summary.json has it; "
-                f"{self.tensors_cure(file)}"
+                f"{file} is of epoch {epoch}, but epoch {kept} was kept, as summary.json has it; {self.cure}"
             )
         if len(seals) == epoch and note.get("line") == (seals[-1] if seals else None):
             return
-        if len(seals) + 1 == epoch and summary is None:
+        last = seals[-1] if seals else self.root
+        if len(seals) + 1 == epoch and summary is None and note.get("before") == last:
             return
         raise FastcifarError(
             f"{file} does not belong to epoch {epoch} of metrics.jsonl, which has {counted(len(seals), 'epoch')} up to "
-            f"it; {self.tensors_cure(file)}"
+            f"it; {self.cure}"
         )
 
     def summary(self) -> dict[str, Any] | None:
@@ -177,8 +202,9 @@ class RunDirectory(RunFiles):
         if seal != (None if before is None else seal_of(summary, before)):
             raise self.damaged("summary.json", ALONE if before is None else "its seal is not that of its content")
         if summary.pop(METRICS, None) != (None if before is None else self._metrics_hash()):
-            epochs = len(self.metrics())  # raises where it knows which epoch is damaged
-            raise self.damaged("metrics.jsonl", f"{epochs} of its epochs are whole, but summary.json has other metrics")
+            whole = counted(len(self.metrics()), "whole epoch")  # raises where it knows which epoch is damaged
+            there = f"it has {whole}" if (self.path / "metrics.jsonl").exists() else "it is missing"
+            raise self.damaged("metrics.jsonl", f"{there}, but summary.json belongs to other metrics")
         return summary
 
     def finish(self, summary: Mapping[str, Any]) -> None:
@@ -193,12 +219,6 @@ class RunDirectory(RunFiles):
     ) -> "tuple[dict[str, Tensor], dict[str, Any]] | None":
         """Return what `RunFiles.load_tensors` returns. In a run with seals, a file without one is damaged."""
         return super().load_tensors(name, device, must_be_sealed or self.root is not None)
-
-    def tensors_cure(self, file: Path) -> str:
-        """Return what to do with a damaged file of tensors, as the end of a message."""
-        if file.name == "checkpoint.safetensors":
-            return f"delete {file}, and the same command trains the run anew from its first epoch"
-        return self.cure
 
     def _links(self, most: int | None = None) -> Iterator[tuple[dict[str, Any], str | None]]:
         """Yield the first ``most`` lines of metrics.jsonl, each with its seal, which is checked; None without seals."""
@@ -217,9 +237,14 @@ class RunDirectory(RunFiles):
 
     def _metrics_hash(self) -> str:
         """Return the SHA-256 of metrics.jsonl; of no bytes where there is no such file."""
-        digest = hashlib.sha256()
-        if (file := self.path / "metrics.jsonl").exists():
-            digest.update(file.read_bytes())
+        digest, file = hashlib.sha256(), self.path / "metrics.jsonl"
+        if not file.exists():
+            return digest.hexdigest()
+        if file.stat().st_size > LARGEST:
+            raise self.damaged("metrics.jsonl", f"it has more than {LARGEST:,} bytes")
+        with open(file, "rb") as opened:
+            for block in iter(lambda: opened.read(1 << 20), b""):
+                digest.update(block)
         return digest.hexdigest()
 
 

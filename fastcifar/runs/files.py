@@ -99,17 +99,15 @@ class RunFiles:
             with safe_open(file, framework="pt", device="cpu") as opened:
                 about = opened.metadata() or {}
                 tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+            if "note" not in about:
+                raise ValueError("its note is missing")
             note: dict[str, Any] = parse(about["note"], Note)
             seal = note.pop(SEAL, None)
             if (must_be_sealed or seal is not None) and seal != tensors_seal(tensors, json.dumps(note)):
                 raise ValueError("its seal is not that of its content")
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise FastcifarError(f"{file} is damaged ({error}); {self.tensors_cure(file)}") from error
+        except (SafetensorError, TypeError, ValueError) as error:
+            raise self.damaged(file.name, error) from error
         return {key: tensor.to(device) for key, tensor in tensors.items()}, note
-
-    def tensors_cure(self, file: Path) -> str:
-        """Return what to do with a damaged file of tensors, as the end of a message."""
-        return self.cure
 
     def files(self) -> list[Path]:
         """Return the files of the run, sorted, without the lock and without files that are being written."""

@@ -10,8 +10,9 @@ from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.failure import failure_of
-from fastcifar.runs.outcome import Lines, standing
+from fastcifar.runs.outcome import Lines, diverged, standing
 from fastcifar.runs.spec import RunSpec, spec_values
+from fastcifar.system.temporary import sweep_once
 
 SPEC: dict[str, type] = {field.name: field.type for field in fields(RunSpec)}  # type: ignore[misc]
 """The fields of a RunSpec, with their types."""
@@ -19,7 +20,7 @@ RESULTS: dict[str, type] = {
     "epochs": int, "kept_epoch": int, "val_accuracy": float, "val_loss": float, "images_per_s": float, "seconds": float,
 }  # fmt: skip
 """The results of a run's epochs, with their types. A missing value is None."""
-COMPARED = ("epochs", "kept_epoch", "val_accuracy", "val_loss")
+COMPARED = ("status", "epochs", "kept_epoch", "val_accuracy", "val_loss")
 """The results of summary.json that follow from metrics.jsonl."""
 UNCHECKED = {
     "dataset not verified": "trained with --no-verify",
@@ -61,7 +62,8 @@ class RunRecord:
         else:
             status = str(summary.get("status"))
         record = cls(directory, begun, spec, summary, status, error)
-        _ = record.results  # raises now where the metrics of a run that goes on are damaged
+        if summary is None or directory.root is None:
+            _ = record.lines  # raises now: no hash in a summary says whether they are whole
         return record
 
     @property
@@ -90,7 +92,8 @@ class RunRecord:
         lines = self.directory.metrics()
         if self.summary is not None:
             found = standing(PROTOCOLS[self.spec["protocol"]], lines)
-            wrong = [key for key in COMPARED if key in self.summary and self.summary[key] != found[key]]
+            found["status"] = "diverged" if diverged(lines) else "finished"
+            wrong = [key for key in COMPARED if self.summary[key] != found[key]]
             if wrong:
                 raise self.directory.damaged(
                     "summary.json", f"{wrong[0]} is {self.summary[wrong[0]]}, but {found[wrong[0]]} in metrics.jsonl"
@@ -133,7 +136,9 @@ def read_runs(out: Path) -> Found:
             found.foreign[path] = _why_foreign(path)
             continue
         try:
-            found.records.append(RunRecord.read(RunDirectory(path)))
+            record = RunRecord.read(RunDirectory(path))
+            _require_place(record)
+            found.records.append(record)
         except FastcifarError as error:
             found.damaged[path] = str(error)
         except OSError as error:
@@ -141,10 +146,18 @@ def read_runs(out: Path) -> Found:
     return found
 
 
+def _require_place(record: RunRecord) -> None:
+    """Raise FastcifarError for a run in the folder of another experiment."""
+    number, folder = record.spec["experiment"], record.path.parent
+    if folder.name != f"exp{number}":
+        raise FastcifarError(f"{record.path} is a run of experiment {number}; move it to {folder.parent}/exp{number}")
+
+
 def _folders(out: Path) -> Iterator[Path]:
     """Yield the folders that should be run directories, and the other folders beside them."""
     for path in sorted(path for path in out.iterdir() if path.is_dir() and not path.name.startswith(".")):
         if path.name.removeprefix("exp").isdecimal() and path.name.startswith("exp"):
+            sweep_once(path)  # moves back what a killed process had moved aside
             yield from sorted(run for run in path.iterdir() if run.is_dir() and not run.name.startswith("."))
         else:
             yield path
@@ -155,4 +168,6 @@ def _why_foreign(path: Path) -> str:
         given_up = failure_of(RunDirectory(path))
     except (FastcifarError, OSError):
         given_up = None
+    if (path / "metrics.jsonl").exists() or (path / "summary.json").exists():
+        return f"{path} is a run whose run.json is lost; delete {path} to train it anew"
     return f"{path} is no run: it has no run.json" + (f", as it failed at its start ({given_up})" if given_up else "")

@@ -33,11 +33,14 @@ class Spec(_Spec, total=False):
     code: str
 
 
-class Trained(TypedDict, total=False):
-    """The dataset of a run."""
-
+class _Trained(TypedDict):
     name: str
     sha256: str
+
+
+class Trained(_Trained, total=False):
+    """The dataset of a run."""
+
     classes: list[str]
     verified: bool
 
@@ -79,16 +82,16 @@ class Line(_Line, total=False):
 class _Summary(TypedDict):
     status: Literal["finished", "diverged"]
     epochs: Count
+    kept_epoch: Ordinal | None
+    val_accuracy: Share | None
+    val_loss: float | None
+    seconds: Quantity
 
 
 class Summary(_Summary, total=False):
     """summary.json."""
 
     parameters: Count
-    kept_epoch: Ordinal | None
-    val_accuracy: Share | None
-    val_loss: float | None
-    seconds: Quantity
     images_per_s: Quantity
     stall: float
     peak_share: Quantity
@@ -119,4 +122,5 @@ class Note(_Note, total=False):
     model: str
     scaler: dict[str, Any]
     line: str | None
+    before: str | None
     seal: str

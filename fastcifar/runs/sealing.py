@@ -46,7 +46,7 @@ def _seal(record: "RunRecord") -> None:
     """Write the run's files with seals to a neighbour of its directory, which then takes its place."""
     import torch
 
-    old, lines = record.directory, record.lines
+    old, lines = RunDirectory(record.path.resolve()), record.lines  # a link stays one
     assert record.summary is not None
     kept = record.summary.get("kept_epoch")
     with neighbour(old.path) as folder:

@@ -48,10 +48,9 @@ class TrainedRun:
         if saved is None:
             summary = directory.summary()
             state = summary["status"] if summary else "not finished"
-            raise UsageError(
-                f"{path} is {state} and has no model.safetensors, so no weights to predict with; go on with "
-                "fastcifar train, or choose another run"
-            )
+            kept = summary is not None and summary["kept_epoch"] is not None
+            cure = f"delete {path}, and train it anew" if kept else "choose another run" if summary else "train it on"
+            raise UsageError(f"{path} is {state} and has no model.safetensors, so no weights to predict with; {cure}")
         tensors, note = saved
         directory.check_epoch("model", note)
         try:
@@ -88,6 +87,8 @@ class TrainedRun:
         notes = []
         summary = self.directory.summary()
         state = summary["status"] if summary else "not finished"
+        if self.dataset.get("verified") is False:
+            notes.append(f"{self} was trained with --no-verify, so perhaps on other images than its dataset's")
         if state != "finished":
             notes.append(f"{self} is {state}; its weights are those of epoch {self.epoch}")
         if self.dataset["sha256"] != dataset.sha256:

@@ -10,7 +10,7 @@ from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.show.provenance import Environment
 from fastcifar.show.text import counted
 from fastcifar.system.atomic import write_whole
-from fastcifar.system.schema import Invalid, Positive, parse
+from fastcifar.system.schema import Invalid, Name, Positive, Reason, parse
 
 CURE = "choose a file that fastcifar bench wrote"
 LONGEST = 1 << 20
@@ -20,15 +20,15 @@ LONGEST = 1 << 20
 class Speed(TypedDict, total=False):
     """The keys that a page shows of a row of any benchmark, where the row has them."""
 
-    pipeline: str | None
-    kernel: str | None
-    loop: str | None
-    device: str
-    recipe: str | None
-    dtype: str | None
-    model: str | None
-    reason: str | None
-    batch_size: int | str | None
+    pipeline: Name | None
+    kernel: Name | None
+    loop: Name | None
+    device: Name
+    recipe: Name | None
+    dtype: Name | None
+    model: Name | None
+    reason: Reason | None
+    batch_size: int | Name | None
     images_per_s: Positive | None
     images_per_s_min: Positive | None
     images_per_s_max: Positive | None
@@ -49,12 +49,12 @@ class Load(TypedDict, total=False):
 
 
 class _Contest(TypedDict):
-    pipeline: str
-    recipe: str
-    device: str
-    dtype: str
-    model: str | None
-    reason: str | None
+    pipeline: Name
+    recipe: Name
+    device: Name
+    dtype: Name
+    model: Name | None
+    reason: Reason | None
     batch_size: int
     threads: int
     images_per_s: Positive | None
@@ -113,6 +113,9 @@ def read(path: Path, schema: Any = dict[str, Any]) -> list[dict[str, Any]]:
             rows.extend(parse(line, schema) for line in iter(lambda: file.readline(LONGEST), b""))
         except Invalid as error:
             raise FastcifarError(f"{path}, line {len(rows) + 1}: not a row of a benchmark ({error}); {CURE}") from error
+    for number, row in enumerate(rows, 1):
+        if row.get("images_per_s") and not all(row.get(key, True) for key in ("images_per_s_min", "images_per_s_max")):
+            raise FastcifarError(f"{path}, line {number}: it has a speed without its range; {CURE}")
     return rows
 
 

@@ -59,6 +59,7 @@ def train_heads(
     with contextlib.ExitStack() as locks:
         for directory in directories:
             locks.enter_context(directory.locked())
+            directory.require_trust(dataset.verified)
         unfinished = [n for n, directory in enumerate(directories) if directory.summary() is None]
         together = [unfinished] if options.tensors else [[n] for n in unfinished]
         for group in filter(None, together):

@@ -51,6 +51,7 @@ def train(
     team = Team.joined(device)
     directory = team.directory(spec, out)
     with directory.locked():
+        directory.require_trust(dataset.verified)
         summary = team.first(directory.summary())
         if summary is None:
             check_single_images([spec], dataset)

@@ -56,6 +56,8 @@ def resume(learner: Learner, directory: RunDirectory) -> Lines:
     """
     checkpoint = directory.load_tensors("checkpoint", learner.device)
     if checkpoint is None:
+        if len(directory.metrics()) > 1:  # a kill between the first line and the first checkpoint leaves one
+            raise directory.damaged("checkpoint.safetensors", "it is missing beside metrics.jsonl")
         return directory.keep_metrics(0)
     tensors, note = checkpoint
     lines = directory.keep_metrics(note["epoch"])
@@ -66,7 +68,7 @@ def resume(learner: Learner, directory: RunDirectory) -> Lines:
         file = directory.path / "checkpoint.safetensors"
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise FastcifarError(
-            f"{file} does not hold the state of {learner.spec.label} ({reason}); {directory.tensors_cure(file)}"
+            f"{file} does not hold the state of {learner.spec.label} ({reason}); {directory.cure}"
         ) from error
     return lines
 
@@ -74,7 +76,7 @@ def resume(learner: Learner, directory: RunDirectory) -> Lines:
 def record(learner: Learner, directory: RunDirectory, lines: Lines, line: dict[str, Any]) -> None:
     """Add the line of an epoch to a run's lines, and write it and the checkpoint to the disk."""
     spec = learner.spec
-    belongs = {"epoch": learner.epoch, "line": directory.next_seal(line)}
+    belongs = {"epoch": learner.epoch, "line": directory.next_seal(line), "before": directory.end}
     lines.append(line)
     # In this order, a kill between any two writes leaves files that the next session can repair.
     if not diverged(lines) and PROTOCOLS[spec.protocol].keeps(accuracies(lines)):

@@ -99,6 +99,10 @@ class Reading(RunDirectory):
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         pass
 
+    @property
+    def end(self) -> None:
+        return None
+
     def next_seal(self, line: Mapping[str, Any]) -> None:
         pass
 

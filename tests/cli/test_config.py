@@ -85,6 +85,7 @@ def test_grid_combines_the_values_of_a_file(command, synthetic, tmp_path, config
         ("seeds: 0\nexp: 2\nseeds: 1", "has the key 'seeds' twice, in line 3, too; keep one"),
         ("set: {lr: 1, lr: 2}", "has the key 'lr' twice"),
         ("epochs: many", "--epochs"),
+        (f"seeds: {'[' * 3000}{']' * 3000}", "is not YAML (maximum recursion depth"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_said(command, synthetic, tmp_path, config, text, message):
@@ -93,6 +94,11 @@ def test_what_is_wrong_in_a_file_is_said(command, synthetic, tmp_path, config, t
     assert answer.code == 2
     assert message in " ".join(answer.err.replace("│", " ").split())
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_file_without_an_end_is_not_read_to_its_end(command):
+    answer = command("train", "--exp", 2, "--config", "/dev/zero")
+    assert (answer.code, "/dev/zero is damaged: it has more than 1,048,576 bytes" in answer.err) == (1, True)
 
 
 def test_a_missing_file_or_library_is_said(command, tmp_path, config, monkeypatch):

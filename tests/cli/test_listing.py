@@ -8,6 +8,7 @@ from support.text import text_of
 from fastcifar.cli import listing
 from fastcifar.errors import UsageError
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.outcome import summary_of
 
 
 def test_listings(tmp_path):
@@ -28,10 +29,10 @@ def test_runs_are_listed_as_they_stand(tmp_path):
     directory = RunDirectory.of(SPEC, tmp_path)
     with directory.locked():
         directory.start(SPEC, {})
-        directory.append_metrics(line_of(1, 2.0, 0.1))
+        directory.append_metrics(line := line_of(1, None, None))
     row = {"run": SPEC.run_id, "status": "unfinished", "epochs": 1, "accuracy, %": ""}
     assert listing.sections("runs", tmp_path) == {"runs": [row]}
-    directory.finish({"status": "diverged", "epochs": 1, "val_accuracy": None})
+    directory.finish(summary_of(SPEC, [line], 10))
     assert listing.sections("runs", tmp_path)["runs"] == [
         row | {"status": "diverged", "accuracy, %": "none (1 diverged)"}
     ]

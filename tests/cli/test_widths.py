@@ -85,9 +85,9 @@ def quick(monkeypatch):
     """Nothing is trained or measured; the results are as large as they can be."""
     monkeypatch.setattr("fastcifar.training.session.run", trained)
     monkeypatch.setattr("fastcifar.grid.plan.train_grid", lambda *_: Results())
-    monkeypatch.setattr("fastcifar.grid.plan.Plan.summaries", lambda plan, out: [
-        (spec, summary) for spec in plan.specs[:4] for summary in summaries(2)
-    ])  # fmt: skip
+    monkeypatch.setattr("fastcifar.grid.plan.Plan.summaries", lambda plan, out: (
+        [(spec, summary) for spec in plan.specs[:4] for summary in summaries(2)], []
+    ))  # fmt: skip
     monkeypatch.setattr("fastcifar.packs.choice.measure", lambda *_: MEASURED)
     monkeypatch.setattr("fastcifar.grid.speeds.Speeds.of", lambda _, specs: {
         kind: Speed(1_234_567.0, 7_654_321.0) for kind in map(Kind.of, specs)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from fastcifar.data.dataset import Dataset, verify
 from fastcifar.data.manifest import MANIFEST, files_in, read_manifest
 from fastcifar.data.verification import VERIFIED
 from fastcifar.errors import FastcifarError
-from fastcifar.system import machine
+from fastcifar.system import machine, temporary
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,25 @@ def flip(file: Path, byte: int, bit: int = 0) -> None:
         before = opened.read(1)[0]
         opened.seek(byte)
         opened.write(bytes([before ^ 1 << bit]))
+
+
+def test_what_does_not_belong_to_a_dataset_is_to_be_moved_not_the_dataset_made_anew(copy):
+    (copy / ".DS_Store").touch()
+    assert Dataset.open(copy).verified
+    with pytest.raises(FastcifarError, match=r"\.DS_Store is not in the manifest; move what does not belong .* away$"):
+        verify(copy)
+
+
+def test_a_dataset_of_a_relative_path_is_unpickled_in_another_folder(copy, monkeypatch):
+    monkeypatch.chdir(copy.parent)
+    content = pickle.dumps(Dataset.open(copy.name))
+    monkeypatch.chdir("/")
+    assert pickle.loads(content).path == copy
+
+
+def test_what_a_killed_conversion_moved_aside_is_found_again(copy):
+    copy.rename(temporary.beside(copy, "old"))
+    assert Dataset.open(copy).verified
 
 
 def test_a_flipped_bit_in_any_file_is_an_error_that_names_it(synthetic, tmp_path):

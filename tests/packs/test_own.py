@@ -96,7 +96,7 @@ def test_a_grid_of_ones_own_network(synthetic, write, tmp_path):
         assert any("one run after another, since it has buffers" in text for text in messages) == said
         results = train_grid(asked, planned)
         assert not results.failed
-        assert len(planned.summaries(out)) == 4
+        assert len(planned.summaries(out)[0]) == 4
     write("net", SMALL + "\n# changed\n")
     anew = runs_of(Wanted([2], seeds=(0, 1), overrides=overrides, amp="off", model=model), synthetic, CPU)
     messages.clear()

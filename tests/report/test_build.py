@@ -13,6 +13,7 @@ from support.written_runs import rising, write_run
 from support.written_runs import spec_of as written_spec
 
 from fastcifar.cli.app import main
+from fastcifar.data.dataset import Dataset
 from fastcifar.report.build import build_report
 from fastcifar.report.collection import collect
 from fastcifar.report.predictions import Predictions, predict
@@ -87,6 +88,25 @@ def test_a_damaged_file_of_predictions_is_said(tmp_path):
     directory.save_tensors("predictions", {"ids": torch.zeros(1)}, note_of(directory.path, 5))
     with pytest.raises(Exception, match="is damaged; delete it"):
         Predictions.read(directory)
+
+
+def test_predictions_of_many_classes_come_back(tmp_path):
+    directory = write_run(tmp_path, written_spec(), rising(0.5))
+    labels = np.arange(300)
+    note = note_of(directory.path, directory.summary()["kept_epoch"])
+    Predictions(labels * 2, labels, labels[::-1], labels, note["epoch"], note["line"]).save(directory)
+    saved = Predictions.read(directory)
+    assert np.array_equal(saved.labels, labels)
+    assert np.array_equal(saved.clean, labels[::-1])
+    assert not saved.within(256)
+
+
+def test_nothing_is_predicted_on_images_that_were_not_verified(trained, digits):
+    (path, *_) = (run.path for run in collect(trained).runs)
+    (path / "predictions.safetensors").unlink(missing_ok=True)
+    (said,) = predict([path], Dataset.open(digits.path, verify=False), CPU)
+    assert "was opened without being verified" in said
+    assert not (path / "predictions.safetensors").exists()
 
 
 def test_a_report_of_real_runs(trained, digits, tmp_path, monkeypatch, capsys):

@@ -11,6 +11,7 @@ from support.kept import kept
 from support.runs import CPU, spec_of, untimed, weights_hash
 from support.seals import change_json, load, note_of, reseal, rewrite_tensors, unseal
 
+from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.report.predictions import Predictions
 from fastcifar.runs.directory import RunDirectory
@@ -190,7 +191,7 @@ def test_a_spec_of_another_run_and_a_renamed_directory_are_errors(moment, old, c
     written = (directory.path / "run.json").read_text()
     change = change_json if old else reseal
     change(directory.path / "run.json", lambda begun: begun["spec"].update(lr=0.5))
-    message = r"run\.json has the spec of run .*lr0\.5.*not the name of its directory.*name back, or delete it"
+    message = r"run\.json has the spec of run .*lr0\.5.*not the name of its directory.*give the directory the name"
     for reading in (read, lambda directory: trained_on(directory, moments, synthetic)):
         with pytest.raises(FastcifarError, match=message):
             reading(directory)
@@ -252,7 +253,7 @@ def test_a_checkpoint_that_is_not_the_run_s_state_is_an_error(change, copied, le
     rewrite_tensors(directory.path / "checkpoint.safetensors", STATE[change])
     before = {name: value.clone() for name, value in learner.state()[0].items()}
     with pytest.raises(
-        FastcifarError, match=r"checkpoint\.safetensors does not hold the state of .*; delete .*checkpo"
+        FastcifarError, match=r"checkpoint\.safetensors does not hold the state of .*; delete .* to train"
     ):
         resume(learner, directory)
     if change != "no scaler":
@@ -260,15 +261,20 @@ def test_a_checkpoint_that_is_not_the_run_s_state_is_an_error(change, copied, le
         assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
-def test_a_changed_checkpoint_is_an_error_and_without_it_the_run_starts_again(copied, moments, synthetic):
+def test_a_changed_or_missing_checkpoint_is_an_error_and_without_the_run_it_starts_again(copied, moments, synthetic):
     directory = copied(1)
     file = directory.path / "checkpoint.safetensors"
     content = file.read_bytes()
     for n in (100, len(content) // 2, len(content) - 1):  # the header, and the data
         file.write_bytes(content[:n] + bytes([content[n] ^ 4]) + content[n + 1 :])
-        with pytest.raises(FastcifarError, match=r"checkpoint\.safetensors is damaged .*; delete .*, and the same"):
+        with pytest.raises(FastcifarError, match=r"checkpoint\.safetensors is damaged .*; delete .* to train it anew"):
             trained_on(directory, moments, synthetic)
     file.unlink()
+    with pytest.raises(
+        FastcifarError, match=r"checkpoint\.safetensors is damaged \(it is missing beside metrics\.jsonl\)"
+    ):
+        trained_on(directory, moments, synthetic)
+    shutil.rmtree(directory.path)
     assert trained_on(directory, moments, synthetic) == untimed(moments[1][-1].metrics())
 
 
@@ -391,7 +397,39 @@ def test_a_run_of_before_is_trained_on_without_seals(copied, moments, synthetic)
     TrainedRun.open(done.path)
 
 
-def test_a_run_that_began_on_a_verified_dataset_does_not_go_on_with_another(copied, moments):
-    about = {"dataset": {"name": "it", "sha256": moments[0].dataset, "verified": False}}
-    with pytest.raises(UsageError, match="began on a verified dataset; leave out --no-verify to go on"):
-        copied(1).start(moments[0], about)
+@pytest.mark.parametrize("moment", [1, -1])
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_run_goes_on_with_a_dataset_as_verified_as_its_own_or_not_at_all(
+    verified, moment, copied, synthetic, moments
+):
+    """A finished run, too: its summary would pass for one of the other dataset."""
+    directory = copied(moment)
+    if not verified:
+        reseal(directory.path / "run.json", lambda begun: begun["dataset"].update(verified=False))
+    other = Dataset.open(synthetic.path, verify=not verified)
+    message = "leave out --no-verify to go on" if verified else "was trained with --no-verify"
+    with pytest.raises(UsageError, match=message):
+        loop.train(moments[0], other, directory.path.parent.parent, CPU)
+
+
+def test_a_run_without_its_first_file_is_not_begun_anew(copied, moments, synthetic):
+    directory = copied(1)
+    (directory.path / "run.json").unlink()
+    with pytest.raises(FastcifarError, match=r"run\.json is damaged \(it is missing beside metrics\.jsonl\)"):
+        trained_on(directory, moments, synthetic)
+    (lost,) = read_runs(directory.path.parent.parent).foreign.values()
+    assert "is a run whose run.json is lost; delete" in lost
+
+
+def test_a_run_is_found_through_a_link_and_in_its_own_experiment_only(copied, tmp_path):
+    directory = copied(-1)
+    link = tmp_path / "best"
+    link.symlink_to(directory.path)
+    assert RunRecord.read(RunDirectory(link)).status == "finished"
+    assert TrainedRun.open(link).spec == TrainedRun.open(directory.path).spec
+    out = directory.path.parent.parent
+    shutil.copytree(out / "exp2", out / "exp3")
+    read = read_runs(out)
+    assert len(read.records) == 1
+    (message,) = read.damaged.values()
+    assert message.endswith(f"is a run of experiment 2; move it to {out}/exp2")

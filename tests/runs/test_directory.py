@@ -168,21 +168,23 @@ def directory(tmp_path):
 
 @pytest.fixture
 def begun(directory):
-    directory.start(SPEC, {"dataset": {"name": "digits"}})
+    directory.start(SPEC, {"dataset": {"name": "digits", "sha256": "0" * 64}})
     return directory
 
 
-SUMMARY = {"status": "finished", "epochs": 0}
+SUMMARY = {"status": "finished", "epochs": 0, "kept_epoch": 1, "val_accuracy": 0.5, "val_loss": 1.0, "seconds": 1.0}
 
 
 def test_where_a_run_is_kept(directory, tmp_path):
     assert directory.path == tmp_path / "exp2" / SPEC.run_id
     assert find_runs(tmp_path) == []
-    directory.start(SPEC, {"dataset": {"name": "digits"}})
+    directory.start(SPEC, {"dataset": {"name": "digits", "sha256": "0" * 64}})
     assert [run.path for run in find_runs(tmp_path)] == [directory.path]
     written = json.loads((directory.path / "run.json").read_text())
     assert RunSpec(**written["spec"]) == SPEC
-    directory.start(SPEC, {"dataset": {"name": "another"}})  # a later session does not rewrite how it began
+    directory.start(
+        SPEC, {"dataset": {"name": "another", "sha256": "1" * 64}}
+    )  # a later session does not rewrite how it began
     assert json.loads((directory.path / "run.json").read_text()) == written
 
 

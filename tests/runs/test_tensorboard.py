@@ -12,6 +12,7 @@ from support.specs import SPEC
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.logs import log_of
+from fastcifar.runs.outcome import summary_of
 from fastcifar.runs.plan import headline_runs
 from fastcifar.runs.tensorboard import SCALARS, Events
 from fastcifar.training import session
@@ -105,7 +106,7 @@ def test_a_run_that_was_finished_without_is_written_as_it_is_closed(directory, w
         directory.append_metrics(line)
     Events(SPEC, directory).close()
     assert not (directory.path / "tensorboard").exists()  # it may be somebody else's, who is training
-    directory.finish({"status": "finished", "epochs": 2})
+    directory.finish(summary_of(SPEC, lines, 10))
     Events(SPEC, directory).close()
     assert_told(written(directory), lines)
     Events(SPEC, directory).close()

@@ -25,6 +25,8 @@ def test_rows_that_cannot_be_read(tmp_path):
         ({"batch_size": True}, r"at `\$.batch_size`"),
         ({"images_per_s": "fast"}, r"at `\$.images_per_s`"),
         ({"images_per_s_min": -1.0}, r"at `\$.images_per_s_min`"),
+        ({"pipeline": "a" * 501}, r"at `\$.pipeline`"),
+        ({"images_per_s_min": None}, "a speed without its range"),
         ({"turns": []}, "a speed without its range and its turns"),
         ({"turns": ["a"]}, r"at `\$.turns\[0\]`"),
         ({"images_per_s": float("nan")}, "JSON is malformed"),

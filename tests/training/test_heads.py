@@ -64,8 +64,8 @@ def test_it_is_the_training_without_a_cache_to_rounding(trained, synthetic, tens
     (mine, note), (theirs, other) = (
         RunDirectory.of(specs[1], folder).load_tensors("model", CPU) for folder in (out, tmp_path)
     )
-    assert [each | {"line": None} for each in (note, other)] == 2 * [
-        {"epoch": note["epoch"], "model": "resnet18", "line": None}
+    assert [{**each, "line": None, "before": None} for each in (note, other)] == 2 * [
+        {"epoch": note["epoch"], "model": "resnet18", "line": None, "before": None}
     ]
     assert mine.keys() == theirs.keys()
     for name, value in mine.items():

@@ -109,7 +109,9 @@ def test_the_kept_weights_give_the_recorded_accuracy(learnt, digits):
     spec, out, summary, _, _ = learnt
     model, note = kept_model(spec, out)
     epoch = summary["kept_epoch"]
-    assert note == note_of(RunDirectory.of(spec, out).path, epoch) | {"model": "cnn"}
+    path = RunDirectory.of(spec, out).path
+    before = note_of(path, epoch - 1)["line"]
+    assert note == note_of(path, epoch) | {"model": "cnn", "before": before}
     ids = digits.ids("validation")
     with torch.inference_mode():
         logits = model(pixels(digits, ids))
@@ -308,9 +310,7 @@ def test_a_damaged_checkpoint_is_said(synthetic, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run(spec, synthetic, tmp_path, watch=damage)
-    with pytest.raises(
-        FastcifarError, match=r"checkpoint\.safetensors is damaged .*; delete .*, and the same command trains"
-    ):
+    with pytest.raises(FastcifarError, match=r"checkpoint\.safetensors is damaged .*; delete .* to train it anew"):
         run(spec, synthetic, tmp_path)
 
 
