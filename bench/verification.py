@@ -6,12 +6,13 @@ Each pair of contestants does the same work with and without its checks, in turn
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,14 @@ from fastcifar.data.formats import writable_formats
 from fastcifar.data.manifest import MANIFEST, UNSEALED
 from fastcifar.data.verification import VERIFIED
 from fastcifar.models.build import build
-from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.directory import METRICS, RunDirectory
 from fastcifar.runs.outcome import epoch_line, summary_of
 from fastcifar.runs.plan import headline_runs
 from fastcifar.runs.record import read_runs
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system.measure import alternate, environment
 from fastcifar.system.scratch import Scratch
-from fastcifar.system.seals import SEAL, tensors_seal
+from fastcifar.system.seals import SEAL, sealed, tensors_seal
 
 EPOCHS = 40  # of each written run
 
@@ -49,18 +50,23 @@ def opened(path: Path, verify: bool) -> Callable[[], object]:
 
 
 def write_runs(spec: RunSpec, out: Path, count: int) -> None:
-    """Write ``count`` finished runs of made-up metrics, which have seals."""
+    """Write ``count`` finished runs of made-up metrics, which have seals; without a flush to the disk for each line."""
     lines = [epoch_line(n, 1 / n, (1 / n, 1 - 1 / n), 1e-3, 1.0, 1e4, 0.0) for n in range(1, EPOCHS + 1)]
     spec = replace(spec, epochs=EPOCHS)
-    summary = summary_of(spec, lines, 376_834)
-    around = environment()
+    summary, around = summary_of(spec, lines, 376_834), environment()
     for seed in range(count):
-        directory = RunDirectory.of(spec.with_seed(seed), out)
-        directory.path.mkdir(parents=True)
-        directory.start(spec.with_seed(seed), {"environment": around})
+        own = spec.with_seed(seed)
+        path = RunDirectory.of(own, out).path
+        path.mkdir(parents=True)
+        begun = sealed({"spec": asdict(own), "environment": around})
+        chain = [begun]
         for line in lines:
-            directory.append_metrics(line)
-        directory.finish(summary)
+            chain.append(sealed(line, chain[-1][SEAL]))
+        text = "".join(f"{json.dumps(line)}\n" for line in chain[1:])
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        (path / "run.json").write_text(json.dumps(begun, indent=1))
+        (path / "metrics.jsonl").write_text(text)
+        (path / "summary.json").write_text(json.dumps(sealed({**summary, METRICS: digest}, begun[SEAL]), indent=1))
 
 
 def without_seals(out: Path, copy: Path) -> None:
@@ -68,7 +74,7 @@ def without_seals(out: Path, copy: Path) -> None:
     shutil.copytree(out, copy)
     for file in copy.rglob("*.json*"):
         lines = file.read_text().splitlines() if file.suffix == ".jsonl" else [file.read_text()]
-        kept = [{k: v for k, v in json.loads(line).items() if k not in (SEAL, "metrics")} for line in lines]
+        kept = [{k: v for k, v in json.loads(line).items() if k not in (SEAL, METRICS)} for line in lines]
         file.write_text("".join(f"{json.dumps(line)}\n" for line in kept))
 
 
