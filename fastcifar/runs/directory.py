@@ -1,24 +1,20 @@
-"""The directory of a run: its lock, and the files with the state and the results of the run."""
+"""The directory of a run: the files with its state and its results, and the chain of seals that holds them together."""
 
 import hashlib
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.runs.files import RunFiles
+from fastcifar.runs.lock import Lockable
 from fastcifar.runs.schemas import Begun, Line, Summary
 from fastcifar.runs.spec import MOST_EPOCHS, RunSpec, run_id_of, spec_values
 from fastcifar.show.text import counted
-from fastcifar.system.locks import fcntl
 from fastcifar.system.paths import path_of
 from fastcifar.system.seals import SEAL, seal_of, sealed
-from fastcifar.system.temporary import sweep
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +31,7 @@ METRICS = "metrics"
 """The key of the SHA-256 of metrics.jsonl in summary.json."""
 
 
-class RunDirectory(RunFiles):
+class RunDirectory(Lockable):
     """The directory of a run, ``<out>/exp<N>/<run-id>/``.
 
     Its files are run.json, metrics.jsonl, checkpoint.safetensors, model.safetensors and summary.json. Seals chain them:
@@ -51,32 +47,6 @@ class RunDirectory(RunFiles):
     def of(cls, spec: RunSpec, out: Path) -> "RunDirectory":
         """Return the directory of a spec below ``out``. It need not exist."""
         return cls(path_of(out) / f"exp{spec.experiment}" / spec.run_id)
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Make the directory, and lock it against training by other processes.
-
-        Raises FastcifarError where another process holds the lock.
-        """
-        if not self.path.exists():
-            sweep(self.path.parent)  # moves back what a killed process had moved aside
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "lock", "w") as lock:
-            for _ in range(5):  # `busy` holds the lock for microseconds, a training process for long
-                if _flock(lock, fcntl.LOCK_EX):
-                    break
-                time.sleep(0.02)
-            else:
-                raise FastcifarError(f"another process is training {self.path}; wait for it or stop it")
-            yield
-
-    def busy(self) -> bool:
-        """Return whether a process, including this one, trains in the directory. This writes no files."""
-        try:
-            with open(self.path / "lock") as lock:
-                return not _flock(lock, fcntl.LOCK_SH)
-        except FileNotFoundError:
-            return False
 
     def start(self, spec: RunSpec, context: Mapping[str, Any]) -> None:
         """Write run.json, unless it exists: the spec, and the context (dataset, environment) of the first epoch.
@@ -265,12 +235,3 @@ def require_runs(paths: Iterable[Path]) -> None:
 
 def _text(line: Mapping[str, Any], seal: str | None) -> bytes:
     return json.dumps(line if seal is None else {**line, SEAL: seal}).encode() + b"\n"
-
-
-def _flock(file: TextIO, kind: int) -> bool:
-    """Try to lock an open file until it is closed. kind: LOCK_EX or LOCK_SH. Returns whether this succeeded."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
