@@ -40,6 +40,7 @@ PAGES: dict[Path, dict[str, Callable[..., str]]] = {
         "transfer-cpu.jsonl": training.transfer,
     },
     ROOT / "docs" / "networks.md": {"networks-cpu.jsonl": networks.networks},
+    ROOT / "docs" / "report.md": {"verdicts.jsonl": reliability.verdicts},
     ROOT / "docs" / "reliability.md": {
         "campaign-cpu.jsonl": reliability.campaign,
         "verification-cpu.jsonl": reliability.cost,

@@ -126,6 +126,12 @@ class Dataset:
         if values is not None and values.max() >= bound:
             raise FastcifarError(f"{self.path / name} is damaged: it has {values.max()}, outside [0, {bound}); {CURE}")
 
+    def facts(self) -> dict[str, Any]:
+        """Return what tells datasets apart, as values for JSON: images_of_classes (of the train images), mean, std."""
+        labels = self.labels("train") if "train" in self.manifest["counts"] else None
+        counts = [] if labels is None else np.bincount(labels, minlength=len(self.classes)).tolist()
+        return {"images_of_classes": counts, "mean": list(self.mean), "std": list(self.std)}
+
     def cure_for_format(self, name: str) -> str:
         """Return the way to a dataset that has the files of a format of data.formats, as the end of a message."""
         if self._memory is not None:

@@ -12,11 +12,13 @@ from fastcifar.experiments import PROTOCOLS
 from fastcifar.report.claims import counted_verdicts, verdicts
 from fastcifar.report.collection import Collection, collect, run_ids, with_predictions
 from fastcifar.report.contents import Contents, Drawn
+from fastcifar.report.evidence import Evidence, evidence_of, known_datasets
 from fastcifar.report.figures import FIGURES, draw_figure
 from fastcifar.report.markdown import markdown
 from fastcifar.report.page import environments, page, png
 from fastcifar.report.predictions import predict
 from fastcifar.report.preview import sheet
+from fastcifar.report.said import sentences
 from fastcifar.report.tables import claims_table, report_tables, runs_table, took
 from fastcifar.runs.record import UNCHECKED
 from fastcifar.show.figures import inline, save
@@ -61,11 +63,14 @@ def build_report(
         unpredicted = predict([run.path for run in collection.runs if run.accuracy is not None], dataset, device)
         collection = with_predictions(collection)
     out.mkdir(parents=True, exist_ok=True)
-    figures = _figures(collection, out)
-    notes = [*_overview(collection, figures), *collection.notes, *unpredicted]
-    judged = verdicts(collection)
+    evidence = evidence_of(collection, known_datasets(runs, dataset))
+    figures = _figures(collection, out, evidence)
+    notes = [*_overview(collection, figures), *_aside(evidence), *collection.notes, *unpredicted]
+    judged = verdicts(evidence.counting, collection.protocols)
     others = [*report_tables(collection), environments(collection)]
-    contents = Contents(TITLE, _lead(collection), notes, claims_table(judged), figures, others, _foot())
+    contents = Contents(
+        TITLE, _lead(collection), sentences(judged, evidence), notes, claims_table(judged), figures, others, _foot()
+    )
     samples = [] if dataset is None else _samples(dataset)
     html = page(contents, runs_table(collection), samples, collection)
     for name, content in (("index.html", html), ("report.md", markdown(contents))):
@@ -75,7 +80,7 @@ def build_report(
     return Report(collection, contents, counted_verdicts(judged), files)
 
 
-def _figures(collection: Collection, out: Path) -> list[Drawn]:
+def _figures(collection: Collection, out: Path, judging: Evidence) -> list[Drawn]:
     """Draw the figures that have at least one run, and write their files."""
     drawable = [
         (protocol, shown, series)
@@ -88,7 +93,9 @@ def _figures(collection: Collection, out: Path) -> list[Drawn]:
         ids = run_ids(*(each for _, each in series))
         figure = draw_figure(shown, series)
         save(figure, out, shown.name(protocol))
-        missing = "; ".join(shown.missing(collection, protocol))
+        aside = sum(run_id in judging.aside for run_id in ids)
+        lacking = shown.missing(collection, protocol)
+        missing = "; ".join([*lacking, *([f"{counted(aside, 'run')} of it may not judge"] if aside else [])])
         evidence = Cell(counted(len(ids), "run"), float(len(ids)), ids)
         svg = inline(figure, f"{shown.title}, {protocol}")
         file, panels = f"{shown.name(protocol)}.png", len(shown.metrics)
@@ -130,6 +137,18 @@ def _overview(collection: Collection, figures: Sequence[Drawn]) -> list[str]:
             "image (fastcifar report --data computes predictions from the kept weights)"
         )
     return notes
+
+
+def _aside(evidence: Evidence) -> list[str]:
+    """Return a sentence for each reason why runs judge no claim, with the runs."""
+    reasons: dict[str, list[str]] = {}
+    for run_id, why in evidence.aside.items():
+        reasons.setdefault(why, []).append(run_id)
+    return [
+        f"{counted(len(ids), 'run')} {why}: drawn, but {'it judges' if len(ids) == 1 else 'they judge'} no claim "
+        f"({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
+        for why, ids in reasons.items()
+    ]
 
 
 def _lead(collection: Collection) -> str:

@@ -31,6 +31,8 @@ class Contents:
 
     title: str
     lead: str
+    said: Sequence[str]
+    """Sentences on what the runs say of the claims, the most important part."""
     notes: Sequence[str]
     """Sentences on what the report covers and what is missing."""
     claims: Table

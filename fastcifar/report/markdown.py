@@ -9,7 +9,8 @@ HASH = 8  # last characters of a run-id that are shown: enough for `fastcifar ru
 
 def markdown(contents: Contents) -> str:
     """Return the text of report.md."""
-    parts = [f"# {contents.title}", escaped(contents.lead), "## What is here, and what is not"]
+    parts = [f"# {contents.title}", escaped(contents.lead), "## What the runs say"]
+    parts += ["\n".join(f"- {escaped(each)}" for each in contents.said), "## What is here, and what is not"]
     parts += ["\n".join(f"- {escaped(note)}" for note in contents.notes), *_section(contents.claims)]
     parts.append("## The report's figures")
     for figure in contents.figures:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastcifar.report.collection import Collection
 from fastcifar.report.contents import Contents
-from fastcifar.report.rules import CONFIRMED, NOT_RUN, REFUTED
+from fastcifar.report.verdict import CONFIRMED, CONTRADICTED, NOT_RUN, UNDECIDED
 from fastcifar.show import provenance
 from fastcifar.show.figures import COLOURS
 from fastcifar.show.html import rendered
@@ -16,11 +16,12 @@ from fastcifar.show.tables import EVIDENCE, Cell, Table
 from fastcifar.show.text import printable
 
 HERE = Path(__file__).resolve().parent
-MARKS = {CONFIRMED: "yes", REFUTED: "no", NOT_RUN: "none"}
+MARKS = {CONFIRMED: "yes", CONTRADICTED: "no", UNDECIDED: "none", NOT_RUN: "none"}
 HASH = 12  # characters that are shown of a commit and of a dataset's hash
 DIGITS = 5  # significant digits of a curve's values: finer than a screen's pixels
 SECTIONS = (
-    ("missing", "Overview"), ("claims", "Claims"), ("figures", "Figures"), ("configurations", "Configurations"),
+    ("said", "Verdicts"), ("missing", "Overview"), ("claims", "Claims"), ("figures", "Figures"),
+    ("configurations", "Configurations"),
     ("protocols", "Audit"), ("effects", "Effects"), ("curves", "Curves"), ("runs", "Runs"), ("confusion", "Confusion"),
     ("samples", "Images"), ("environment", "Environment"),
 )  # fmt: skip
@@ -42,6 +43,7 @@ def page(contents: Contents, runs: Table, samples: Sequence[tuple[str, bytes]], 
         foot=contents.foot,
         sections=SECTIONS,
         marks=MARKS,
+        said=contents.said,
         notes=contents.notes,
         tables={table.name: table for table in (contents.claims, *contents.tables, runs)},
         figures=contents.figures,

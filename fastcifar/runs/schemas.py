@@ -43,6 +43,9 @@ class Trained(_Trained, total=False):
 
     classes: list[str]
     verified: bool
+    images_of_classes: list[Count]
+    mean: list[float]
+    std: list[float]
 
 
 class _Begun(TypedDict):

@@ -22,7 +22,7 @@ MOST_THREADS = 4096  # more than any machine has cores
 def context(dataset: Dataset, device: torch.device, mode: str) -> dict[str, Any]:
     """Return the entries of run.json besides the spec: dataset, environment, device and mode."""
     about: dict[str, Any] = {"name": dataset.name, "sha256": dataset.sha256, "classes": list(dataset.classes)}
-    about["verified"] = dataset.verified
+    about |= {"verified": dataset.verified, **dataset.facts()}
     return {"dataset": about, "environment": environment(), "device": str(device), "mode": mode}
 
 

@@ -271,7 +271,7 @@ def test_the_same_report_for_a_repository(page):
     for name in re.findall(r"!\[[^]]*\]\((.*?)\)", text):
         assert (page.parent / name).is_file(), name
     assert "| configuration | accuracy, % | protocol |" in text
-    assert "not confirmed" in text
+    assert "undecided" in text
     for row in re.findall(r"^\|.*\|$", text, re.MULTILINE):
         assert row.count("|") >= 3
     assert "Protocol sound: " in text

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from fastcifar.experiments import experiment
+from fastcifar.report.evidence import MEAN, STD
 from fastcifar.report.predictions import NAME
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.outcome import summary_of
@@ -15,7 +16,10 @@ from support.seals import note_of
 
 CLASSES = tuple("0123456789")
 CONTEXT = {
-    "dataset": {"name": "digits", "sha256": "ab" * 32, "classes": list(CLASSES)},
+    "dataset": {
+        "name": "digits", "sha256": "ab" * 32, "classes": list(CLASSES), "verified": True,
+        "images_of_classes": [5000] * 10, "mean": list(MEAN), "std": list(STD),
+    },
     "environment": {"cpu": "a processor", "cores": 2, "python": "3.11", "versions": {"torch": "2.x"},
                     "commit": "c0ffee" * 6, "dirty": False},
     "device": "cpu",
