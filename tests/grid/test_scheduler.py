@@ -20,7 +20,9 @@ from fastcifar.runs.failure import failure_of
 
 DATASET = SimpleNamespace(sha256="ab" * 32, ids=lambda split: range(1024))
 LINE = {"epoch": 1, "val_accuracy": 0.5}
-SUMMARY = {"status": "finished", "epochs": 1}
+SUMMARY = {
+    "status": "finished", "epochs": 1, "kept_epoch": 1, "val_accuracy": 0.5, "val_loss": 1.0, "seconds": 1.0,
+}  # fmt: skip
 
 
 class Played:

@@ -91,7 +91,7 @@ def test_the_run_directory_holds_what_it_should(learnt, digits):
     written = json.loads((directory.path / "run.json").read_text())
     assert RunSpec(**written["spec"]) == spec
     about = {"name": digits.name, "sha256": digits.sha256, "classes": list("0123456789"), "verified": True}
-    assert written["dataset"] == about
+    assert written["dataset"] == about | digits.facts()
     assert written["device"] == "cpu"
     assert {"cpu", "commit", "versions"} <= written["environment"].keys()
     assert directory.summary() == summary
