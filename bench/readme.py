@@ -42,8 +42,8 @@ PAGES: dict[Path, dict[str, Callable[..., str]]] = {
     ROOT / "docs" / "networks.md": {"networks-cpu.jsonl": networks.networks},
     ROOT / "docs" / "report.md": {"verdicts.jsonl": reliability.verdicts},
     ROOT / "docs" / "reliability.md": {
-        "campaign-cpu.jsonl": reliability.campaign,
         "verification-cpu.jsonl": reliability.cost,
+        "campaign-cpu.jsonl": reliability.campaign,
     },
     ROOT / "kernels" / "README.md": {
         "gpu-check-h100.jsonl": compiled.launches,
