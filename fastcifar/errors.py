@@ -20,6 +20,11 @@ class DoesNotFit(UsageError):
     """A request needs more memory than is free. A caller that can make a smaller request catches this error."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; the name of its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> UsageError:
     """Return the error for a name that does not exist. Its message has the nearest known name, and all known names."""
     names = list(known)

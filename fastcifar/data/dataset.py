@@ -13,7 +13,7 @@ from fastcifar.data.manifest import CURE, label_dtype, read_manifest
 from fastcifar.data.manifest import MANIFEST as MANIFEST
 from fastcifar.data.npy import DAMAGED
 from fastcifar.data.sources.source import IMAGE_SHAPE, U8, Labels
-from fastcifar.data.verification import verify_files, verify_once, verify_statements
+from fastcifar.data.verification import verify_files, verify_once, verify_statements, wrong_size
 from fastcifar.errors import FastcifarError, UsageError, unknown
 from fastcifar.rng.philox import Stream, permutation
 from fastcifar.show.text import printable
@@ -110,11 +110,8 @@ class Dataset:
     def _check(self) -> None:
         """Raise FastcifarError unless all files have the sizes and shapes in the manifest, and their values a range."""
         for name, entry in self.manifest["files"].items():
-            file = self.path / name
-            size = file.stat().st_size if file.is_file() else None
-            if size != entry["bytes"]:
-                fault = "is missing" if size is None else f"has {size:,} bytes, not the {entry['bytes']:,} written"
-                raise FastcifarError(f"{file} {fault}; {CURE}")
+            if wrong := wrong_size(self.path / name, entry):
+                raise FastcifarError(f"{self.path / name} {wrong}; {CURE}")
         for part in self.manifest["counts"]:
             self.images(part)
             self._within(f"{part}.labels.npy", self.labels(part), len(self.classes))

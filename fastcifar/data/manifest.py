@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastcifar.data.sources.source import IMAGE_SHAPE, U8
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.system.schema import Count, Ordinal, Sha256, Three, read_object
+from fastcifar.system.schema import LARGEST, Count, Ordinal, Sha256, Three, parse_object, read_bounded
 from fastcifar.system.seals import SEAL, seal_of, sealed
 from fastcifar.system.temporary import NAME as TEMPORARY
 from fastcifar.system.temporary import sweep
@@ -108,7 +108,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not (path / MANIFEST).is_file():
         raise UsageError(f"{path} is not a dataset directory, as it has no {MANIFEST}; {cure}")
     file = path / MANIFEST
-    about = read_object(file, Named, UNREADABLE)
+    content = read_bounded(file, LARGEST, UNREADABLE)
+    about = parse_object(content, Named, file, UNREADABLE)
     if about["format"] != FORMAT:
         raise UsageError(f"{file} is not a fastcifar dataset's; {cure}")
     if about["version"] not in VERSIONS:
@@ -116,7 +117,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"{file} has dataset format version {about['version']!r}; "
             f"the versions {' and '.join(map(str, VERSIONS))} are read here: {cure}"
         )
-    manifest = read_object(file, Manifest, UNREADABLE)
+    manifest = parse_object(content, Manifest, file, UNREADABLE)
     if fault := _contradiction(manifest):
         raise FastcifarError(f"{file} is damaged ({fault}); {UNREADABLE}")
     return manifest

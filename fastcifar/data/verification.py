@@ -1,25 +1,23 @@
 """Verification: whether the files of a dataset directory are as its manifest says. It is done once a process tree."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcifar.data.manifest import CURE, MANIFEST, files_in, histogram_of, mean_std
-from fastcifar.data.sources.files import BLOCK
 from fastcifar.errors import FastcifarError
 from fastcifar.show.progress import track
+from fastcifar.system import once
 from fastcifar.system.machine import allowed_cores
-from fastcifar.system.seals import SEAL
+from fastcifar.system.seals import SEAL, sha256_of
 
 if TYPE_CHECKING:
     from fastcifar.data.dataset import Dataset
 
 VERIFIED = "FASTCIFAR_VERIFIED"
 """The environment variable with the states of the datasets that this process, or one that started it, has verified."""
-MOST = 64  # states that the variable holds; of more, the oldest are forgotten
 
 
 def verify_files(path: Path, manifest: Mapping[str, Any], extra: bool) -> None:
@@ -31,11 +29,9 @@ def verify_files(path: Path, manifest: Mapping[str, Any], extra: bool) -> None:
     files = manifest["files"]
     added = sorted(files_in(path) - files.keys()) if extra else []
     faults = [f"{name} is not in the manifest" for name in added]
-    faults += [f"{name} is missing" for name in files if not (path / name).is_file()]
-    there = [name for name in files if (path / name).is_file()]
-    sizes = [files[name]["bytes"] for name in there]
+    sizes = [entry["bytes"] for entry in files.values()]
     with ThreadPoolExecutor(len(allowed_cores())) as pool:
-        checked = zip(pool.map(lambda name: _fault(path, name, files[name]), there), sizes, strict=True)
+        checked = zip(pool.map(lambda name: _fault(path, name, files[name]), files), sizes, strict=True)
         shown = track(checked, f"verifying {path.name}", sum(sizes), lambda pair: pair[1])
         faults += [fault for fault, _ in shown if fault]
     if faults:
@@ -48,13 +44,13 @@ def verify_once(dataset: "Dataset") -> None:
 
     Raises FastcifarError as `verify_files` does, and for a manifest that contradicts the arrays.
     """
-    known, state = os.environ.get(VERIFIED, "").split(), _state(dataset.path, dataset.manifest)
-    if state in known:
+    state = _state(dataset.path, dataset.manifest)
+    if state in once.known(VERIFIED):
         return
     verify_files(dataset.path, dataset.manifest, extra=False)
     if SEAL not in dataset.manifest:  # one of before version 0.3
         verify_statements(dataset)
-    os.environ[VERIFIED] = " ".join([*known[1 - MOST :], state])
+    once.remember(VERIFIED, state)
 
 
 def verify_statements(dataset: "Dataset") -> None:
@@ -70,15 +66,18 @@ def verify_statements(dataset: "Dataset") -> None:
         raise FastcifarError(f"{dataset.path / MANIFEST} has split_seed {seed}, which gives another split; {CURE}")
 
 
+def wrong_size(file: Path, entry: Mapping[str, Any]) -> str | None:
+    """Return the predicate of a sentence where a file is missing or has not its size in the manifest; else None."""
+    size = file.stat().st_size if file.is_file() else None
+    if size == entry["bytes"]:
+        return None
+    return "is missing" if size is None else f"has {size:,} bytes, not the {entry['bytes']:,} written"
+
+
 def _fault(path: Path, name: str, entry: Mapping[str, Any]) -> str | None:
-    size = (path / name).stat().st_size
-    if size != entry["bytes"]:
-        return f"{name} has {size:,} bytes, not the {entry['bytes']:,} written"
-    digest = hashlib.sha256()
-    with open(path / name, "rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return f"{name} differs from what was written" if digest.hexdigest() != entry["sha256"] else None
+    if wrong := wrong_size(path / name, entry):
+        return f"{name} {wrong}"
+    return f"{name} differs from what was written" if sha256_of(path / name) != entry["sha256"] else None
 
 
 def _state(path: Path, manifest: Mapping[str, Any]) -> str:

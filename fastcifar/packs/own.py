@@ -7,6 +7,7 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from fastcifar.augment import IMAGE_SIZE
+from fastcifar.errors import first_line
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.models.own import build_own
 from fastcifar.packs.masks import units_of
@@ -42,7 +43,7 @@ def _why_serial(model: str, code: str) -> str | None:
         units_of(first.to("meta"))
         quiet = torch.stack([network(images) for network in map(nn.Module.eval, networks[1:])])
     except Exception as error:  # foreign code raises errors of any kind
-        return f"vmap fails on it ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
+        return f"vmap fails on it ({first_line(error)})"
     if any(stack.grad is None for stack in parameters.values()):
         return "some of its weights do not affect its output"
     if not torch.equal(quiet[0], alone[1]):

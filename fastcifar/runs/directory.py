@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from glob import escape
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from fastcifar.runs.schemas import Begun, Line, Summary
 from fastcifar.runs.spec import MOST_EPOCHS, RunSpec, run_id_of, spec_values
 from fastcifar.show.text import counted
 from fastcifar.system.paths import path_of
-from fastcifar.system.seals import SEAL, seal_of, sealed
+from fastcifar.system.seals import SEAL, seal_of, sealed, sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -146,7 +147,7 @@ class RunDirectory(Lockable):
             return
         file, summary = self.path / f"{name}.safetensors", self.summary()
         epoch, seals = note["epoch"], [seal for _, seal in self._links(note["epoch"])]
-        if summary is not None and epoch != (kept := summary.get("kept_epoch", epoch)):
+        if summary is not None and epoch != (kept := summary["kept_epoch"]):
             raise FastcifarError(
                 f"{file} is of epoch {epoch}, but epoch {kept} was kept, as summary.json has it; {self.cure}"
             )
@@ -207,15 +208,20 @@ class RunDirectory(Lockable):
 
     def _metrics_hash(self) -> str:
         """Return the SHA-256 of metrics.jsonl; of no bytes where there is no such file."""
-        digest, file = hashlib.sha256(), self.path / "metrics.jsonl"
+        file = self.path / "metrics.jsonl"
         if not file.exists():
-            return digest.hexdigest()
+            return hashlib.sha256().hexdigest()
         if file.stat().st_size > LARGEST:
             raise self.damaged("metrics.jsonl", f"it has more than {LARGEST:,} bytes")
-        with open(file, "rb") as opened:
-            for block in iter(lambda: opened.read(1 << 20), b""):
-                digest.update(block)
-        return digest.hexdigest()
+        return sha256_of(file)
+
+
+def alike(spec: RunSpec, out: Path) -> list[RunDirectory]:
+    """Return the runs below ``out`` with the label and seed of a new run, sorted by path; none where it is not new."""
+    new = RunDirectory.of(spec, out)
+    if new.path.exists():
+        return []
+    return [RunDirectory(path) for path in sorted(new.path.parent.glob(f"{escape(spec.label)}-s{spec.seed}-*"))]
 
 
 def find_runs(out: Path) -> list[RunDirectory]:

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
-from glob import escape
 from pathlib import Path
 
 from fastcifar.errors import FastcifarError
-from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.directory import alike
 from fastcifar.runs.spec import RunSpec, spec_values
 from fastcifar.show.text import counted
 
@@ -27,17 +26,14 @@ def trained_anew(specs: Iterable[RunSpec], out: Path) -> list[str]:
 
 def _earlier(spec: RunSpec, out: Path) -> str | None:
     """Return the sentence about the earlier run with the most epochs; None where there is none, or a run to resume."""
-    new = RunDirectory.of(spec, out)
-    if new.path.exists():
-        return None
     runs = []
-    for path in new.path.parent.glob(f"{escape(spec.label)}-s{spec.seed}-*"):
+    for directory in alike(spec, out):
         with suppress(FastcifarError, OSError):  # a damaged run is not this command's concern
-            directory = RunDirectory(path)
             begun = directory.begun()
             stated = spec_values(begun["spec"]) if begun else {}
             if {**stated, "epochs": spec.epochs} == asdict(spec):
-                runs.append((stated["epochs"], len(directory.metrics()), directory.summary() is not None, path.name))
+                finished = directory.summary() is not None
+                runs.append((stated["epochs"], len(directory.metrics()), finished, directory.path.name))
     if not runs:
         return None
     limit, epochs, finished, name = max(runs)

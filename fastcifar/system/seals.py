@@ -6,6 +6,7 @@ A seal finds accidents and edits by hand. It is no signature: who changes a file
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 SEAL = "seal"
 """The key of a seal in a JSON object, and in the metadata of a file of tensors."""
+BLOCK = 1 << 20  # bytes read at a time
 DIGITS = 32  # hexadecimal digits of a seal, which is 128 bits of a SHA-256
 
 
@@ -33,6 +35,15 @@ def sealed(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """
     plain = json.loads(json.dumps(values, ensure_ascii=False).encode(errors="replace"))
     return {**{key: value for key, value in plain.items() if key != SEAL}, SEAL: seal_of(plain, before)}
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal. Raises OSError where it cannot be read."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def tensors_seal(tensors: "Mapping[str, Tensor]", note: str) -> str:

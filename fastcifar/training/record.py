@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fastcifar.data.dataset import Dataset
-from fastcifar.errors import FastcifarError
+from fastcifar.errors import FastcifarError, first_line
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.outcome import Lines, accuracies, diverged
@@ -66,7 +66,7 @@ def resume(learner: Learner, directory: RunDirectory) -> Lines:
         learner.restore(tensors, note)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:  # the scaler's state may be another one, too
         file = directory.path / "checkpoint.safetensors"
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise FastcifarError(
             f"{file} does not hold the state of {learner.spec.label} ({reason}); {directory.cure}"
         ) from error

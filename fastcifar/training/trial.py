@@ -10,6 +10,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from fastcifar.errors import first_line
+
 NEWS = 30.0  # seconds from one call of ``waiting`` to the next
 
 
@@ -60,7 +62,7 @@ def _serve(there: Connection, work: Callable[..., Any], arguments: tuple[Any, ..
     try:
         there.send((True, work(*arguments)))
     except Exception as error:  # the parent raises it again
-        there.send((False, (str(error).strip() or type(error).__name__).splitlines()[0]))
+        there.send((False, first_line(error)))
 
 
 def _end_with_the_parent(there: Connection) -> None:

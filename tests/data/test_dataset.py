@@ -19,18 +19,6 @@ from fastcifar.data.manifest import manifest_bytes
 from fastcifar.errors import FastcifarError, UsageError
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    """A synthetic dataset of 40 train and 8 test images; not to be changed."""
-    return convert("synthetic:40", tmp_path_factory.mktemp("made") / "it", split_seed=3).path
-
-
-@pytest.fixture
-def copy(made, tmp_path) -> Path:
-    """One to change."""
-    return Path(shutil.copytree(made, tmp_path / "copy"))
-
-
 @given(st.integers(5, 3000), st.integers(0, 2**64 - 1))
 def test_a_split_holds_out_exactly_one_in_five(n, seed):
     split = split_of(n, seed)

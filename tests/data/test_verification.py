@@ -13,24 +13,11 @@ import pytest
 from support.seals import change_json, reseal, state_anew, unseal
 
 from fastcifar.data import verification
-from fastcifar.data.convert import convert
 from fastcifar.data.dataset import Dataset, verify
 from fastcifar.data.manifest import MANIFEST, files_in, read_manifest
 from fastcifar.data.verification import VERIFIED
 from fastcifar.errors import FastcifarError
 from fastcifar.system import machine, temporary
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    """A dataset of 40 train and 8 test images; not to be changed."""
-    return convert("synthetic:40", tmp_path_factory.mktemp("made") / "it", split_seed=3).path
-
-
-@pytest.fixture
-def copy(made, tmp_path) -> Path:
-    """One to change."""
-    return Path(shutil.copytree(made, tmp_path / "copy"))
 
 
 @pytest.fixture

@@ -119,15 +119,21 @@ def test_where_shared_memory_is_short_fewer_workers_or_none_make_the_same_batche
         next(pipeline.epoch(1))
 
 
+def begun_after_another(pipeline):
+    """Begin an epoch, and another one, which ends the first; return the second after its first batch."""
+    first = pipeline.epoch(0)
+    next(first)
+    second = pipeline.epoch(1)
+    next(second)
+    with pytest.raises(UsageError, match="another was begun"):
+        next(first)
+    return second
+
+
 def test_an_epoch_without_workers_ends_like_others(synthetic, monkeypatch):
     monkeypatch.setattr(shm, "free_bytes", lambda: 0)
     with opened(synthetic) as pipeline:
-        first = pipeline.epoch(0)
-        next(first)
-        second = pipeline.epoch(1)
-        next(second)
-        with pytest.raises(UsageError, match="another was begun"):
-            next(first)
+        second = begun_after_another(pipeline)
         monkeypatch.setattr(type(pipeline._loader.dataset), "__getitems__", None)
         with pytest.raises(TypeError):  # an error of ours keeps its traceback
             list(second)
@@ -155,12 +161,7 @@ def test_shared_memory_that_fills_up_later_is_one_line_with_the_cure(synthetic):
 
 def test_another_epoch_ends_the_one_before(synthetic):
     with opened(synthetic) as pipeline:
-        first = pipeline.epoch(0)
-        next(first)
-        second = pipeline.epoch(1)
-        next(second)
-        with pytest.raises(UsageError, match="another was begun"):
-            next(first)
+        second = begun_after_another(pipeline)
         assert len(list(second)) == 9
 
 
