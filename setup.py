@@ -77,6 +77,7 @@ EXTRAS = {
     "lightning": ["lightning>=2.5"],
     "accelerate": ["accelerate>=1.2"],
     "optuna": ["optuna>=4.0"],
+    "timm": ["timm>=1.0"],
     "kornia": ["kornia>=0.8"],
     "dev": [
         "accelerate>=1.2",

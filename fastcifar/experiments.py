@@ -17,6 +17,8 @@ from fastcifar.errors import UsageError, unknown
 from fastcifar.recipes import recipe
 
 SEEDS = (0, 1, 2)
+PRETRAINED = 4
+"""The number of the experiment that fine-tunes pretrained networks; the others train from scratch."""
 
 
 @dataclass(frozen=True)
@@ -195,13 +197,13 @@ def experiment3(protocol: str) -> Experiment:
 def experiment4(protocol: str) -> Experiment:
     """Return experiment 4: networks pretrained on ImageNet, each with its own preprocessing.
 
-    --model also takes the name of any other network of torchvision or timm.
+    --model also takes the name of any other network of torchvision or timm, and one's own network.
 
     Expected (report): MobileNetV3-S about 87 %, ResNet18 77 %, EfficientNetV2-S 73 %.
     """
     recipes = {"mobilenet_v3_small": "imagenet256", "efficientnet_v2_s": "imagenet384", "resnet18": "imagenet256"}
     return Experiment(
-        4,
+        PRETRAINED,
         "pretrained networks",
         fixed=MappingProxyType(
             {"batch_size": 128, "lr": 1e-4, "l2": 0.0, "dropout": 0.0, "tune": PROTOCOLS[protocol].tune}
@@ -212,7 +214,7 @@ def experiment4(protocol: str) -> Experiment:
     )
 
 
-EXPERIMENTS = {1: experiment1, 2: experiment2, 3: experiment3, 4: experiment4}
+EXPERIMENTS = {1: experiment1, 2: experiment2, 3: experiment3, PRETRAINED: experiment4}
 
 
 def experiment(number: int, protocol: str) -> Experiment:

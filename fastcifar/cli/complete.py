@@ -36,9 +36,8 @@ def _beginning(values: Callable[[], Iterable[str]], incomplete: str, several: bo
 
 def models(context: typer.Context, incomplete: str) -> list[str]:
     """Complete a network of the experiment in --exp, or of any experiment; for experiment 4 also torchvision's."""
-    from fastcifar.experiments import EXPERIMENTS, PROTOCOLS, experiment
+    from fastcifar.experiments import EXPERIMENTS, PRETRAINED, PROTOCOLS, experiment
     from fastcifar.models.names import torchvision_names
-    from fastcifar.runs.plan import PRETRAINED
 
     asked = context.params.get("exp")
     numbers = [asked] if asked in EXPERIMENTS else list(EXPERIMENTS)

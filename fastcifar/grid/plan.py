@@ -19,7 +19,6 @@ from fastcifar.grid.speeds import Kind, Speed, Speeds
 from fastcifar.grid.tables import Row, experiments_table, plan_table
 from fastcifar.grid.wanted import Runs
 from fastcifar.grid.worker import CALIBRATION
-from fastcifar.models.names import is_published
 from fastcifar.packs.choice import Calibration, Measured
 from fastcifar.packs.names import SERIAL
 from fastcifar.packs.shape import Shape
@@ -27,7 +26,7 @@ from fastcifar.packs.stacked import can_stack
 from fastcifar.packs.ways import possible
 from fastcifar.runs.code import changed_since
 from fastcifar.runs.directory import RunDirectory
-from fastcifar.runs.spec import RunSpec
+from fastcifar.runs.spec import RunSpec, is_fine_tuned
 from fastcifar.show.columns import Fitted
 from fastcifar.show.text import counted, duration
 from fastcifar.system import machine
@@ -140,7 +139,7 @@ def plan(asked: Asked, runs: Runs, say: Callable[[str], None] = lambda text: Non
         source = quick.sentence(known)
     for pack in packs_of(todo, lambda shape: len(todo)):
         first = pack.specs[0]
-        if not is_published(pack.shape.model) and (reason := can_stack(first)) is not None:
+        if not first.fine_tuned and (reason := can_stack(first)) is not None:
             say(f"{pack.title}: one run after another, since {reason}")
         if known is None:
             of_shape = calibration.of(first, asked.dataset, asked.device, asked.most, say)
@@ -168,7 +167,7 @@ def _with_speed(kept: Measured | None, speed: Speed) -> Measured:
 
 def _most(shape: Shape, measured: Measured, asked: Asked) -> int:
     """Return the largest number of runs in a pack of this shape, so that the pack fits in the device's memory."""
-    if is_published(shape.model):
+    if is_fine_tuned(shape.model, shape.experiment):
         return asked.most if shape.tune == "head" else 1
     total = machine.memory_bytes()
     if asked.device.type == "cuda":

@@ -1,24 +1,17 @@
 """The runs of a grid: every seed of every chosen configuration under every protocol."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.experiments import PROTOCOLS, SEEDS, experiment
+from fastcifar.experiments import PRETRAINED, PROTOCOLS, SEEDS, experiment
 from fastcifar.models.names import NONE, is_own, require_own
 from fastcifar.pipeline.names import check_pipeline
-from fastcifar.runs.plan import (
-    PRETRAINED,
-    check_amp,
-    check_weights,
-    precision_of,
-    require_trained_from_scratch,
-    weights_for,
-)
+from fastcifar.runs.plan import check_amp, check_weights, precision_of, require_recipe, weights_for
 from fastcifar.runs.settings import SETTABLE, nearest_value, require_key
 from fastcifar.runs.spec import RunSpec
 
@@ -74,7 +67,7 @@ def check(wanted: Wanted, dataset: Dataset) -> None:
     check_amp(wanted.amp)
     check_pipeline(wanted.pipeline)
     for number in wanted.numbers:
-        check_weights(number, None, wanted.weights if number == PRETRAINED else None)
+        check_weights(number, wanted.model, wanted.weights if number == PRETRAINED else None)
     for key in wanted.only:
         _require_values(wanted, key)
     # makes every spec, which refuses values out of range
@@ -100,8 +93,8 @@ def runs_of(wanted: Wanted, dataset: Dataset, device: "torch.device") -> Runs:
         code_of,
     )
     if wanted.model is not None:
-        for side in {PROTOCOLS[spec.protocol].recipe(spec.recipe).out_size for spec in first}:
-            check_own(wanted.model, len(dataset.classes), side)
+        for side, new in {(PROTOCOLS[spec.protocol].recipe(spec.recipe).out_size, spec.fine_tuned) for spec in first}:
+            check_own(wanted.model, len(dataset.classes), side, new)
     check_single_images(first, dataset)
     return Runs(tuple(spec.with_seed(seed) for spec in first for seed in wanted.seeds), left_out, tuple(notes))
 
@@ -133,7 +126,7 @@ def _points(
 ) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Yield the experiment, the protocol and the values of each configuration that fits ``only``."""
     for number in wanted.numbers:
-        overrides = {**_own(number, wanted.model, code), **wanted.overrides}
+        overrides = {**_own(number, wanted.model, wanted.overrides, code), **wanted.overrides}
         combined = [dict(zip(overrides, values, strict=True)) for values in product(*overrides.values())]
         for protocol in wanted.protocols:
             for point in experiment(number, protocol).configurations():
@@ -158,7 +151,9 @@ def _require_values(wanted: Wanted, key: str) -> None:
             )
 
 
-def _own(number: int, model: str | None, code: Callable[[str], str]) -> dict[str, list[Any]]:
+def _own(
+    number: int, model: str | None, overrides: Collection[str], code: Callable[[str], str]
+) -> dict[str, list[Any]]:
     """Return the values that one's own network sets in all configurations of an experiment."""
     if model is None:
         return {}
@@ -167,8 +162,9 @@ def _own(number: int, model: str | None, code: Callable[[str], str]) -> dict[str
             f"--model {model}: this option is for your own network, package.module:factory; choose an experiment's "
             f"network with --only model={model}"
         )
-    require_trained_from_scratch(number, model)
     require_own(model)
+    if number == PRETRAINED:
+        require_recipe(model, overrides)
     return {"model": [model], "dropout": [0.0], "code": [code(model)]}
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError
 from fastcifar.grid.messages import Began, Done, Ended, Epoch, Event, Job, Said, Within
-from fastcifar.models.names import is_published
 from fastcifar.packs.choice import Calibration
 from fastcifar.packs.options import Callbacks, Outcome, PackOptions, Stopped
 from fastcifar.packs.ways import train_pack
@@ -77,8 +76,7 @@ class Worker:
         way = self._way
         if way == "auto":
             way = self._calibration.of(first, self._dataset, device, job.most, say).way
-        published = is_published(first.model)
-        tensors = weights_for(first.experiment, first.model, job.weights).tensors if published else {}
+        tensors = weights_for(first.experiment, first.model, job.weights).tensors if first.fine_tuned else {}
         earlier: dict[RunSpec, int] = {}
         for spec in job.specs:
             directory = RunDirectory.of(spec, self._out)

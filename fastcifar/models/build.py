@@ -15,17 +15,17 @@ MOST_PRODUCTS = 65_535
 grid, which has this limit (CUDA C++ Programming Guide, technical specifications per compute capability)."""
 
 
-def build(name: str, classes: int, dropout: float, seed: int, code: str = NO_CODE) -> nn.Module:
+def build(name: str, classes: int, dropout: float, seed: int, code: str = NO_CODE, new_head: bool = False) -> nn.Module:
     """Return a network by name, with ``classes`` outputs and the initial weights of ``seed``, on the CPU in float32.
 
     dropout: probability in [0, 1). An MLP has dropout after its last hidden layer, the CNN on its channels, a ViT on
     its embedding. Another network has its own dropout and needs 0 here. code: the source of one's own network, by
-    `own.code_of`. Raises UsageError for an unknown name, or a dropout that the network does not support, and the errors
-    of `own.build_own`.
+    `own.code_of`. new_head: replace the last layer of one's own network, as that of a published one. Raises UsageError
+    for an unknown name, or a dropout that the network does not support, and the errors of `own.build_own`.
     """
     check_model(name, dropout)
     if is_own(name):
-        return build_own(name, classes, seed, code)
+        return build_own(name, classes, seed, code, new_head)
     model: nn.Module
     if name in MLP_HIDDEN:
         model = MLP(MLP_HIDDEN[name], classes, dropout)

@@ -51,12 +51,13 @@ def code_of(name: str) -> str:
         return _factory(name)[1]
 
 
-def build_own(name: str, classes: int, seed: int, code: str) -> Own:
+def build_own(name: str, classes: int, seed: int, code: str, new_head: bool = False) -> nn.Module:
     """Return one's own network, with the initial weights that its factory draws from torch's, numpy's and Python's
     global generators, each seeded with ``seed``. Their states are then as before.
 
-    code: the result of `code_of` that the run was made with. Raises FastcifarError where the source is another one now,
-    and UsageError where the network cannot be made.
+    code: the result of `code_of` that the run was made with. new_head: return a `Pretrained`, whose last layer is a new
+    one; else an `Own`. Raises FastcifarError where the source is another one now, and UsageError where the network
+    cannot be made, or its last layer cannot be replaced.
     """
     with _alone, seeded(seed, seed % (1 << 32)):
         factory, now = _factory(name)
@@ -71,17 +72,23 @@ def build_own(name: str, classes: int, seed: int, code: str) -> Own:
             raise UsageError(
                 f"{name}({classes}) raises {said(error)}{place_of(error)}; it is called with the number of classes"
             ) from error
-    if not isinstance(network, nn.Module):
-        raise UsageError(f"{name}({classes}) returns {network!r:.60}; return a torch.nn.Module")
-    return Own(network)
+        if not isinstance(network, nn.Module):
+            raise UsageError(f"{name}({classes}) returns {network!r:.60}; return a torch.nn.Module")
+        if not new_head:
+            return Own(network)
+        from fastcifar.models.pretrained import Pretrained  # torchvision takes a second to import
+
+        return Pretrained(network, classes)  # its new layer is drawn from the seeded generator, too
 
 
-def check_own(name: str, classes: int, side: int) -> None:
+def check_own(name: str, classes: int, side: int, new_head: bool = False) -> None:
     """Raise UsageError unless one's own network can train on images (B, 3, side, side): it must return (B, classes),
     have weights, each in memory of its own, keep no state but tensors, and draw no random numbers from a global
     generator.
+
+    new_head: as for `build_own`.
     """
-    model = build_own(name, classes, 0, code_of(name))
+    model = build_own(name, classes, 0, code_of(name), new_head)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UsageError(f"{name}({classes}) has no weights to train; return a network with parameters")
     tensors = dict(model.state_dict())

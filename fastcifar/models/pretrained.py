@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from fastcifar.augment import IMAGE_SIZE
 from fastcifar.errors import UsageError
 from fastcifar.models.dropout import Dropout, Noise
 from fastcifar.models.initial import initialise
 from fastcifar.models.last_layer import last_layer
 from fastcifar.models.names import TIMM
 from fastcifar.recipes import NORMALISATIONS
+from fastcifar.system.cures import extra
 from fastcifar.system.vision import InterpolationMode, StochasticDepth, functional, torchvision
 
 BY_CHANNEL = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -41,7 +43,7 @@ class Pretrained(nn.Module):
         positions is a linear layer on the mean of its inputs, so ``backbone`` keeps the pool behind the convolution,
         and ``head`` comes after it. SqueezeNet's ReLU between the two then changes nothing, as it gets values from
         0 up, and logits may be negative. Raises UsageError where the last layer is another one. enlarge: see
-        `Preprocessing`.
+        `Preprocessing`; images that a recipe has enlarged are taken as they are.
         """
         super().__init__()
         self._now = CurrentNoise()
@@ -55,7 +57,7 @@ class Pretrained(nn.Module):
 
     def features(self, images: Tensor, noise: Noise | None = None) -> Tensor:
         """Return the inputs of the last layer, (B, F), of images (B, 3, S, S)."""
-        if self._enlarge is not None:
+        if self._enlarge is not None and images.shape[-1] == IMAGE_SIZE:
             resize, crop, interpolation = self._enlarge
             images = functional.resize(images, [resize], InterpolationMode(interpolation), antialias=True)
             images = functional.center_crop(images, [crop])
@@ -187,5 +189,5 @@ def _as_recipe(name: str, resize: int, crop: int, interpolation: str, mean: Any,
 
 def _timm() -> Any:
     if find_spec("timm") is None:
-        raise UsageError("models called timm:NAME need timm: pip install timm")
+        raise UsageError(f"models called timm:NAME need timm: {extra('timm')}")
     return importlib.import_module("timm")

@@ -17,19 +17,13 @@ from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.models.names import NONE, TIMM
 from fastcifar.models.pretrained import Pretrained, preprocessing, published, timm_network
 from fastcifar.models.restore import fill
+from fastcifar.models.tensor_names import HEAD_OF_A_RUN, RUN, translated, without_wrappers
 from fastcifar.system.paths import path_of
 
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$")
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads that only the training of Inception and GoogLeNet used
-# Old files have norm.1 for norm1; torchvision renames these tensors in the same way.
-DENSENET_OF_OLD = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
-
-COMPILED, PARALLEL = "_orig_mod.", "module."  # the parts of names that torch.compile and DataParallel add
 INSIDE = ("state_dict", "model_state_dict", "model")
 """The entries of a checkpoint that may be the tensors of a module by name; the first one that is there is read."""
-
-OF_A_RUN = ("backbone.", "head.")
-"""The prefixes of the tensor names in a run's model.safetensors."""
 
 
 class Weights(NamedTuple):
@@ -95,24 +89,22 @@ def read_weights(path: Path) -> Weights:
         or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items())
     ):
         raise UsageError(f"weights {path} are not tensors by name; save a module's state_dict()")
-    plain, left_out = _without_wrappers(tensors)
+    plain, left_out = without_wrappers(tensors)
     how = [f"entry {inside!r}"] * bool(inside) + [f"names without {part!r}" for part in left_out]
     return Weights(digest[:16], plain, f"weights {path}: read as {', '.join(how)}" if how else "")
 
 
-def load(model: Pretrained, weights: Weights) -> None:
-    """Load weights into the backbone of a model; the new last layer stays unchanged.
+def load(model: Pretrained, weights: Weights) -> str:
+    """Load weights into the backbone of a model, and return a sentence about names and heads for people.
 
-    Raises UsageError if names or shapes do not match.
+    The new last layer stays unchanged: the last layer of the weights, if they have one, is left out. Raises UsageError
+    if another name is missing or unknown, or if a shape does not match.
     """
-    given = weights.tensors
-    left_out: tuple[str, ...] = (f"{model.head_place}.", *AUXILIARY)
-    if all(name.startswith(OF_A_RUN) for name in given):
-        given, left_out = {name.removeprefix(OF_A_RUN[0]): value for name, value in given.items()}, OF_A_RUN[1:]
-    tensors = {
-        DENSENET_OF_OLD.sub(r"\1\2", name): value for name, value in given.items() if not name.startswith(left_out)
-    }
     backbone = model.backbone.state_dict()
+    given, origin = translated(weights.tensors, backbone)
+    others = HEAD_OF_A_RUN if origin == RUN else ()
+    head = [name for name in given if name.startswith(f"{model.head_place}.") or name in others]
+    tensors = {name: value for name, value in given.items() if name not in head and not name.startswith(AUXILIARY)}
     counts = {name: value for name, value in backbone.items() if name.endswith("num_batches_tracked")}
     try:
         fill(model.backbone, counts | tensors, convert=True)  # files from before torch 0.4.1 have no such counts
@@ -120,22 +112,9 @@ def load(model: Pretrained, weights: Weights) -> None:
         raise UsageError(
             f"weights {weights.identity}: {error}; they are of another network, so choose others with --weights"
         ) from error
-
-
-def _without_wrappers(tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], list[str]]:
-    """Return the tensors with the names that the plain module gives them, and the parts that were left out of names.
-
-    DataParallel puts ``module.`` before all names. torch.compile puts ``_orig_mod.`` before the names of each module
-    that it compiled, so that it may stand within names, too.
-    """
-    left_out = []
-    if any(COMPILED in name for name in tensors):
-        left_out.append(COMPILED)
-        tensors = {name.replace(COMPILED, ""): value for name, value in tensors.items()}
-    if all(name.startswith(PARALLEL) for name in tensors):
-        left_out.append(PARALLEL)
-        tensors = {name.removeprefix(PARALLEL): value for name, value in tensors.items()}
-    return tensors, left_out
+    outputs = f"the last layer of {model.head.out_features} classes is new"
+    dropped = f"the one of the file, {tuple(given[head[0]].shape)}, is left out" if head else "the file has none"
+    return (f"names of {origin}; " if origin else "") + f"{outputs}, and {dropped}"
 
 
 def _cached_or_downloaded(entry: Any) -> Path:

@@ -1,8 +1,10 @@
 """Tensors by name into a module: compared with the module's own tensors, then copied into them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
+
+LISTED = 6  # names of tensors of a kind in a message
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], convert: bool = False) -> None:
@@ -24,8 +26,9 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], convert: bool = False
 
 
 def difference(own: Mapping[str, Tensor], given: Mapping[str, Tensor], convert: bool = False) -> str:
-    """Return how tensors differ from those of the same names: the first one by name, and a count of each kind. "": they
-    fit. convert: as for `fill`.
+    """Return how tensors differ from those of the same names: the first one, and the number and names of each kind.
+
+    The result is "" where they fit. convert: as for `fill`.
     """
     both = [name for name in own if name in given]
     kinds = {
@@ -37,8 +40,15 @@ def difference(own: Mapping[str, Tensor], given: Mapping[str, Tensor], convert: 
     first = next(((kind, names[0]) for kind, names in kinds.items() if names), None)
     if first is None:
         return ""
-    counts = ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items() if names)
-    return f"the tensor {first[1]!r} is {first[0]}{_compared(own, given, *first)} (in all {counts})"
+    counted = ", ".join(f"{len(names)} {kind}{_listed(names, first[1])}" for kind, names in kinds.items() if names)
+    return f"the tensor {first[1]!r} is {first[0]}{_compared(own, given, *first)} (in all {counted})"
+
+
+def _listed(names: Sequence[str], said: str) -> str:
+    """Return a list of names for a message; "" for the one name that the message has said."""
+    if list(names) == [said]:
+        return ""
+    return f": {', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''}"
 
 
 def _dtype_fits(own: Tensor, given: Tensor, convert: bool) -> bool:

@@ -1,12 +1,12 @@
 """The runs for given options: the specs of an experiment's headline configuration, their weights and precision."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
-from fastcifar.experiments import PROTOCOLS, SEEDS, experiment
+from fastcifar.experiments import PRETRAINED, PROTOCOLS, SEEDS, experiment
 from fastcifar.models.names import NONE, TIMM, is_own, is_pretrained, require_own
 from fastcifar.pipeline.names import check_pipeline
 from fastcifar.runs.spec import RunSpec
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from fastcifar.models.published import Weights
 
-PRETRAINED = 4  # the experiment with pretrained networks
 AMP = ("auto", "off", "bfloat16", "float16")
 
 
@@ -37,8 +36,9 @@ def headline_runs(
     if model is not None and number == PRETRAINED and is_pretrained(model):
         later = {} if "recipe" in settings else {"recipe": "imagenet"}
     elif model is not None and is_own(model):
-        require_trained_from_scratch(number, model)
         require_own(model)
+        if number == PRETRAINED:
+            require_recipe(model, settings)
         settings, later = {"dropout": 0.0, **settings}, {"code": "not yet read"}
     elif model not in (None, *declared.models):
         raise UsageError(
@@ -60,14 +60,22 @@ def headline_runs(
         from fastcifar.models.own import check_own, code_of
 
         later["code"] = code_of(str(model))
-        check_own(str(model), len(dataset.classes), PROTOCOLS[protocol].recipe(fields["recipe"]).out_size)
+        side = PROTOCOLS[protocol].recipe(fields["recipe"]).out_size
+        check_own(str(model), len(dataset.classes), side, number == PRETRAINED)
     return [replace(spec, **later) for spec in specs]
 
 
-def require_trained_from_scratch(number: int, model: str) -> None:
-    """Raise UsageError where the experiment is for pretrained networks, and so not for one's own network."""
-    if number == PRETRAINED:
-        raise UsageError(f"experiment {number} fine-tunes published networks; train {model} with --exp 2")
+def require_recipe(model: str, settings: Collection[str]) -> None:
+    """Raise UsageError where settings of experiment 4 do not name the recipe of one's own network.
+
+    Only its author knows which images its weights were trained on, so no recipe is guessed.
+    """
+    if "recipe" not in settings:
+        raise UsageError(
+            f"{model} does not say which images its weights want; name their recipe, for example --set "
+            "recipe=imagenet224-224 (enlarged to 224 x 224, ImageNet's mean and standard deviation) or half224-224 "
+            "(mean and standard deviation 0.5)"
+        )
 
 
 def check_weights(number: int, model: str | None, asked: str | None) -> None:
@@ -78,8 +86,14 @@ def check_weights(number: int, model: str | None, asked: str | None) -> None:
         if asked not in (None, NONE):
             raise UsageError(f"--weights {asked}: experiment {number} trains from scratch; --exp {PRETRAINED} does not")
         return
-    if model is not None and not is_pretrained(model):
-        raise UsageError(f"model {model!r} is neither one of torchvision's classification networks nor {TIMM}NAME")
+    if model is not None and is_own(model):
+        if asked is None:
+            raise UsageError(f"{model} has no published weights; give their file with --weights, or --weights none")
+    elif model is not None and not is_pretrained(model):
+        raise UsageError(
+            f"model {model!r} is neither one of torchvision's classification networks nor {TIMM}NAME, nor your own as "
+            "package.module:factory"
+        )
     if asked not in (None, NONE) and not path_of(str(asked)).is_file():
         raise UsageError(f"weights {asked}: there is no such file; give a .pth or .safetensors file, or none")
 

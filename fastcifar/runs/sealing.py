@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastcifar.runs.record import RunRecord
 
 WRITTEN = ("run.json", "metrics.jsonl", "summary.json", "lock")
-TENSORS = ("model", "predictions")
+TENSORS = ("model", "predictions", "test-predictions")
 
 
 def seal_runs(out: Path) -> tuple[list[str], list[str]]:

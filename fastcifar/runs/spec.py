@@ -9,7 +9,7 @@ from typing import Any
 
 from fastcifar.augment import IMAGE_SIZE
 from fastcifar.errors import UsageError, unknown
-from fastcifar.experiments import PROTOCOLS
+from fastcifar.experiments import PRETRAINED, PROTOCOLS
 from fastcifar.models.names import MODELS, MOST_IMAGES, NO_CODE, check_model, check_tune, is_own, is_published, one_name
 from fastcifar.recipes import canonical
 from fastcifar.rng.philox import key_of
@@ -87,16 +87,24 @@ class RunSpec:
                 f"code {self.code!r} does not fit model {self.model}: one's own network has the hash of its source, as "
                 f"fastcifar.runs.plan.headline_runs sets it, and other networks have {NO_CODE!r}"
             )
-        if is_published(self.model):
+        if self.fine_tuned:
             check_tune(self.tune)
             return
         if (self.tune, self.weights) != ("full", "none"):
-            raise UsageError(f"{self.model} is not pretrained; leave tune at 'full' and weights at 'none'")
+            cure = f", or take experiment {PRETRAINED}" if is_own(self.model) else ""
+            raise UsageError(f"{self.model} is not pretrained; leave tune at 'full' and weights at 'none'{cure}")
         if side != IMAGE_SIZE and self.model in MODELS:
             raise UsageError(
                 f"recipe {self.recipe!r} makes images of {side} x {side} pixels, but {self.model} takes "
                 f"{IMAGE_SIZE} x {IMAGE_SIZE}; choose another recipe, as fastcifar list recipes shows them"
             )
+
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether the network gets a new last layer, and may start from weights: a published one, or one's own in the
+        experiment with pretrained networks. Its runs train one after another.
+        """
+        return is_fine_tuned(self.model, self.experiment)
 
     @cached_property
     def label(self) -> str:
@@ -132,11 +140,16 @@ def spec_values(stated: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def is_fine_tuned(model: str, number: int) -> bool:
+    """Return whether a model has a new last layer in an experiment: see `RunSpec.fine_tuned`."""
+    return is_published(model) or (is_own(model) and number == PRETRAINED)
+
+
 def label_of(values: Mapping[str, Any]) -> str:
     """Return a readable name of a configuration, without the seed. values: the fields of a RunSpec."""
     tune, model = values["tune"], values["model"]
     tuned = "" if tune == "full" else f"-{tune}"
-    if is_published(model) and values["weights"] == "none":
+    if is_fine_tuned(model, values["experiment"]) and values["weights"] == "none":
         tuned += "-scratch"
     tuned += "".join(f"-{values[name]}" for name, usual in (("optimizer", "adam"), ("schedule", "constant"))
                      if values[name] != usual)  # fmt: skip

@@ -106,7 +106,7 @@ class TrainedRun:
         """
         spec = self.spec
         exact(device)
-        model = build(spec.model, self.outputs, spec.dropout, spec.seed, spec.code)
+        model = build(spec.model, self.outputs, spec.dropout, spec.seed, spec.code, spec.fine_tuned)
         saved = self.directory.load_tensors("model", CPU)
         try:
             fill(model, saved[0] if saved else {})

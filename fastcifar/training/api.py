@@ -10,10 +10,11 @@ import torch
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
+from fastcifar.experiments import PRETRAINED
 from fastcifar.runs.code import changed_since
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.logs import log_of
-from fastcifar.runs.plan import PRETRAINED, headline_runs, precision_of, weights_for
+from fastcifar.runs.plan import headline_runs, precision_of, weights_for
 from fastcifar.runs.settings import SETTABLE, require_key, typed
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system.devices import device_of

@@ -19,6 +19,7 @@ from fastcifar.data.manifest import CACHE
 from fastcifar.data.memory import Nowhere
 from fastcifar.errors import FastcifarError
 from fastcifar.experiments import PROTOCOLS
+from fastcifar.models.names import NO_CODE
 from fastcifar.models.pretrained import Pretrained
 from fastcifar.pipeline import open_pipeline
 from fastcifar.pipeline.arguments import dtype_of
@@ -109,7 +110,8 @@ def _computed(learner: Learner, dataset: Dataset) -> tuple[Tensor, Tensor]:
     model.eval()
     with (
         open_pipeline(
-            spec.pipeline, dataset, split="labelled", augment=augment, batch_size=spec.batch_size,
+            spec.pipeline, dataset, split="labelled", augment=augment,
+            batch_size=min(spec.batch_size, learner.at_once(augment.out_size)),
             device=learner.device, dtype=dtype_of(spec.precision),
         ) as pipeline,
         torch.inference_mode(),
@@ -126,6 +128,7 @@ def _address(learner: Learner, dataset: Dataset) -> str:
     spec, model = learner.spec, learner.model
     assert isinstance(model, Pretrained)
     facts = (dataset.sha256, spec.model, PROTOCOLS[spec.protocol].recipe(spec.recipe), spec.precision, spec.pipeline)
+    facts += () if spec.code == NO_CODE else (spec.code,)  # older files are of published networks
     where = "cuda, exact" if learner.device.type == "cuda" else learner.device.type  # older files held TF32 results
     digest = hashlib.sha256(repr((*facts, where, torch.__version__)).encode())
     for name, tensor in sorted(model.backbone.state_dict().items()):

@@ -76,7 +76,7 @@ def _train(
     options: Options,
 ) -> None:
     specs, directories = [spec for spec, _ in runs], [directory for _, directory in runs]
-    learners = [Learner.new(spec, len(dataset.classes), device, options.tensors) for spec in specs]
+    learners = [Learner.new(spec, len(dataset.classes), device, options.tensors, options.say) for spec in specs]
     features = features_of(learners[0], dataset, options.say)
     if features.seconds:
         options.say(

@@ -57,8 +57,7 @@ def train(
             check_single_images([spec], dataset)
             training, validation = open_pipelines(spec, dataset, device, team.shard)
             with training, validation:
-                learner = Learner.new(spec, len(dataset.classes), device, options.tensors)
-                learner.say = options.say
+                learner = Learner.new(spec, len(dataset.classes), device, options.tensors, options.say)
                 directory.start(spec, context(dataset, device, options.mode))
                 try:
                     summary = _train(learner, training, validation, RunSoFar(directory, watch, options, team))

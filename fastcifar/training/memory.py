@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fastcifar.errors import FastcifarError, UsageError
+from fastcifar.models.names import is_published
 from fastcifar.models.pretrained import Pretrained, preprocessing
 from fastcifar.runs.spec import RunSpec
 
@@ -77,7 +78,7 @@ def _shrink(learner: Stepping, batch: int, error: torch.OutOfMemoryError) -> Non
 
 def _refuse_misfit(spec: RunSpec, error: Exception) -> None:
     """Raise UsageError where a pretrained network failed on images of another recipe than its own."""
-    own = preprocessing(spec.model).recipe
+    own = preprocessing(spec.model).recipe if is_published(spec.model) else spec.recipe
     if spec.recipe != own:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(

@@ -54,15 +54,14 @@ def _nearest(size: int) -> Iterable[int]:
 
 
 def _needs_two(spec: RunSpec, classes: int) -> bool:
-    return _fails_on_one(
-        spec.model, spec.code, spec.tune, spec.dropout, PROTOCOLS[spec.protocol].recipe(spec.recipe).out_size, classes
-    )
+    side = PROTOCOLS[spec.protocol].recipe(spec.recipe).out_size
+    return _fails_on_one(spec.model, spec.code, spec.fine_tuned, spec.tune, spec.dropout, side, classes)
 
 
 @lru_cache(maxsize=64)
-def _fails_on_one(name: str, code: str, tune: str, dropout: float, side: int, classes: int) -> bool:
+def _fails_on_one(name: str, code: str, new_head: bool, tune: str, dropout: float, side: int, classes: int) -> bool:
     """Return whether a network, in the mode in which it trains, fails on a batch of one image for its BatchNorm."""
-    model = build(name, classes, dropout, 0, code)
+    model = build(name, classes, dropout, 0, code, new_head)
     ready(model, tune)
     if not any(isinstance(module, BATCH_NORM) and module.training for module in model.modules()):
         return False

@@ -1,0 +1,129 @@
+"""Fine-tune networks with real ImageNet weights on CIFAR-10: accuracy by the size of the images and by the way to tune.
+
+    python bench/pretrained.py --data data/cifar10 --weights resnet18_2223=resnet18_2223_imagenet-8d3e89fc.pth \
+        --weights lite0=efficientnet-lite0-57934424.pth
+
+Heads are trained on the features of all images, with three seeds, for each size that images are enlarged to: the whole
+image, without a crop, bilinear. The other ways train on some of the images, with one seed, for a few epochs. A row that
+the file has is not measured again, so the bench can be stopped and continued.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from bench.lib import rows
+from fastcifar.data.dataset import Dataset
+from fastcifar.models.published import read_weights
+from fastcifar.show.console import note
+from fastcifar.system.measure import environment
+from fastcifar.training.api import train_run
+
+SIZES = (32, 64, 96, 128, 160, 224)
+"""The sides of the enlarged images in pixels, for networks that are made for 224."""
+NETWORKS = {
+    "resnet18_2223": ("imagenet", SIZES), "lite0": ("half", SIZES), "lite1": ("half", (240,)), "lite2": ("half", (260,))
+}  # fmt: skip
+"""The factories of bench/lib/backbones.py, each with the normalisation of its weights and the sizes to measure."""
+SEEDS = (0, 1, 2)
+SIDE, EPOCHS = 224, 10  # of the ways other than heads on all images
+TRAINING, VALIDATION = 2_500, 1_000  # their images
+WAYS = {"head": ("head", True), "full": ("full", True), "as-run": ("as-run", True), "scratch": ("full", False)}
+"""The ways to tune on some of the images: the setting tune, and whether training begins with ImageNet's weights."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", action="append", required=True, metavar="NETWORK=FILE", help=", ".join(NETWORKS))
+    parser.add_argument("--amp", default="bfloat16", help="auto, off or bfloat16")
+    parser.add_argument("--runs", type=Path, default=Path("runs/pretrained"))
+    parser.add_argument("--only", choices=("sizes", "ways"), help="measure a part")
+    parser.add_argument("--out", type=Path, default=rows.RESULTS / "pretrained-cpu.jsonl")
+    options = parser.parse_args()
+    files = {name: Path(path) for name, _, path in (each.partition("=") for each in options.weights)}
+    if unknown := sorted(set(files) - set(NETWORKS)):
+        parser.error(f"--weights {unknown[0]}: the networks are {', '.join(NETWORKS)}")
+    dataset, made = Dataset.open(options.data), rows.read(options.out) if options.out.exists() else []
+    some = part_of(dataset)
+    asked = [
+        *(("size", name, size, "head") for name in files for size in NETWORKS[name][1] if options.only != "ways"),
+        *(("way", name, SIDE, way) for name in files if SIDE in NETWORKS[name][1] for way in WAYS
+          if options.only != "sizes"),
+    ]  # fmt: skip
+    for part, name, side, way in asked:
+        key = {"bench": "pretrained", "part": part, "network": name, "side": side, "way": way}
+        if any(key.items() <= row.items() for row in made):
+            continue
+        note(f"{name}, {side} pixels, {way}")
+        of = (dataset, SEEDS, None) if part == "size" else (some, SEEDS[:1], EPOCHS)
+        row = {**key, **trained(name, files[name], side, way, of, options), "environment": environment()}
+        rows.append(row, options.out)
+        made.append(row)
+    show(made)
+
+
+def part_of(dataset: Dataset) -> Dataset:
+    """Return a dataset of TRAINING and VALIDATION images of a dataset's splits, as many of each class."""
+    labels = dataset.labels("train")
+    assert labels is not None  # the train part always has labels
+
+    def some(split: str, count: int) -> tuple[Any, Any]:
+        ids = dataset.ids(split)
+        each = count // len(dataset.classes)
+        chosen = np.sort(np.concatenate([ids[labels[ids] == n][:each] for n in range(len(dataset.classes))]))
+        return dataset.images("train")[chosen], labels[chosen]
+
+    return Dataset.from_arrays(*some("training", TRAINING), dataset.classes, validation=some("validation", VALIDATION))
+
+
+def trained(
+    name: str, file: Path, side: int, way: str, of: tuple[Dataset, tuple[int, ...], int | None], options: Any
+) -> dict[str, Any]:
+    """Train the runs of a row, and return what was measured. of: the dataset, the seeds and the most epochs."""
+    dataset, seeds, epochs = of
+    tune, pretrained = WAYS[way]
+    summaries, started = [], time.perf_counter()
+    for seed in seeds:
+        summary = train_run(
+            data=dataset, out=options.runs, experiment=4, model=f"bench/lib/backbones.py:{name}", seed=seed, tune=tune,
+            recipe=f"{NETWORKS[name][0]}{side}-{side}", amp=options.amp, device="cpu",
+            weights=str(file) if pretrained else "none", epochs=epochs, compile="none", say=note,
+        )  # fmt: skip
+        summaries.append(summary)
+    images = len(dataset.ids("training")) + len(dataset.ids("validation"))
+    features = summaries[0].get("features_seconds")
+    return {
+        "weights": read_weights(file).identity if pretrained else "none",
+        "images": {split: len(dataset.ids(split)) for split in ("training", "validation")},
+        "dtype": options.amp, "threads": torch.get_num_threads(), "seeds": list(seeds), "most_epochs": epochs or 100,
+        "val_accuracy": [summary["val_accuracy"] for summary in summaries],
+        "epochs": [summary["epochs"] for summary in summaries],
+        "seconds": round(time.perf_counter() - started, 1),
+        "images_per_s": round(images / features, 1) if features else summaries[0].get("images_per_s"),
+    }  # fmt: skip
+
+
+def show(made: list[dict[str, Any]]) -> None:
+    """Print the rows."""
+    table = Table("network", "pixels", "way", "accuracy, %", "epochs", "images/s", "seconds")
+    for row in made:
+        accuracy = ", ".join(f"{100 * value:.2f}" for value in row["val_accuracy"])
+        table.add_row(
+            row["network"], str(row["side"]), row["way"], accuracy, ", ".join(map(str, row["epochs"])),
+            str(row["images_per_s"]), f"{row['seconds']:.0f}",
+        )  # fmt: skip
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
