@@ -113,7 +113,7 @@ def load(model: Pretrained, weights: Weights) -> str:
             f"weights {weights.identity}: {error}; they are of another network, so choose others with --weights"
         ) from error
     outputs = f"the last layer of {model.head.out_features} classes is new"
-    dropped = f"the one of the file, {tuple(given[head[0]].shape)}, is left out" if head else "the file has none"
+    dropped = f"that of the file, of {len(given[head[0]]):,} classes, is left out" if head else "the file has none"
     return (f"names of {origin}; " if origin else "") + f"{outputs}, and {dropped}"
 
 

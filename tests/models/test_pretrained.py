@@ -336,6 +336,13 @@ def test_a_network_enlarges_within_its_forward_pass():
         torch.testing.assert_close(model(x), by_hand)
 
 
+def test_images_that_a_recipe_has_enlarged_are_not_enlarged_again():
+    model = built("efficientnet_b0").eval()
+    with torch.inference_mode():
+        x = noise_images(1, 96)
+        torch.testing.assert_close(model(x), model.head(model.backbone(x)), rtol=0, atol=0)
+
+
 # timm's
 
 
@@ -393,5 +400,5 @@ def test_what_timm_does_not_know_is_refused(timm):
 def test_without_timm_its_networks_are_refused_with_the_cure(monkeypatch):
     monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
     for attempt in (preprocessing, lambda name: build(name, 10, 0.0, 0)):
-        with pytest.raises(UsageError, match="models called timm:NAME need timm: pip install timm"):
+        with pytest.raises(UsageError, match=r"models called timm:NAME need timm: pip install -e '.\[timm\]'"):
             attempt("timm:tiny")

@@ -390,5 +390,5 @@ def test_timm_s_weights_that_cannot_be_had_are_said(timm, monkeypatch):
 
 def test_without_timm_it_is_timm_that_is_missing(monkeypatch):
     monkeypatch.setattr("fastcifar.models.pretrained.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="models called timm:NAME need timm: pip install timm"):
+    with pytest.raises(UsageError, match=r"models called timm:NAME need timm: pip install -e '.\[timm\]'"):
         weights_of("timm:tiny", None)

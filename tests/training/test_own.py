@@ -53,8 +53,10 @@ def test_what_it_cannot_be_is_said(synthetic, write):
     write("net")
     with pytest.raises(UsageError, match=r"dropout 0.5: net:small has dropout of its own; leave it at 0"):
         spec_of(synthetic, dropout=0.5)
-    with pytest.raises(UsageError, match="experiment 4 fine-tunes published networks; train net:small with --exp 2"):
+    with pytest.raises(UsageError, match="net:small does not say which images its weights want; name their recipe"):
         headline_runs(4, synthetic, model="net:small")
+    with pytest.raises(UsageError, match="net:small is not pretrained; leave tune .* or take experiment 4"):
+        spec_of(synthetic, tune="head")
 
 
 def test_changed_code_begins_a_new_run_and_says_so(synthetic, write, tmp_path, command):

@@ -1,0 +1,56 @@
+"""Tables of networks with ImageNet weights on CIFAR-10: by image size, by way to tune, and the photographs."""
+
+from typing import Any
+
+from fastcifar.report.statistics import of_mean
+from fastcifar.show.markdown import Rows, table, under
+from fastcifar.show.text import counted
+
+WORDS = {"head": "last layer", "full": "all weights", "as-run": "last layer, BatchNorm in training mode",
+         "scratch": "all weights, from random ones"}  # fmt: skip
+
+
+def sizes(found: Rows) -> str:
+    """Return the accuracy of heads on all images, by network and image size, and the speed of the features."""
+    speeds = {(row["network"], row["side"]): row for row in found if row["part"] == "speed" and row["way"] == "head"}
+    body = []
+    for row in (row for row in found if row["part"] == "size"):
+        speed = speeds.get((row["network"], row["side"]))
+        rate = f"{speed['images_per_s']:,.0f}" if speed else ""
+        epochs = ", ".join(map(str, row["epochs"]))
+        body.append([row["network"], str(row["side"]), accuracy(row), epochs, rate])
+    header = ["network", "side, pixels", "accuracy, %", "epochs", "images/s"]
+    return under(table(header, body), [row for row in found if row["part"] == "size"])
+
+
+def ways(found: Rows) -> str:
+    """Return the accuracy of each way to tune on some of the images, with the cost of an image."""
+    some = [row for row in found if row["part"] == "way"]
+    speeds = {(row["network"], row["way"]): row for row in found if row["part"] == "speed" and row["way"] != "head"}
+    body = []
+    for row in some:
+        speed = speeds.get((row["network"], row["way"]))
+        rate = f"{speed['images_per_s']:,.1f}" if speed else ""
+        body.append([row["network"], WORDS[row["way"]], accuracy(row), str(row["epochs"][0]), rate])
+    images = some[0]["images"]
+    text = (
+        f"{images['training']:,} training and {images['validation']:,} validation images, as many of each class, "
+        f"{some[0]['side']} × {some[0]['side']} pixels, {counted(len(some[0]['seeds']), 'seed')}, at most "
+        f"{some[0]['most_epochs']} epochs.\n\n"
+    )
+    header = ["network", "trained", "accuracy, %", "epochs", "training, images/s"]
+    return under(text + table(header, body), some)
+
+
+def photographs(found: Rows) -> str:
+    """Return the most probable class of each photograph under each normalisation."""
+    names = ("photograph", "normalisation", "interpolation", "class")
+    body = [[*(row[name] for name in names), f"{row['probability']:.2f}"] for row in found]
+    return under(table([*names, "probability"], body, numbers=False), found)
+
+
+def accuracy(row: dict[str, Any]) -> str:
+    """Return the mean accuracy of a row's seeds in percent, with half of its 95 % interval where there are several."""
+    over = of_mean(row["val_accuracy"])
+    half = "" if over.high is None else f" ± {100 * (over.high - over.mean):.2f}"
+    return f"{100 * over.mean:.2f}{half}"
