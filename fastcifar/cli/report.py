@@ -27,6 +27,12 @@ def report_command(
             help="Dataset directory: used to predict with the kept weights, once, and to show sample images.",
         ),
     ] = None,
+    test: Annotated[
+        bool,
+        typer.Option(
+            "--test", help="Also judge the runs on the labelled test images of --data, which are not Kaggle's."
+        ),
+    ] = False,
     bench: Annotated[
         list[Path] | None,
         typer.Option(
@@ -45,6 +51,8 @@ def report_command(
 
     Examples: fastcifar report --runs runs --out report --data data/cifar10
 
+    fastcifar report --runs runs --data data/cifar10 --test
+
     fastcifar report --bench throughput-cuda.jsonl --out throughput
     """
     from fastcifar.errors import UsageError
@@ -52,8 +60,9 @@ def report_command(
     if bench:
         from fastcifar.throughput import page
 
-        if data is not None:
-            raise UsageError("--bench makes a page of benchmark rows and needs no --data; leave one of them out")
+        if data is not None or test:
+            surplus = "--data" if data is not None else "--test"
+            raise UsageError(f"--bench makes a page of benchmark rows and needs no {surplus}; leave one of them out")
         folder = out or Path("bench-report")
         files = page.build_page(bench, folder)
         if as_json:
@@ -63,6 +72,7 @@ def report_command(
             _open_it(folder)
         return
     from fastcifar.data.dataset import Dataset
+    from fastcifar.report.testable import require_test_part
     from fastcifar.runs.record import require_folder
     from fastcifar.system.launch import check_device
 
@@ -70,19 +80,29 @@ def report_command(
     require_folder(runs)
     check_device(device)
     folder, dataset = out or Path("report"), None if data is None else Dataset.open(data)
+    if test:
+        require_test_part(dataset, runs)
     note(f"reading the runs below {runs}")
 
     from fastcifar.report.build import build_report
+    from fastcifar.report.verdict import NOT_RUN
     from fastcifar.system.devices import device_of
 
-    made = build_report(runs, folder, dataset, device_of(device))
+    made = build_report(runs, folder, dataset, device_of(device), test)
     notes, verdicts = made.contents.notes, made.verdicts
     if as_json:
         answer = {"out": str(folder), "files": made.files, "notes": notes, "verdicts": verdicts}
-        print(json.dumps(answer | {"runs": len(made.collection.runs)}))
+        on_test = {"test": made.tested} if test else {}
+        print(json.dumps(answer | {"runs": len(made.collection.runs)} | on_test))
         return
     for each in notes:
         note(f"note: {each}")
+    if made.tested is not None:
+        for each in made.tested["said"]:
+            say(each)
+        for claim in made.tested["claims"]:
+            if claim["verdict"] != NOT_RUN:
+                say(f"{claim['said']} {claim['verdict'].capitalize()} under {claim['protocol']}: {claim['measured']}")
     say(", ".join(f"{counted(count, 'claim')} {verdict}" for verdict, count in verdicts.items()))
     say(f"{folder / 'index.html'}: {counted(len(made.collection.runs), 'run')}; also report.md and the figures")
     _open_it(folder)

@@ -4,11 +4,11 @@ weights on clean and on augmented validation images.
 
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import mean, stdev
+from statistics import mean
 
 from fastcifar.experiments import CNN_GRID, PROTOCOLS, Protocol
 from fastcifar.report.collection import VARIED, Collection, matched, run_ids
-from fastcifar.report.statistics import Interval, of_mean, paired
+from fastcifar.report.statistics import Interval, mean_spread, of_mean, paired
 
 ERASING = {"experiment": 2, "batch_size": 128, "lr": 1e-3, "l2": 0.0, "dropout": 0.5}
 """The configuration of the report's figures 7 and 8, without its recipe."""
@@ -103,7 +103,7 @@ def on_two_kinds_of_images(collection: Collection) -> tuple[list[TwoImages], lis
                 if predictions:
                     known.append(each)
                     clean, augmented = ([float(p.right(kind).mean()) for p in predictions] for kind in (False, True))
-                    rows.append(TwoImages(recipe, protocol, _spread(clean), _spread(augmented), run_ids(each)))
+                    rows.append(TwoImages(recipe, protocol, mean_spread(clean), mean_spread(augmented), run_ids(each)))
         for before, after in combinations(known, 2):
             steps.append(
                 RecipeStep(
@@ -115,7 +115,3 @@ def on_two_kinds_of_images(collection: Collection) -> tuple[list[TwoImages], lis
                 )
             )
     return rows, steps
-
-
-def _spread(values: list[float]) -> tuple[float, float | None]:
-    return mean(values), stdev(values) if len(values) > 1 else None

@@ -3,23 +3,26 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import UsageError
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.report.claims import counted_verdicts, verdicts
+from fastcifar.report import tested
+from fastcifar.report.claims import CLAIMS, claims_on_test, counted_verdicts, verdicts
 from fastcifar.report.collection import Collection, collect, run_ids, with_predictions
 from fastcifar.report.contents import Contents, Drawn
-from fastcifar.report.evidence import Evidence, evidence_of, known_datasets
+from fastcifar.report.evidence import Evidence, evidence_of, known_datasets, unlike_test_images
 from fastcifar.report.figures import FIGURES, draw_figure
 from fastcifar.report.markdown import markdown
 from fastcifar.report.page import environments, page, png
-from fastcifar.report.predictions import predict
+from fastcifar.report.predictions import FILES, predict
 from fastcifar.report.preview import sheet
 from fastcifar.report.said import sentences
 from fastcifar.report.tables import claims_table, report_tables, runs_table, took
+from fastcifar.report.testable import require_test_part
 from fastcifar.runs.record import UNCHECKED
 from fastcifar.show.figures import inline, save
 from fastcifar.show.progress import track
@@ -45,39 +48,55 @@ class Report:
     """The number of claims with each verdict. A claim counts once for each protocol."""
     files: Sequence[str]
     """The names of the files in the report's folder."""
+    tested: Mapping[str, Any] | None = None
+    """The accuracies and verdicts on the dataset's test images, as `tested.plain` returns them; None without these."""
 
 
 def build_report(
-    runs: Path, out: Path, dataset: Dataset | None = None, device: torch.device = torch.device("cpu")
+    runs: Path,
+    out: Path,
+    dataset: Dataset | None = None,
+    device: torch.device = torch.device("cpu"),
+    test: bool = False,
 ) -> Report:
     """Build the report of the runs below the folder ``runs``, in the folder ``out``.
 
     dataset: used to compute the predictions of kept weights and to show sample images; both are left out without it.
-    device: where predictions are computed. Raises UsageError where ``runs`` is no folder, or no run in it has ended.
+    device: where predictions are computed. test: judge the claims on Kaggle's test images on the dataset's own labelled
+    test images. Raises UsageError where ``runs`` is no folder, or no run in it has ended; for ``test``, also where the
+    dataset has no labelled test images or is not that of the runs.
     """
+    if test:
+        require_test_part(dataset, runs)
     collection = collect(runs)
     if not collection.runs:
         raise UsageError(f"no run below {runs} has ended, so there is nothing to report" + _reasons(collection.notes))
     unpredicted: list[str] = []
+    on_test = dataset if test else None
     if dataset is not None:
-        unpredicted = predict([run.path for run in collection.runs if run.accuracy is not None], dataset, device)
-        collection = with_predictions(collection)
+        kept = [run.path for run in collection.runs if run.accuracy is not None]
+        unpredicted = predict(kept, dataset, device, list(FILES) if test else ["validation"])
+        collection = with_predictions(collection, on_test)
     out.mkdir(parents=True, exist_ok=True)
     evidence = evidence_of(collection, known_datasets(runs, dataset))
     figures = _figures(collection, out, evidence)
     notes = [*_overview(collection, figures), *_aside(evidence), *collection.notes, *unpredicted]
-    judged = verdicts(evidence.counting, collection.protocols)
+    unlike = None if on_test is None else unlike_test_images(on_test)
+    judged = verdicts(evidence.counting, collection.protocols, CLAIMS if on_test is None else claims_on_test(unlike))
+    said, answer = sentences(judged, evidence), None
+    if on_test is not None:
+        rows, images = tested.beside(collection), len(on_test.ids("test"))
+        more = tested.sentences(rows, images, unlike)
+        said, answer = [*said, *more], tested.plain(rows, judged, images, more)
     others = [*report_tables(collection), environments(collection)]
-    contents = Contents(
-        TITLE, _lead(collection), sentences(judged, evidence), notes, claims_table(judged), figures, others, _foot()
-    )
+    contents = Contents(TITLE, _lead(collection), said, notes, claims_table(judged), figures, others, _foot())
     samples = [] if dataset is None else _samples(dataset)
     html = page(contents, runs_table(collection), samples, collection)
     for name, content in (("index.html", html), ("report.md", markdown(contents))):
         with whole(out / name) as path:
             path.write_text(content, encoding="utf-8")
     files = ["index.html", "report.md", *(figure.file for figure in figures)]
-    return Report(collection, contents, counted_verdicts(judged), files)
+    return Report(collection, contents, counted_verdicts(judged), files, answer)
 
 
 def _figures(collection: Collection, out: Path, judging: Evidence) -> list[Drawn]:

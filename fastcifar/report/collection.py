@@ -7,9 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError
 from fastcifar.experiments import EXPERIMENTS, PROTOCOLS, SEEDS, experiment
-from fastcifar.report.predictions import Predictions
+from fastcifar.report.predictions import FILES, Predictions
 from fastcifar.runs.outcome import Lines
 from fastcifar.runs.record import RunRecord, read_runs
 from fastcifar.runs.rows import Row, row_of
@@ -33,6 +36,8 @@ class Run:
 
     record: RunRecord
     predictions: Predictions | None
+    tests: Predictions | None = None
+    """The predictions of the dataset's labelled test images. They are read only for a report that asks for them."""
 
     @cached_property
     def row(self) -> Row:
@@ -96,6 +101,11 @@ class Configuration:
     def known(self) -> list[float]:
         """The accuracies of the runs that have one, in [0, 1]."""
         return [accuracy for accuracy in self.accuracies if accuracy is not None]
+
+    @property
+    def tests(self) -> dict[str, Predictions]:
+        """The predictions of the dataset's test images by run-id, of the runs that have them."""
+        return {run.run_id: run.tests for run in self.runs.values() if run.tests is not None}
 
     def has(self, **wanted: Any) -> bool:
         """Return whether the configuration has all of these field values."""
@@ -177,26 +187,50 @@ def collect(out: Path) -> Collection:
     return Collection(_configurations(runs), notes, unfinished)
 
 
-def with_predictions(collection: Collection) -> Collection:
-    """Return the same runs, with the predictions that were saved after the runs were read."""
+def with_predictions(collection: Collection, tested: Dataset | None = None) -> Collection:
+    """Return the same runs, with the predictions that were saved after the runs were read.
+
+    tested: the dataset with labelled test images whose predictions are read, too. None: they are left out.
+    """
     notes = list(collection.notes)
+
+    def read_again(run: Run) -> Run:
+        found = run.predictions if run.predictions is not None else _predictions(run.record, notes)
+        return Run(run.record, found, None if tested is None else _tests(run.record, tested, notes))
+
     configurations = [
-        replace(each, runs={
-            seed: run if run.predictions is not None else Run(run.record, _predictions(run.record, notes))
-            for seed, run in each.runs.items()
-        })
+        replace(each, runs={seed: read_again(run) for seed, run in each.runs.items()})
         for each in collection.configurations
-    ]  # fmt: skip
+    ]
     return replace(collection, configurations=configurations, notes=list(dict.fromkeys(notes)))
 
 
-def _predictions(record: RunRecord, notes: list[str]) -> Predictions | None:
+def _tests(record: RunRecord, dataset: Dataset, notes: list[str]) -> Predictions | None:
+    """Return a run's predictions of the dataset's test images, or None with a note where they are of other images."""
+    tests, labels = _predictions(record, notes, "test"), dataset.labels("test")
+    if tests is None or labels is None:
+        return None
+    if record.begun.get("dataset", {}).get("sha256") != dataset.sha256:
+        notes.append(
+            f"{record.run_id} predicts the test images of another dataset than {dataset.path}; they are left out"
+        )
+        return None
+    if not np.array_equal(tests.labels, labels):
+        notes.append(
+            f"{record.path / FILES['test']}.safetensors is of other images than the dataset's test images; delete it, "
+            "and fastcifar report --data --test makes it anew"
+        )
+        return None
+    return tests
+
+
+def _predictions(record: RunRecord, notes: list[str], split: str = "validation") -> Predictions | None:
     """Return the predictions that are saved with a run, or None.
 
     A damaged file gives None and a note, because the run itself is still usable.
     """
     try:
-        return Predictions.read(record.directory)
+        return Predictions.read(record.directory, split)
     except FastcifarError as error:
         notes.append(str(error))
         return None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastcifar.data.dataset import Dataset
+from fastcifar.data.manifest import histogram_of, mean_std
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.report.collection import Collection, Run
 from fastcifar.runs.outcome import accuracies, diverged
@@ -89,6 +90,16 @@ def other_images(facts: Mapping[str, Any]) -> str | None:
     if not _near(facts, NEAR):
         return f"of images whose mean and standard deviation are not within {NEAR} of CIFAR-10's"
     return None
+
+
+def unlike_test_images(dataset: Dataset) -> str | None:
+    """Return why a dataset's test images are not like CIFAR-10's, by their mean and standard deviation; None where they
+    are.
+    """
+    mean, std = zip(*map(mean_std, histogram_of(dataset.images("test"))), strict=True)
+    if _near({"mean": mean, "std": std}, NEAR):
+        return None
+    return f"their mean and standard deviation are not within {NEAR} of those of CIFAR-10's training images"
 
 
 def _near(facts: Mapping[str, Any], bound: float) -> bool:

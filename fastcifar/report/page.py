@@ -21,7 +21,7 @@ HASH = 12  # characters that are shown of a commit and of a dataset's hash
 DIGITS = 5  # significant digits of a curve's values: finer than a screen's pixels
 SECTIONS = (
     ("said", "Verdicts"), ("missing", "Overview"), ("claims", "Claims"), ("figures", "Figures"),
-    ("configurations", "Configurations"),
+    ("configurations", "Configurations"), ("tested", "Test images"),
     ("protocols", "Audit"), ("effects", "Effects"), ("curves", "Curves"), ("runs", "Runs"), ("confusion", "Confusion"),
     ("samples", "Images"), ("environment", "Environment"),
 )  # fmt: skip
@@ -34,6 +34,7 @@ def page(contents: Contents, runs: Table, samples: Sequence[tuple[str, bytes]], 
     runs whose curves and confusion matrices are shown.
     """
     confused = confusions(collection)
+    tables = {table.name: table for table in (contents.claims, *contents.tables, runs)}
     return rendered(
         HERE,
         "page.html",
@@ -41,11 +42,11 @@ def page(contents: Contents, runs: Table, samples: Sequence[tuple[str, bytes]], 
         title=contents.title,
         lead=contents.lead,
         foot=contents.foot,
-        sections=SECTIONS,
+        sections=[(name, text) for name, text in SECTIONS if name != "tested" or name in tables],
         marks=MARKS,
         said=contents.said,
         notes=contents.notes,
-        tables={table.name: table for table in (contents.claims, *contents.tables, runs)},
+        tables=tables,
         figures=contents.figures,
         protocols=list(dict.fromkeys(figure.protocol for figure in contents.figures)),
         confused=list(confused),

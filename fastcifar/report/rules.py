@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import mean, median
 
+import numpy as np
+
 from fastcifar.report.collection import Collection, Configuration, Run, run_ids
-from fastcifar.report.statistics import CONFIDENCE, of_mean, paired
+from fastcifar.report.statistics import CONFIDENCE, Interval, of_images, of_mean, paired
 from fastcifar.report.verdict import (
     CONFIRMED,
     CONTRADICTED,
@@ -55,13 +57,34 @@ def about(percent: float, **where: object) -> Rule:
         configuration = _one(collection, protocol, where)
         if not configuration:
             return _not_run(where)
-        interval = of_mean(configuration.known)
-        kind, decides, p = of_value(interval, percent / 100, ABOUT)
-        half = "" if interval.high is None else f" ± {100 * (interval.high - interval.mean):.2f} (95 %"
-        spread = f"{half}, {interval.n} seeds)" if half else " (one seed)"
-        return Verdict(kind, _said(f"{100 * interval.mean:.2f} %{spread}", decides), run_ids(configuration), p)
+        return _about(of_mean(configuration.known), percent, run_ids(configuration))
 
     return Rule(judge, (where,))
+
+
+def about_on_test(percent: float, **where: object) -> Rule:
+    """Return the rule that the mean accuracy on the dataset's own test images is ``percent``, within ABOUT.
+
+    The interval holds for other seeds and for other images. where: the field values of one configuration.
+    """
+
+    def judge(collection: Collection, protocol: str) -> Verdict:
+        tested = (each.tests for each in collection.find(protocol=protocol, **where))
+        tests = next((each for each in tested if each), None)
+        if not tests:
+            return _not_run(where, "no run that counts and predicts the test images")
+        right = [each.right().astype(np.float64) for each in tests.values()]
+        return _about(of_images(right), percent, tuple(tests), f"; {len(right[0]):,} images, not Kaggle's")
+
+    return Rule(judge)
+
+
+def _about(interval: Interval, percent: float, runs: tuple[str, ...], images: str = "") -> Verdict:
+    """Judge whether a mean accuracy is ``percent``, within ABOUT. images: a note on the images, in the brackets."""
+    kind, decides, p = of_value(interval, percent / 100, ABOUT)
+    half = "" if interval.high is None else f" ± {100 * (interval.high - interval.mean):.2f} (95 %"
+    spread = f"{half}, {interval.n} seeds{images})" if half else f" (one seed{images})"
+    return Verdict(kind, _said(f"{100 * interval.mean:.2f} %{spread}", decides), runs, p)
 
 
 def better(more: Where, less: Where) -> Rule:
@@ -243,8 +266,8 @@ def _one(collection: Collection, protocol: str, where: Where) -> Configuration |
     return next((each for each in configurations if each.known), None)
 
 
-def _not_run(where: Where) -> Verdict:
-    return Verdict(NOT_RUN, "no run that counts of " + ", ".join(f"{key} {value}" for key, value in where.items()))
+def _not_run(where: Where, lacking: str = "no run that counts") -> Verdict:
+    return Verdict(NOT_RUN, f"{lacking} of " + ", ".join(f"{key} {value}" for key, value in where.items()))
 
 
 def _shape(shown: Sequence[bool], measured: str, *configurations: Configuration) -> Verdict:

@@ -28,6 +28,8 @@ class Interval:
     how: str
     spread: float | None = None
     """The standard deviation (n - 1) of the values; None for a single one."""
+    images: float = 0.0
+    """The part of half the interval that comes from the choice of images. More seeds do not reduce it."""
 
     @property
     def above(self) -> bool:
@@ -78,7 +80,7 @@ def of_mean(values: Sequence[float], images_error: float = 0.0, confidence: floa
     )
     half = (seeds**2 + images**2) ** 0.5
     how = f"t, {n} seeds" + (" and the choice of images" if images_error else "")
-    return Interval(centre, centre - half, centre + half, n, how, spread)
+    return Interval(centre, centre - half, centre + half, n, how, spread, images)
 
 
 def seeds_for(spread: float, half: float) -> int | None:
@@ -112,18 +114,26 @@ def paired(a: Configuration, b: Configuration, images: str = "own", confidence: 
     return of_mean([mine - theirs for _, _, mine, theirs in known], confidence=confidence)
 
 
-def of_images(differences: Sequence[NDArray[np.float64]], confidence: float = CONFIDENCE) -> Interval:
-    """Return the interval of a paired difference that holds for other seeds and for other images.
+def of_images(measured: Sequence[NDArray[np.float64]], confidence: float = CONFIDENCE) -> Interval:
+    """Return the interval of a mean over seeds and images that holds for other seeds and for other images.
 
-    differences: for each seed, (images,): whether the first model is right minus whether the second is, so -1, 0 or 1.
-    A bootstrap over three seeds would be far too narrow: it never leaves the range of the three.
+    measured: for each seed, (images,). Of an accuracy: whether the model is right. Of a paired difference: whether the
+    first model is right minus whether the second is, so -1, 0 or 1. A bootstrap over three seeds would be far too
+    narrow: it never leaves the range of the three.
     """
-    means = [float(values.mean()) for values in differences]
-    if len({len(values) for values in differences}) == 1:  # the images may be the same for all seeds
-        error = float(np.mean(differences, axis=0).std() / len(differences[0]) ** 0.5)
-    else:
-        error = sum(values.var() / len(values) for values in differences) ** 0.5 / len(differences)
-    return of_mean(means, error, confidence)
+    return of_mean([float(values.mean()) for values in measured], images_error(measured), confidence)
+
+
+def images_error(measured: Sequence[NDArray[np.float64]]) -> float:
+    """Return the standard error, through the choice of images, of a mean over seeds. measured: as in `of_images`."""
+    if len({len(values) for values in measured}) == 1:  # the images may be the same for all seeds
+        return float(np.mean(measured, axis=0).std() / len(measured[0]) ** 0.5)
+    return float(sum(values.var() / len(values) for values in measured) ** 0.5 / len(measured))
+
+
+def mean_spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean of values, and their standard deviation (n - 1); None for a single value."""
+    return mean(values), stdev(values) if len(values) > 1 else None
 
 
 def _by_image(a: Run, b: Run, a_augmented: bool, b_augmented: bool) -> NDArray[np.float64] | None:

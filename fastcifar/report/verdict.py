@@ -89,7 +89,9 @@ def holm(values: Sequence[float], rate: float = 0.05) -> list[bool]:
 
 def _more(interval: Interval, half: float) -> str:
     """Return what would decide: the seeds whose interval is ``half`` wide on each side, at the present spread."""
-    needed = seeds_for(interval.spread or 0.0, half) if half else None
+    if interval.images and half <= interval.images:
+        return "more seeds alone will not decide it, but more images may"
+    needed = seeds_for(interval.spread or 0.0, (half**2 - interval.images**2) ** 0.5)
     if needed is None or needed <= interval.n:
         return "more seeds alone will hardly decide it, as it is near the bound"
     return f"about {needed} seeds would decide it, at a standard deviation of {100 * (interval.spread or 0):.2f} points"

@@ -64,6 +64,7 @@ REFUSALS = {
     "report --runs nosuch": "there is no folder nosuch",
     "report --data nosuch": "there is no dataset at nosuch",
     "report --device nosuch": "device 'nosuch'",
+    "report --test": "name the dataset of the runs with --data",
     "predict nosuch": "nosuch",
     "predict runs --split nosuch": "'nosuch'",
     "predict runs --tta nosuch": "'nosuch'",
@@ -87,6 +88,8 @@ REFUSALS = {
     "verify ~nobody_here/data": "path '~nobody_here/data'",
     "diagnose bn --device nosuch": "device 'nosuch'",
     "diagnose bn --data nosuch": "there is no dataset at nosuch",
+    "diagnose bn --suspects nosuch": "suspect 'nosuch'",
+    "diagnose bn --amp nosuch": "--amp 'nosuch'",
 }
 
 

@@ -14,11 +14,13 @@ from support.written_runs import spec_of as written_spec
 
 from fastcifar.cli.app import main
 from fastcifar.data.dataset import Dataset
+from fastcifar.predict.ensemble import ensemble
 from fastcifar.report.build import build_report
-from fastcifar.report.collection import collect
-from fastcifar.report.predictions import Predictions, predict
+from fastcifar.report.collection import collect, with_predictions
+from fastcifar.report.predictions import FILES, Predictions, predict
 from fastcifar.report.preview import sheet
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.trained import TrainedRun
 from fastcifar.system.measure import environment
 from fastcifar.throughput import rows
 from fastcifar.training.loop import train
@@ -67,11 +69,28 @@ def test_without_augmentation_both_kinds_of_images_are_the_same(digits, tmp_path
     assert np.array_equal(predictions.clean, predictions.augmented)
 
 
+def test_test_images_are_predicted_as_they_are_and_beside_the_validation_images(trained, digits):
+    paths = [run.path for run in collect(trained).runs]
+    assert predict(paths, digits, CPU, list(FILES)) == []
+    before = [(path / "predictions.safetensors").read_bytes() for path in paths]
+    labels = digits.labels("test")
+    for each in with_predictions(collect(trained), digits).configurations:
+        (predictions,) = each.tests.values()
+        (run,) = each.runs.values()
+        assert np.array_equal(predictions.ids, np.arange(len(labels)))
+        assert np.array_equal(predictions.labels, labels)
+        assert np.array_equal(predictions.clean, predictions.augmented)
+        expected = ensemble([TrainedRun.open(run.path)], digits, "test").argmax(1)
+        assert np.array_equal(predictions.clean, expected)
+    assert [(path / "predictions.safetensors").read_bytes() for path in paths] == before
+
+
 def test_predictions_are_asked_once(trained, digits, monkeypatch):
     paths = [run.path for run in collect(trained).runs]
-    predict(paths, digits, CPU)
+    predict(paths, digits, CPU, list(FILES))
     monkeypatch.setattr("fastcifar.report.predictions.TrainedRun", None)
     assert predict(paths, digits, CPU) == []
+    assert predict(paths, digits, CPU, list(FILES)) == []
 
 
 def test_a_run_that_cannot_be_asked_is_said(trained, synthetic, tmp_path):
@@ -206,6 +225,7 @@ def test_the_committed_rows_become_a_page(tmp_path, monkeypatch):
         (["--bench", "nothing.jsonl"], "neither a file nor a folder nothing.jsonl"),
         (["--bench", "empty.jsonl"], "no row of empty.jsonl has a speed"),
         (["--bench", "empty.jsonl", "--data", "d"], "needs no --data"),
+        (["--bench", "empty.jsonl", "--test"], "needs no --test"),
     ],
 )
 def test_misuse_of_rows(tmp_path, monkeypatch, capsys, arguments, message):

@@ -47,6 +47,15 @@ def test_what_would_decide_is_said():
     assert decides.startswith("about ")
 
 
+def test_more_seeds_are_not_said_to_decide_what_too_few_images_leave_open():
+    values = [0.705, 0.72, 0.69]
+    _, decides, _ = of_value(of_mean(values, images_error=0.005), 0.70, MARGIN)
+    assert decides.startswith("about 10 seeds")  # not 7: the images take a part of the margin
+    for judge in (lambda interval: of_value(interval, 0.70, MARGIN), lambda interval: of_direction(interval)):
+        _, decides, _ = judge(of_mean([value - 0.7 for value in values], images_error=0.5))
+        assert decides == "more seeds alone will not decide it, but more images may"
+
+
 @pytest.mark.parametrize(
     ("values", "verdict"),
     [([0.01, 0.012, 0.011], CONFIRMED), ([-0.01, -0.012, -0.011], CONTRADICTED), ([0.01, -0.01, 0.02], UNDECIDED),

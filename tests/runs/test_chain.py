@@ -13,7 +13,7 @@ from support.seals import change_json, load, note_of, reseal, rewrite_tensors, u
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, UsageError
-from fastcifar.report.predictions import Predictions
+from fastcifar.report.predictions import FILES, Predictions
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.files import RunFiles
 from fastcifar.runs.record import RunRecord, read_runs
@@ -24,6 +24,7 @@ from fastcifar.training.learner import Learner
 from fastcifar.training.record import resume
 
 EPOCHS = 4
+SPLITS = {file: split for split, file in FILES.items()}
 
 
 class Stopped(Exception):
@@ -314,7 +315,7 @@ def test_a_checkpoint_of_an_earlier_moment_is_continued_from(copied, moments, sy
 
 
 @pytest.mark.parametrize("of", ["another epoch", "another run", "no line", "no seal"])
-@pytest.mark.parametrize("name", ["model", "predictions"])
+@pytest.mark.parametrize("name", ["model", *SPLITS])
 def test_kept_tensors_of_another_place_are_an_error(name, of, copied, moments, synthetic, tmp_path):
     directory = copied(-1)
     file, epoch = directory.path / f"{name}.safetensors", directory.summary()["kept_epoch"]
@@ -327,14 +328,14 @@ def test_kept_tensors_of_another_place_are_an_error(name, of, copied, moments, s
         "no seal": {},
     }[of]
     tensors = load(directory.path / "model.safetensors")[0]
-    if name == "predictions":
+    if name != "model":
         tensors = {key: torch.zeros(8, dtype=torch.uint8) for key in ("labels", "clean", "augmented")}
         tensors["ids"] = torch.arange(8)
     directory.save_tensors(name, tensors, note)
     if of == "no seal":
         save_file(tensors, file, {"note": json.dumps(note)})
     with pytest.raises(FastcifarError, match=rf"{name}\.safetensors (does not belong to|is of|is damaged)"):
-        TrainedRun.open(directory.path) if name == "model" else Predictions.read(directory)
+        TrainedRun.open(directory.path) if name == "model" else Predictions.read(directory, SPLITS[name])
 
 
 # interruptions

@@ -7,7 +7,7 @@ import torch
 
 from fastcifar.experiments import experiment
 from fastcifar.report.evidence import MEAN, STD
-from fastcifar.report.predictions import NAME
+from fastcifar.report.predictions import FILES
 from fastcifar.runs.directory import RunDirectory
 from fastcifar.runs.outcome import summary_of
 from fastcifar.runs.spec import RunSpec
@@ -43,9 +43,10 @@ def lines_of(accuracies, train=None, val=None):
     ]
 
 
-def write_run(out: Path, spec, accuracies, *, train=None, val=None, ended=True, right=None, augmented=None):
+def write_run(out: Path, spec, accuracies, *, train=None, val=None, ended=True, right=None, augmented=None, test=None):
     """Write a run directory. accuracies: of each epoch; None for the one in which the run diverges. right, augmented:
-    (N,) bool, whether each validation image is predicted correctly, clean and augmented.
+    (N,) bool, whether each validation image is predicted correctly, clean and augmented. test: the same of each test
+    image.
     """
     directory, lines = RunDirectory.of(spec, out), lines_of(accuracies, train, val)
     with directory.locked():
@@ -56,10 +57,12 @@ def write_run(out: Path, spec, accuracies, *, train=None, val=None, ended=True, 
             directory.finish(summary_of(spec, lines, 376_834))
     if right is not None:
         write_predictions(directory, right, right if augmented is None else augmented)
+    if test is not None:
+        write_predictions(directory, test, test, split="test")
     return directory
 
 
-def write_predictions(directory, right, augmented, first=0):
+def write_predictions(directory, right, augmented, first=0, split="validation"):
     labels = np.arange(len(right)) % len(CLASSES)
 
     def said(hits):
@@ -69,7 +72,7 @@ def write_predictions(directory, right, augmented, first=0):
         "ids": torch.arange(first, first + len(right)), "labels": torch.from_numpy(labels), "clean": said(right),
         "augmented": said(augmented),
     }  # fmt: skip
-    directory.save_tensors(NAME, tensors, note_of(directory.path, directory.summary()["kept_epoch"]))
+    directory.save_tensors(FILES[split], tensors, note_of(directory.path, directory.summary()["kept_epoch"]))
 
 
 def rising(best, epochs=5, start=0.2):

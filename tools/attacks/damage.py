@@ -85,7 +85,7 @@ def runs_of(dataset: Path, runs: Path, folder: Path, tries: int, seed: str) -> I
             file.write_bytes(mutated(whole, rng, file.suffix == ".jsonl") if of_json else flipped(whole, rng))
             reader = rng.choice(list(readers))
             answer = here(*readers[reader])
-            unused = file.stem in ("model", "predictions") and reader not in ("predict", "report")
+            unused = file.stem in ("model", "predictions", "test-predictions") and reader not in ("predict", "report")
             # `runs` and the report go on with the other runs, and name the damaged one
             named = run.name in answer.err or run.name in answer.out
             same = unused or answer.out == undisturbed[reader] or (reader in ("runs", "report") and named)
