@@ -39,11 +39,17 @@ NETWORKS = {
 }  # fmt: skip
 """The factories of bench/lib/backbones.py, each with the normalisation of its weights and the sizes to measure."""
 SEEDS = (0, 1, 2)
-SIDE, EPOCHS = 224, 10  # of the ways other than heads on all images
+SIDE = 224  # of the ways other than heads on all images
 TRAINING, VALIDATION = 2_500, 1_000  # their images
 FEW = 640, 160  # training and validation images for speeds
-WAYS = {"head": ("head", True), "full": ("full", True), "as-run": ("as-run", True), "scratch": ("full", False)}
-"""The ways to tune on some of the images: the setting tune, and whether training begins with ImageNet's weights."""
+WAYS: dict[str, tuple[str, bool, dict[str, Any]]] = {
+    "head": ("head", True, {"lr": 1e-3, "epochs": 10}),
+    "as-run": ("as-run", True, {"lr": 1e-3, "epochs": 10}),
+    "full": ("full", True, {"lr": 1e-4, "epochs": 5}),
+    "scratch": ("full", False, {"lr": 1e-3, "epochs": 5}),
+}
+"""The ways to tune on some of the images: the setting tune, whether training begins with ImageNet's weights, and the
+settings of these short runs."""
 
 
 def main() -> None:
@@ -60,9 +66,9 @@ def main() -> None:
         parser.error(f"--weights {unknown[0]}: the networks are {', '.join(NETWORKS)}")
     dataset, made = Dataset.open(options.data), rows.read(options.out) if options.out.exists() else []
     parts = {
-        "size": (dataset, SEEDS, None),
-        "way": (part_of(dataset, TRAINING, VALIDATION), SEEDS[:1], EPOCHS),
-        "speed": (part_of(dataset, *FEW), SEEDS[:2], 1),
+        "size": (dataset, SEEDS),
+        "way": (part_of(dataset, TRAINING, VALIDATION), SEEDS[:1]),
+        "speed": (part_of(dataset, *FEW), SEEDS[:2]),
     }
     sizes = [(name, size, "head") for name in files for size in NETWORKS[name][1]]
     ways = [(name, SIDE, way) for name in files if SIDE in NETWORKS[name][1] for way in WAYS]
@@ -73,7 +79,9 @@ def main() -> None:
         if any(key.items() <= row.items() for row in made):
             continue
         note(f"{name}, {side} pixels, {way}")
-        row = {**key, **trained(name, files[name], side, way, parts[part], options), "environment": environment()}
+        settings = {"size": {}, "way": WAYS[way][2], "speed": {"epochs": 1}}[part]
+        measured = trained(name, files[name], side, way, *parts[part], settings, options)
+        row = {**key, **measured, "environment": environment()}
         rows.append(row, options.out)
         made.append(row)
     show(made)
@@ -95,17 +103,17 @@ def part_of(dataset: Dataset, training: int, validation: int) -> Dataset:
 
 
 def trained(
-    name: str, file: Path, side: int, way: str, of: tuple[Dataset, tuple[int, ...], int | None], options: Any
-) -> dict[str, Any]:
-    """Train the runs of a row, and return what was measured. of: the dataset, the seeds and the most epochs."""
-    dataset, seeds, epochs = of
-    tune, pretrained = WAYS[way]
+    name: str, file: Path, side: int, way: str, dataset: Dataset, seeds: tuple[int, ...], settings: dict[str, Any],
+    options: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Train the runs of a row, and return what was measured. settings: more keywords of train_run."""
+    tune, pretrained, _ = WAYS[way]
     summaries, started = [], time.perf_counter()
     for seed in seeds:
         summary = train_run(
             data=dataset, out=options.runs, experiment=4, model=f"bench/lib/backbones.py:{name}", seed=seed, tune=tune,
             recipe=f"{NETWORKS[name][0]}{side}-{side}", amp=options.amp, device="cpu",
-            weights=str(file) if pretrained else "none", epochs=epochs, compile="none", say=note,
+            weights=str(file) if pretrained else "none", compile="none", say=note, **settings,
         )  # fmt: skip
         summaries.append(summary)
     images = len(dataset.ids("training")) + len(dataset.ids("validation"))
@@ -113,7 +121,7 @@ def trained(
     return {
         "weights": read_weights(file).identity if pretrained else "none",
         "images": {split: len(dataset.ids(split)) for split in ("training", "validation")},
-        "dtype": options.amp, "threads": torch.get_num_threads(), "seeds": list(seeds), "most_epochs": epochs or 100,
+        "dtype": options.amp, "threads": torch.get_num_threads(), "seeds": list(seeds), "settings": settings,
         "val_accuracy": [summary["val_accuracy"] for summary in summaries],
         "epochs": [summary["epochs"] for summary in summaries],
         "seconds": round(time.perf_counter() - started, 1),

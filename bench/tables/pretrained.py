@@ -31,14 +31,14 @@ def ways(found: Rows) -> str:
     for row in some:
         speed = speeds.get((row["network"], row["way"]))
         rate = f"{speed['images_per_s']:,.1f}" if speed else ""
-        body.append([row["network"], WORDS[row["way"]], accuracy(row), str(row["epochs"][0]), rate])
+        lr = f"{row['settings']['lr']:g}"
+        body.append([row["network"], WORDS[row["way"]], lr, str(row["epochs"][0]), accuracy(row), rate])
     images = some[0]["images"]
     text = (
         f"{images['training']:,} training and {images['validation']:,} validation images, as many of each class, "
-        f"{some[0]['side']} × {some[0]['side']} pixels, {counted(len(some[0]['seeds']), 'seed')}, at most "
-        f"{some[0]['most_epochs']} epochs.\n\n"
+        f"{some[0]['side']} × {some[0]['side']} pixels, {counted(len(some[0]['seeds']), 'seed')}.\n\n"
     )
-    header = ["network", "trained", "accuracy, %", "epochs", "training, images/s"]
+    header = ["network", "trained", "lr", "epochs", "accuracy, %", "training, images/s"]
     return under(text + table(header, body), some)
 
 

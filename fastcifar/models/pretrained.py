@@ -47,7 +47,7 @@ class Pretrained(nn.Module):
         """
         super().__init__()
         self._now = CurrentNoise()
-        self._enlarge = enlarge
+        self.enlarge = enlarge
         place, inputs = last_layer(network)
         network.set_submodule(place, nn.Identity())
         self.backbone = with_our_noise(network, self._now)
@@ -57,8 +57,8 @@ class Pretrained(nn.Module):
 
     def features(self, images: Tensor, noise: Noise | None = None) -> Tensor:
         """Return the inputs of the last layer, (B, F), of images (B, 3, S, S)."""
-        if self._enlarge is not None and images.shape[-1] == IMAGE_SIZE:
-            resize, crop, interpolation = self._enlarge
+        if self.enlarge is not None and images.shape[-1] == IMAGE_SIZE:
+            resize, crop, interpolation = self.enlarge
             images = functional.resize(images, [resize], InterpolationMode(interpolation), antialias=True)
             images = functional.center_crop(images, [crop])
         self._now.noise = noise

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from fastcifar.augment import IMAGE_SIZE
 from fastcifar.data.dataset import Dataset
 from fastcifar.data.manifest import CACHE
 from fastcifar.data.memory import Nowhere
@@ -106,7 +107,10 @@ def _computed(learner: Learner, dataset: Dataset) -> tuple[Tensor, Tensor]:
     spec, model = learner.spec, learner.model
     assert isinstance(model, Pretrained)
     augment = PROTOCOLS[spec.protocol].recipe(spec.recipe)
-    values, labels = [], []
+    # small tensors that stay, made between large ones that go, would keep the allocator from using the large gaps again
+    images, width = _shape(learner, dataset)
+    values, labels = torch.empty((images, width)), torch.empty(images, dtype=torch.int64)
+    first = 0
     model.eval()
     with (
         open_pipeline(
@@ -117,20 +121,24 @@ def _computed(learner: Learner, dataset: Dataset) -> tuple[Tensor, Tensor]:
         torch.inference_mode(),
     ):  # fmt: skip
         for batch in track(pipeline.epoch(0), f"features of {spec.model}", len(pipeline)):
+            rows = slice(first, first := first + len(batch.labels))
             with learner.autocast():
-                values.append(model.features(batch.images).float().cpu())
-            labels.append(batch.labels.cpu())
-    return torch.cat(values), torch.cat(labels)
+                values[rows] = model.features(batch.images)
+            labels[rows] = batch.labels
+    return values, labels
 
 
 def _address(learner: Learner, dataset: Dataset) -> str:
     """Return 16 hex digits of the SHA-256 of everything that the features depend on."""
     spec, model = learner.spec, learner.model
     assert isinstance(model, Pretrained)
-    facts = (dataset.sha256, spec.model, PROTOCOLS[spec.protocol].recipe(spec.recipe), spec.precision, spec.pipeline)
-    facts += () if spec.code == NO_CODE else (spec.code,)  # older files are of published networks
+    augment = PROTOCOLS[spec.protocol].recipe(spec.recipe)
+    facts = (dataset.sha256, spec.model, augment, spec.precision, spec.pipeline)
+    own = () if spec.code == NO_CODE else (spec.code,)  # files of published networks keep their names
+    if model.enlarge and augment.out_size != IMAGE_SIZE:
+        own = (*own, "enlarged once")  # older files held features of images that were enlarged twice
     where = "cuda, exact" if learner.device.type == "cuda" else learner.device.type  # older files held TF32 results
-    digest = hashlib.sha256(repr((*facts, where, torch.__version__)).encode())
+    digest = hashlib.sha256(repr((*facts, *own, where, torch.__version__)).encode())
     for name, tensor in sorted(model.backbone.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -10,7 +10,7 @@ from fastcifar.models.tensor_names import RUN, translated, without_wrappers
 
 OF_A_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 STAGES = {"lite0": (1, 2, 2, 3, 3, 4, 1), "lite1": (1, 3, 3, 4, 4, 5, 1), "b0": (1, 2, 2, 3, 3, 4, 1)}
-"""The numbers of blocks in the stages of EfficientNets: M. Tan and Q. Le, 2019; the Lite ones by TensorFlow's authors."""
+"""The numbers of blocks in the stages of EfficientNets: M. Tan and Q. Le, 2019, and the Lite ones."""
 
 
 def of_efficientnet_pytorch(size):
@@ -88,4 +88,5 @@ def test_what_is_left_out_and_what_is_new_is_said():
     source, model = build("mobilenet_v3_small", 7, 0.0, 3), build("mobilenet_v3_small", 10, 0.0, 4)
     says = "a run of fastcifar; the last layer of 10 classes is new, and that of the file, of 7 classes, is left out"
     assert load(model, Weights("x", source.state_dict())) == f"names of {says}"
-    assert load(model, Weights("x", source.backbone.state_dict())) == "the last layer of 10 classes is new, and the file has none"
+    said = load(model, Weights("x", source.backbone.state_dict()))
+    assert said == "the last layer of 10 classes is new, and the file has none"

@@ -55,7 +55,7 @@ def test_what_it_cannot_be_is_said(synthetic, write):
         spec_of(synthetic, dropout=0.5)
     with pytest.raises(UsageError, match="net:small does not say which images its weights want; name their recipe"):
         headline_runs(4, synthetic, model="net:small")
-    with pytest.raises(UsageError, match="net:small is not pretrained; leave tune .* or take experiment 4"):
+    with pytest.raises(UsageError, match=r"net:small is not pretrained; leave tune .* or take experiment 4"):
         spec_of(synthetic, tune="head")
 
 

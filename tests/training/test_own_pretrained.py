@@ -127,5 +127,3 @@ def test_the_grid_trains_it_too(train, synthetic, command):
     )  # fmt: skip
     assert done.code == 0, done.err
     assert len(find_runs(train.file.parent / "grid")) == 2
-
-
