@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fastcifar.cli.options import DATA, Data, Device, Json, Unverified, listed
+from fastcifar.cli.options import DATA, Amp, Data, Device, Json, Unverified, listed
 from fastcifar.show.console import console, note, say
 from fastcifar.system.paths import path_of
 
@@ -18,17 +18,26 @@ diagnose = typer.Typer(no_args_is_help=True, help="Settle a question about train
 @diagnose.command()
 def bn(
     data: Data = DATA,
-    model: Annotated[str, typer.Option(help="A network with BatchNorm: torchvision's, or timm:NAME.")] = "resnet18",
+    model: Annotated[
+        str,
+        typer.Option(help="A network with BatchNorm: torchvision's, timm:NAME, or your own: package.module:factory."),
+    ] = "resnet18",
     weights: Annotated[
         str | None,
         typer.Option(help="A .pth or .safetensors file, or none; default: ImageNet's, cached or downloaded."),
     ] = None,
+    suspects: Annotated[
+        str, typer.Option(help="The suspects to measure, comma-separated; the others are not run.")
+    ] = "drift,statistics,split,weights",
     momenta: Annotated[
         str,
         typer.Option(help="BatchNorm's momenta in training mode, comma-separated: ResNet18 has 0.1, MobileNetV3 0.01."),
     ] = "0.1,0.01",
     epochs: Annotated[int, typer.Option(help="Epochs of each arm.")] = 10,
-    last: Annotated[int, typer.Option(min=3, help="Evaluate after each of the last N steps of an epoch.")] = 8,
+    per_epoch: Annotated[int, typer.Option(help="Evaluations in each epoch, evenly spaced.")] = 2,
+    heads: Annotated[
+        int, typer.Option(min=3, help="Seeds of the suspect split, from --seed on; they cost seconds.")
+    ] = 20,
     recipe: Annotated[
         str | None, typer.Option("--recipe", "--augment", help="Recipe of the images; default: that of the weights.")
     ] = None,
@@ -39,6 +48,7 @@ def bn(
         int | None, typer.Option(help="The most images for training and for validation, drawn by the seed.")
     ] = None,
     device: Device = "auto",
+    amp: Amp = "auto",
     out: Annotated[Path, typer.Option(parser=path_of, help="The folder to make: rows, tables, picture.")] = Path(
         "diagnosis-bn"
     ),
@@ -46,55 +56,67 @@ def bn(
     no_verify: Unverified = False,
     as_json: Json = False,
 ) -> None:
-    """Does BatchNorm in training mode make a frozen network's validation loss unstable? Train the same new last layer
-    twice: with BatchNorm in training mode, where every batch changes its running statistics, and in eval mode, where
-    none does. Then evaluate the same heads with the initial statistics restored.
+    """Why is the validation loss of a frozen network unstable? Measure each suspect by itself, and give a verdict on
+    it. drift: every batch in training mode moves BatchNorm's running statistics. statistics: they replace the
+    pretrained ones. split: each seed draws its own validation images. weights: all weights are trained.
 
-    Example: fastcifar diagnose bn --data data/cifar10 --model resnet18 --epochs 10 --images 5000
+    Example: fastcifar diagnose bn --data data/cifar10 --model resnet18 --epochs 10 --images 2000
     """
     from dataclasses import replace
 
     from fastcifar.data.dataset import Dataset
-    from fastcifar.runs.plan import PRETRAINED, check_weights
+    from fastcifar.diagnose.suspects import suspects_of
+    from fastcifar.experiments import PRETRAINED
+    from fastcifar.runs.plan import check_amp, check_weights
     from fastcifar.system import openmp
     from fastcifar.system.launch import check_device
 
     # whatever can be refused is refused before torch is imported, which takes seconds
+    names = suspects_of(suspects)
+    check_amp(amp)
     check_device(device)
     check_weights(PRETRAINED, model, weights)
-    dataset = Dataset.open(data, not no_verify)
-    note(f"{dataset.name}: {model}; loading torch")
+    whole = Dataset.open(data, not no_verify)
+    note(f"{whole.name}: {model}; loading torch")
     openmp.choose(note)
-    from fastcifar.diagnose import record, verdict
-    from fastcifar.diagnose.batchnorm import BatchNormExperiment, Sample, Statistics, arms_of
+    from fastcifar.diagnose import batchnorm, record
+    from fastcifar.diagnose.arms import arms_of
+    from fastcifar.diagnose.experiment import Experiment
+    from fastcifar.diagnose.running import Running
+    from fastcifar.diagnose.sample import Sample
+    from fastcifar.diagnose.splits import check_still
     from fastcifar.models.build import build
-    from fastcifar.runs.plan import headline_runs, weights_for
-    from fastcifar.show.progress import track
+    from fastcifar.runs.plan import headline_runs, precision_of, weights_for
+    from fastcifar.show.text import duration
     from fastcifar.system.devices import device_of
     from fastcifar.training.single import check_single_images
 
     record.check_folder(out, overwrite)
     on = device_of(device)
     arms = arms_of(listed(momenta, "--momenta", float, "numbers such as 0.1,0.01"))
-    Statistics(build(model, len(dataset.classes), 0, seed), model)  # fail before the weights are downloaded
+    dataset = whole if images is None else Sample(whole, images, seed)
+    (spec,) = headline_runs(
+        PRETRAINED, dataset, seeds=[seed], model=model, batch_size=batch_size, lr=lr, epochs=epochs, recipe=recipe,
+        precision=precision_of(amp, on, PRETRAINED), tune="head",
+    )  # fmt: skip
+    # fail before the weights are downloaded
+    Running(build(spec.model, len(dataset.classes), spec.dropout, seed, spec.code, spec.fine_tuned), model)
+    check_still(spec, names)
+    check_single_images([replace(spec, tune="as-run")], dataset)
     initial = weights_for(PRETRAINED, model, weights)
     if initial.note:
         note(initial.note)
-    if images is not None:
-        dataset = Sample(dataset, images, seed)
-    (spec,) = headline_runs(
-        PRETRAINED, dataset, seeds=[seed], model=model, batch_size=batch_size, lr=lr, epochs=epochs, recipe=recipe,
-        weights=initial.identity,
-    )  # fmt: skip
-    check_single_images([replace(spec, tune="as-run")], dataset)
-    experiment = BatchNormExperiment(spec, dataset, initial, on, arms, last, note)
-    evaluations = list(track(experiment, f"{len(arms)} arms of {epochs} epochs"))
-    findings = verdict.findings(evaluations)
-    summary = record.summary(experiment, findings)
-    record.write_diagnosis(out, evaluations, findings, summary, overwrite)
+    experiment = Experiment(replace(spec, weights=initial.identity), dataset, initial, on, per_epoch, note)
+    note(f"{on}, {spec.precision}")
+    made = batchnorm.diagnose(experiment, arms, names, whole, images, heads)
+    note("; ".join(f"{name}: {duration(seconds)}" for name, seconds in made.seconds.items()))
+    summary = record.summary(experiment, made)
+    record.write_diagnosis(out, made, summary, overwrite)
     if as_json:
         print(json.dumps(summary | {"folder": str(out)}))
         return
-    console().print(record.finding_table(findings))
-    say(summary["sentence"])
+    if made.findings:
+        console().print(record.finding_table(made.findings))
+    for judged in made.judgements:
+        say(judged.sentence)
     say(f"tables, picture and rows: {out}")

@@ -14,8 +14,10 @@ from support.widths import WIDTHS
 from support.written_runs import rising, spec_of, write_run
 
 from fastcifar.cli.app import app
-from fastcifar.diagnose import record, verdict
-from fastcifar.diagnose.verdict import ArmFinding
+from fastcifar.diagnose import batchnorm, record
+from fastcifar.diagnose.findings import ArmFinding
+from fastcifar.diagnose.suspects import DRIFT
+from fastcifar.diagnose.verdict import GUILTY, judgement
 from fastcifar.grid.scheduler import Results
 from fastcifar.grid.speeds import Kind, Speed
 from fastcifar.packs.choice import Measured
@@ -95,7 +97,7 @@ def quick(monkeypatch):
 
 
 MEASURED = Measured("im2col", {"serial": 1.5, "side-by-side": 1_234_567.0, "im2col": 7_654_321.0}, 1 << 42)
-FINDING = ArmFinding("training mode, momentum 0.01", *(1.234e-5 * 10**n for n in range(9)), compared=7)
+FINDING = ArmFinding("training mode, momentum 0.01", *(1.234e-5 * 10**n for n in range(8)), evaluations=7)
 
 
 def cases(synthetic, written, tmp_path):
@@ -120,7 +122,7 @@ def cases(synthetic, written, tmp_path):
         "list": [("all", "--out", written)],
         "preview": [(*data, "--out", tmp_path / "preview.png", "--recipe", RECIPE)],
         "doctor": [()],
-        "diagnose bn": [(*data, *out, "--weights", "none", "--device", "cpu", "--batch-size", 8, "--last", 3)],
+        "diagnose bn": [(*data, *out, "--weights", "none", "--device", "cpu", "--batch-size", 8, "--recipe", "none")],
     }
 
 
@@ -154,11 +156,10 @@ def shown(command, monkeypatch, arguments, width):
 @pytest.mark.parametrize("name", [name for name in commands() if name not in ELSEWHERE])
 def test_output_is_readable_at_all_widths(command, synthetic, written, quick, tmp_path, monkeypatch, name):
     monkeypatch.setattr("fastcifar.system.doctor.diagnose", findings)
-    monkeypatch.setattr(verdict, "findings", lambda evaluations: [FINDING, replace(FINDING, arm="eval mode")])
-    monkeypatch.setattr(verdict, "sentence", lambda found: "The drift of the statistics is the cause. " * 5)
-    monkeypatch.setattr(record, "summary", lambda *_: {"sentence": "The drift of the statistics is the cause. " * 5})
+    judged = judgement(DRIFT, GUILTY, "the validation loss jumps by 0.31 in training mode " * 5, "that is much", {})
+    diagnosis = batchnorm.Diagnosis(findings=[FINDING, replace(FINDING, arm="eval mode")], judgements=[judged])
+    monkeypatch.setattr(batchnorm, "diagnose", lambda *_: diagnosis)
     monkeypatch.setattr(record, "write_diagnosis", lambda *_: None)
-    monkeypatch.setattr("fastcifar.show.progress.track", lambda *_: [])
     for arguments in cases(synthetic, written, tmp_path)[name]:
         whole = shown(command, monkeypatch, [*name.split(), *arguments], None)
         words = whole.split()

@@ -1,9 +1,11 @@
-"""A sample of the digits, and the evaluations of an experiment with it."""
+"""A sample of the digits, and a diagnosis with it."""
 
 import pytest
-from support.diagnosis import experiment
+from support.diagnosis import ARMS, SEEDS, experiment
 
-from fastcifar.diagnose.batchnorm import Sample
+from fastcifar.diagnose.batchnorm import diagnose
+from fastcifar.diagnose.sample import Sample
+from fastcifar.diagnose.suspects import TITLES
 
 
 @pytest.fixture(scope="session")
@@ -12,5 +14,5 @@ def small(digits):
 
 
 @pytest.fixture(scope="session")
-def evaluations(small):
-    return list(experiment(small))
+def made(small, digits):
+    return diagnose(experiment(small), ARMS, list(TITLES), digits, 40, SEEDS)

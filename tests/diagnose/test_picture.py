@@ -1,6 +1,6 @@
-"""The picture of the arms shows what was measured."""
+"""The picture has a panel for each suspect, and shows what was measured."""
 
-from math import nan
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -8,37 +8,43 @@ from support.diagnosis import EVAL, FAST, SLOW, of
 from support.markup import TOGETHER, drawn_texts
 
 from fastcifar.diagnose import picture
+from fastcifar.diagnose.splits import ONE, OWN, band
+from fastcifar.diagnose.suspects import TITLES
+from fastcifar.diagnose.verdict import not_run
+from fastcifar.diagnose.whole import WHOLE
 from fastcifar.show.text import printable
 
 
 @pytest.mark.whole
-def test_the_picture_shows_every_arm_and_what_is_restored(evaluations, figures, tmp_path):
-    picture.draw_diagnosis(evaluations, "a title", tmp_path / "curves.png")
+def test_the_panels(made, figures, tmp_path):
+    picture.draw_diagnosis(made, "a title", tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as image:
-        assert image.size == (1500, 975)
+        assert image.size == (1650, 1200)
     (figure,) = figures
-    losses, accuracies, steps, moved = figure.axes
+    drift, statistics, split, weights = figure.axes
     assert figure.get_suptitle() == "a title"
-    assert [text.get_text() for text in figure.legends[0].texts] == [FAST, SLOW, EVAL, picture.RESTORED]
-    restored = [f"{name}: {picture.RESTORED}" for name in (FAST, SLOW)]
-    for axes in (losses, accuracies, steps):
-        assert [drawn.get_label() for drawn in axes.lines] == [FAST, restored[0], SLOW, restored[1], EVAL]
-    assert [drawn.get_label() for drawn in moved.lines] == [FAST, FAST, SLOW, SLOW, EVAL, EVAL]
-    found = of(evaluations, FAST)
-    ends = [found[0], found[3], found[6]]
-    assert losses.lines[0].get_xdata().tolist() == [0, 1, 2]
-    assert losses.lines[0].get_ydata().tolist() == [end.loss for end in ends]
-    assert losses.lines[1].get_ydata().tolist() == [end.restored_loss for end in ends]
-    assert accuracies.lines[0].get_ydata().tolist() == [100 * end.accuracy for end in ends]
-    by_step = steps.lines[0].get_ydata().tolist()
-    assert by_step == pytest.approx(
-        [*(e.loss for e in found[1:4]), nan, *(e.loss for e in found[4:]), nan], nan_ok=True
-    )
-    assert all(0.5 < x <= 1.5 for x in steps.lines[0].get_xdata()[:4])
-    assert moved.lines[1].get_ydata()[0] == found[1].moved_most
+    assert [axes.get_title() for axes in figure.axes] == [
+        f"{TITLES[one.suspect]}: {one.verdict}" for one in made.judgements
+    ]
+    labels = [f"{name}{what}" for name in (FAST, SLOW) for what in ("", f": {picture.FINAL}", f": {picture.RESTORED}")]
+    assert [line.get_label() for line in drift.lines] == [*labels, EVAL]
+    shown = [text.get_text() for text in drift.get_legend().texts]
+    assert shown == [FAST, SLOW, EVAL, picture.FINAL, picture.RESTORED]
+    late = of(made.evaluations, FAST)[2:]
+    assert list(drift.lines[0].get_xdata()) == [1, 1.6, 2, 2.6, 3]
+    assert list(drift.lines[0].get_ydata()) == [one.loss for one in late]
+    assert list(drift.lines[1].get_ydata()) == [one.final_loss for one in late]
+    assert list(drift.lines[2].get_ydata()) == [one.restored_loss for one in late]
+    assert list(statistics.lines[2].get_ydata()) == [100 * one.accuracy for one in of(made.evaluations, EVAL)]
+    assert [line.get_label() for line in split.lines] == [OWN, ONE]
+    assert list(split.lines[1].get_ydata()) == [mean for mean, _ in band(made.seeds, ONE, "loss")]
+    assert list(weights.lines[0].get_ydata()) == [one.loss for one in of(made.evaluations, WHOLE)]
+    assert list(weights.lines[1].get_ydata()) == [one.loss for one in of(made.evaluations, EVAL)[1:]]
 
 
 @pytest.mark.whole
-def test_networks_and_datasets_have_their_names(evaluations, figures, tmp_path):
-    picture.draw_diagnosis(evaluations, f"one\n{TOGETHER[:150]}", tmp_path / "curves.png")
-    assert {"one", printable(TOGETHER[:150])} <= drawn_texts(figures[0])
+def test_a_suspect_that_was_not_run_has_an_empty_panel_and_names_are_drawn_as_they_are(made, figures, tmp_path):
+    left = replace(made, seeds=[], judgements=[not_run(one.suspect) for one in made.judgements])
+    picture.draw_diagnosis(left, f"one\n{TOGETHER[:150]}", tmp_path / "curves.png")
+    assert {"one", printable(TOGETHER[:150]), "all weights trained: not run"} <= drawn_texts(figures[0])
+    assert not any(axes.lines or axes.axison for axes in figures[0].axes)

@@ -1,104 +1,81 @@
-"""What is said of the arms follows from the numbers."""
+"""Spreads, their intervals and the verdicts that follow from them."""
 
-from math import nan, sqrt
+from math import inf, nan
 
+import numpy as np
 import pytest
-import torch
-from support.diagnosis import EVAL, FAST, SLOW
 
-from fastcifar.diagnose import record
-from fastcifar.diagnose.batchnorm import Evaluation
-from fastcifar.diagnose.verdict import ArmFinding, finding, jump, sentence
-
-
-def evaluation(epoch, step, loss, restored=0.0, moved=0.0, arm="an arm"):
-    return Evaluation(arm, epoch, step, loss, 0.5, restored, 0.6, moved, 2 * moved)
-
-
-def test_the_jump_by_hand():
-    """Losses change by 3 and 2 within the second epoch and by -1 and 4 in the third; ends of epochs by 12 and 3."""
-    found = finding([
-        evaluation(0, 0, 99), evaluation(1, 3, 50), evaluation(1, 4, 7), evaluation(1, 5, 1),
-        evaluation(2, 3, 8, 1.0), evaluation(2, 4, 11, 1.5), evaluation(2, 5, 13, 1.75),
-        evaluation(3, 3, 13), evaluation(3, 4, 12), evaluation(3, 5, 16, 0.75, moved=0.2),
-    ])  # fmt: skip
-    assert found.compared == 2
-    assert found.jump == pytest.approx(sqrt((1**2 + 5**2) / 2 / 2))
-    assert found.restored_jump == pytest.approx(sqrt((0.25**2 + 0.75**2) / 2 / 2))
-    assert found.epoch_jump == pytest.approx(sqrt(9**2 / 2))
-    assert found.restored_epoch_jump == pytest.approx(sqrt((1.75 + 1.0) ** 2 / 2))
-    assert (found.loss, found.restored_loss, found.accuracy) == (16, 0.75, 0.5)
-    assert (found.moved, found.moved_most) == (0.2, 0.4)
+from fastcifar.diagnose.verdict import (
+    ACQUITTED,
+    GUILTY,
+    NOT_RUN,
+    UNDECIDED,
+    Judgement,
+    Ratio,
+    Spread,
+    freedom,
+    headline,
+    judgement,
+    jump,
+    no_conclusion,
+    not_run,
+    short,
+)
 
 
 def test_a_jump_is_the_deviation_of_random_changes_whatever_the_trend():
-    changes = 0.3 * torch.randn(100, 500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    changes = 0.3 * np.random.default_rng(0).standard_normal(40_000)
     for trend in (0.0, -5.0):
-        assert jump((changes + trend).cumsum(1).tolist()) == pytest.approx(0.3, rel=0.02)
-    assert jump([[10 - 0.5 * step for step in range(9)], [3.0, 2.0, 1.0]]) == 0
+        assert jump((changes + trend).cumsum().tolist()) == pytest.approx(0.3, rel=0.02)
+    assert jump([10 - 0.5 * step for step in range(9)]) == 0
+    for none in ([1.0, 2.0], [1.0, nan, 2.0], [1.0, inf, 2.0]):
+        assert jump(none) != jump(none)
 
 
-def test_numbers_that_there_are_not():
-    found = finding([evaluation(1, 1, 1.0), evaluation(2, 1, nan), evaluation(2, 2, 1.0), evaluation(2, 3, 1.0)])
-    assert torch.tensor([found.jump, found.epoch_jump, found.restored_epoch_jump]).isnan().all()
-    assert found.restored_jump == 0
-    nothing = {"jump": None, "epoch_jump": None, "restored_epoch_jump": None}
-    assert record.as_json(found) | nothing == record.as_json(found)
-    assert record.evaluation_rows([found])[0][4] == "none"
+def test_the_interval_of_a_jump_holds_its_true_value_in_19_of_20_cases():
+    losses = np.random.default_rng(0).standard_normal((2000, 9)).cumsum(1)
+    inside = [low <= 1 <= high for low, high in (Spread(jump(row), freedom(9), 1.0).interval for row in losses)]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.015)
 
 
-def arm(name, size, restored, compared=54):
-    return ArmFinding(name, 1.0, 0.5, 1.0, size, restored, size, restored, 0.1, 0.2, compared)
-
-
-def said(size, restored, steady, **more):
-    return sentence([arm("training mode, momentum 0.1", size, restored, **more), arm("eval mode", steady, steady)])
-
-
-def test_the_sentence_names_the_cause():
-    assert said(0.31, 0.027, 0.026) == (
-        "In training mode, momentum 0.1, the validation loss jumps by 0.31 from one step to the next (31 % of it), "
-        "12 times the 0.026 of eval mode; with the initial statistics put back the same heads give 0.027: "
-        "the drift of the statistics is the cause."
-    )
+def test_the_interval_of_a_ratio_holds_its_true_value_in_19_of_20_cases():
+    values = np.random.default_rng(0).standard_normal((2, 2000, 10)).std(2, ddof=1)
+    ratios = [Ratio(Spread(3 * a, 9, 1.0), Spread(b, 9, 1.0)).interval for a, b in values.T]
+    assert np.mean([low <= 3 <= high for low, high in ratios]) == pytest.approx(0.95, abs=0.015)
 
 
 @pytest.mark.parametrize(
-    ("numbers", "ending"),
+    ("spread", "usual", "degrees", "verdict", "why"),
     [
-        ((0.3, 0.08, 0.02), ": the drift of the statistics is the cause."),
-        ((0.3, 0.14, 0.02), ": the drift of the statistics is a part of the cause (57 %)."),
-        ((0.3, 0.25, 0.02), ": the drift of the statistics is not the cause."),
-        ((0.3, 0.40, 0.02), ": the drift of the statistics is not the cause."),
-        ((0.3, 0.02, 0.2), "1.5 times the 0.2 of eval mode; with the initial statistics put back the same heads give "
-                           "0.02: training mode makes no clear difference here."),
-        ((0.1, 0.02, 0.2), ": training mode makes no clear difference here."),
-        ((0.1, 0.0, 0.0), ": the drift of the statistics is the cause."),
-        ((0.0, 0.0, 0.0), ": training mode makes no clear difference here."),
+        (0.3, 0.02, 20, GUILTY, "that is above 2 times, and above 1 % of the loss"),
+        (0.3, 0.0, 20, GUILTY, "that is above 2 times, and above 1 % of the loss"),
+        (0.3, 0.3, 20, ACQUITTED, "that is below 2 times"),
+        (0.3, 0.15, 20, UNDECIDED, "the intervals do not decide between more and less than 2 times and 1 % of it"),
+        (0.3, 0.02, 1, UNDECIDED, "the intervals do not decide between more and less than 2 times and 1 % of it"),
+        (0.012, 0.0001, 20, UNDECIDED, "the intervals do not decide between more and less than 2 times and 1 % of it"),
+        (0.003, 0.0001, 20, ACQUITTED, "less than 1 % of the loss hardly shows"),
+        (0.0, 0.0, 20, ACQUITTED, "less than 1 % of the loss hardly shows"),
     ],
-)  # fmt: skip
-def test_the_sentence_says_no_more_than_the_numbers(numbers, ending):
-    assert said(*numbers).endswith(ending)
+)
+def test_the_verdict_on_a_spread_needs_the_whole_intervals(spread, usual, degrees, verdict, why):
+    ratio = Ratio(Spread(spread, degrees, 1.0), Spread(usual, degrees, 1.0))
+    assert (ratio.verdict, ratio.why) == (verdict, why)
 
 
-def test_the_sentence_is_cautious_about_few_small_and_lost_numbers():
-    assert said(0.3, 0.02, 0.02, compared=4).endswith(
-        ": the drift of the statistics is the cause, as far as 4 comparisons can tell."
+def test_sentences():
+    assert judgement("drift", GUILTY, "it moves", "that is much", {}).sentence == (
+        "Drift of the running statistics: guilty, as it moves; that is much."
     )
-    assert said(0.003, 0.001, 0.001).endswith(
-        "(0.3 % of it), 3 times the 0.001 of eval mode; with the initial statistics put back the same heads give "
-        "0.001: the drift of the statistics is the cause, but so small a jump is hardly an instability."
+    assert no_conclusion("weights", ["all weights", "eval mode"]) == Judgement(
+        "weights",
+        UNDECIDED,
+        "All weights trained: not decided here; no conclusion is possible, as validation losses were not finite (all "
+        "weights; eval mode).",
     )
-    assert said(nan, 0.1, 0.1) == (
-        "No conclusion is possible, as validation losses were not finite (training mode, momentum 0.1)."
-    )
+    assert not_run("split").sentence == "A split for each seed: not run; --suspects leaves it out."
+    found = [Judgement("drift", GUILTY, ""), Judgement("statistics", NOT_RUN, ""), Judgement("split", GUILTY, "")]
+    assert headline(found) == "Guilty: drift, split; not run: statistics."
 
 
-def test_the_sentence_is_about_the_least_steady_arm():
-    text = sentence([arm(SLOW, 0.04, 0.02), arm(FAST, 0.3, 0.02), arm(EVAL, 0.02, 0.02)])
-    assert text.startswith(f"In {FAST}, the validation loss jumps by 0.3 from")
-    assert f"15 times the 0.02 of eval mode (0.04 in {SLOW});" in text
-
-
-def test_large_numbers_are_written_out():
-    assert "jumps by 3 from one step to the next (300 % of it), 300 times the 0.01 of eval" in said(3.0, 0.0, 0.01)
+def test_numbers_are_short():
+    assert [short(value) for value in (0.02649, 3.04, 31.7, 1234.5, inf)] == ["0.026", "3", "32", "1234", "inf"]
