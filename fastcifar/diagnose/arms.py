@@ -119,7 +119,8 @@ class Validated(NamedTuple):
         model.eval()
         for batch in validation.epoch(0):
             with learner.autocast():
-                values += [model.features(part) for part in batch.images.split(learner.micro_batch)]
+                at_once = learner.at_once(batch.images.shape[-1])
+                values += [model.features(part) for part in batch.images.split(at_once)]
             labels.append(batch.labels)
         ready(model, learner.spec.tune)
         return cls(torch.cat(values), torch.cat(labels))

@@ -54,6 +54,4 @@ class Experiment:
     def learner(self, tune: str) -> Learner:
         """Return a learner with the initial weights. tune: the trained weights and BatchNorm's mode: names.WAYS."""
         spec = replace(self.spec, tune=tune)
-        learner = Learner.new(spec, len(self.dataset.classes), self.device, self.weights.tensors)
-        learner.say = self.say
-        return learner
+        return Learner.new(spec, len(self.dataset.classes), self.device, self.weights.tensors, self.say)
