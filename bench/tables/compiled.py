@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bench.arithmetic import cells
+from bench.arithmetic import STEP_HEADER, cells
 from bench.lib.sass import WARPS
 from bench.tables.cells import ranged
 from fastcifar.show.markdown import Rows, table, under
@@ -96,7 +96,6 @@ def arithmetic(found: Rows) -> str:
     """Return the tables of estimates for an H100: a step of each network by runs of a pack, then the report's grid."""
     steps = [row for row in found if row["bench"] == "arithmetic of a step"]
     wholes = [row for row in found if row not in steps]
-    header = ["network, batch", "runs", "launches", "GFLOP", "MB", "µs a step", "a run, of alone"]
     body = [cells(row, steps) for row in steps]
     lines = []
     for number in dict.fromkeys(row["experiment"] for row in wholes):
@@ -105,7 +104,7 @@ def arithmetic(found: Rows) -> str:
         counts = [str(sum(row[key] for row in rows)) for key in ("grid_runs", "packs")]
         lines.append([str(number), *counts, f"{early:.1f} to {late:.1f}"])
     grid = table(["experiment", "runs", "packs", "minutes, if all stop early to if none does"], lines)
-    return under(f"{table(header, body)}\n{grid}", found, ("torch",))
+    return under(f"{table(list(STEP_HEADER), body)}\n{grid}", found, ("torch",))
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

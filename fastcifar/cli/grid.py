@@ -98,7 +98,7 @@ def grid_command(
     way: Annotated[
         str,
         typer.Option(
-            help="How packs train: auto (by measurement), serial, side-by-side, grouped or im2col.",
+            help="How packs train: auto (by measurement), serial, side-by-side, grouped, im2col or fused.",
             autocompletion=choices(ways),
         ),
     ] = "auto",

@@ -21,7 +21,7 @@ class Casting(TorchFunctionMode):
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
         self._types = dict.fromkeys(LOW, dtype)
-        if device.type == "cuda":
+        if device.type != "cpu":
             self._types |= dict.fromkeys(FLOAT32_ON_CUDA, torch.float32)
 
     def __torch_function__(

@@ -16,7 +16,6 @@ import torch
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import DoesNotFit
 from fastcifar.experiments import PROTOCOLS
-from fastcifar.models.names import is_published
 from fastcifar.packs.names import SERIAL, STACKED
 from fastcifar.packs.shape import Shape
 from fastcifar.packs.training import is_shortage
@@ -34,7 +33,7 @@ ROUNDS = 5  # timed rounds of each way; the ways alternate
 HOPELESS = 0.6  # share of the fastest way's speed; a way whose best round is slower gets no further round
 PAYS = 1.05  # median ratio to serial's speed of the same round that another way must exceed to be chosen
 STACKED_ON_CPU = 4  # runs of a trial stack on a CPU; more runs take longer and are no faster
-VERSION = 4  # of the calibration file's keys; a new version discards old measurements
+VERSION = 5  # of the calibration file's keys; a new version discards old measurements
 
 
 @dataclass(frozen=True)
@@ -139,8 +138,8 @@ def measure(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) ->
 
 
 def light(spec: RunSpec) -> RunSpec:
-    """Return the run to time for a run. A published network costs hundreds of times as much, so its batch is small."""
-    return replace(spec, batch_size=min(4, spec.batch_size), weights="none") if is_published(spec.model) else spec
+    """Return the run to time for a run. A pretrained network costs hundreds of times as much, so its batch is small."""
+    return replace(spec, batch_size=min(4, spec.batch_size), weights="none") if spec.fine_tuned else spec
 
 
 def _rates(spec: RunSpec, dataset: Dataset, device: torch.device, most: int) -> dict[str, list[float]]:

@@ -84,11 +84,22 @@ class Feed(Pipeline):
 
 
 class Renderers(Renderer):
-    """The renderers of all groups. Batches, orders and clocks have a leading dimension G."""
+    """The renderers of all groups. Batches, orders and clocks have a leading dimension G. Groups of one recipe share
+    launches.
+    """
 
     def __init__(self, renderers: Sequence[Renderer], starts: Sequence[int]) -> None:
         """starts: the number of epochs that each group had finished before the pack's first."""
         self._renderers, self._starts = list(renderers), list(starts)
+        kinds = [renderer.kind for renderer in renderers]
+        device = renderers[0].clock(0).device
+        self._alike = [
+            (
+                renderers[kinds.index(kind)],
+                torch.tensor([n for n, own in enumerate(kinds) if own == kind], device=device),
+            )
+            for kind in dict.fromkeys(kinds)
+        ]
 
     def order(self, epoch: int) -> Tensor:
         return torch.stack([renderer.order(start + epoch) for renderer, start in self._each()])
@@ -100,8 +111,8 @@ class Renderers(Renderer):
         return stacked([renderer.empty(n) for renderer in self._renderers])
 
     def render(self, order: Tensor, clock: Tensor, out: Batch) -> None:
-        for renderer, *own in zip(self._renderers, order, clock, *out, strict=True):
-            renderer.render(own[0], own[1], Batch(*own[2:]))
+        for renderer, groups in self._alike:
+            renderer.render_groups(groups, order, clock, out)
 
     def _each(self) -> Iterator[tuple[Renderer, int]]:
         return zip(self._renderers, self._starts, strict=True)

@@ -1,11 +1,18 @@
-"""Dropout under vmap: the dropout masks of all runs are made before the forward pass, which looks them up by layer."""
+"""Dropout under vmap: the dropout masks of all runs are made before the forward pass, which looks them up by layer.
 
+Shape suffixes: R runs, G groups of runs that see the same batches, B batch.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fastcifar.augment import IMAGE_SIZE
+from fastcifar.models.dropout import Noise
+from fastcifar.rng.philox import Stream
 
 
 @dataclass(frozen=True)
@@ -39,3 +46,51 @@ def units_of(network: nn.Module) -> dict[int, int]:
     with torch.no_grad():
         network(torch.empty((1, 3, IMAGE_SIZE, IMAGE_SIZE), device="meta"), recorder)
     return recorder.units
+
+
+class MaskMaker:
+    """Makes the dropout masks of a step of all runs, in one launch or one by one, with the same bits."""
+
+    def __init__(
+        self,
+        probabilities: Mapping[int, Sequence[float]],
+        units: Mapping[int, int],
+        which: Sequence[int],
+        device: torch.device,
+        together: bool,
+    ) -> None:
+        """probabilities: each run's dropout probability, by layer. units: by layer. which: each run's group.
+
+        together: make all masks in one launch, by the kernel for GPUs.
+        """
+        self._probabilities, self._units, self._which = probabilities, units, which
+        self._drops = None
+        if together and probabilities:
+            from fastcifar.kernels.gpu import dropout
+
+            self._kernel = dropout
+            by_run = list(zip(*probabilities.values(), strict=True))
+            self._drops = dropout.drops(
+                which,
+                # the numbers of `Noise.kept`
+                [[round(p * (1 << 32)) for p in run] for run in by_run],
+                [[float(np.float32(1 / (1 - p))) for p in run] for run in by_run],
+                [int(Stream.DROPOUT + (layer << 16)) for layer in probabilities],
+                [units[layer] for layer in probabilities],
+                device,
+            )
+
+    def masks(self, clock_G3: Tensor, ids_GB: Tensor) -> dict[int, Tensor]:
+        """Return the masks by layer, (R, B, units) float32. A run without dropout has ones."""
+        if self._drops is not None:
+            made = self._kernel.all_kept(ids_GB, clock_G3, self._drops)
+            return dict(zip(self._probabilities, made, strict=True))
+        noises = [Noise(*of) for of in zip(clock_G3, ids_GB, strict=True)]
+        masks = {}
+        for layer, of_layer in self._probabilities.items():
+            known: dict[tuple[int, float], Tensor] = {}
+            for key in zip(self._which, of_layer, strict=True):
+                if key not in known:
+                    known[key] = noises[key[0]].kept(key[1], layer, self._units[layer])
+            masks[layer] = torch.stack([known[key] for key in zip(self._which, of_layer, strict=True)])
+        return masks

@@ -3,11 +3,12 @@
 from fastcifar.errors import unknown
 
 SERIAL, SIDE_BY_SIDE = "serial", "side-by-side"
-STACKED = ("grouped", "im2col")
+STACKED = ("grouped", "im2col", "fused")
 WAYS = (SERIAL, SIDE_BY_SIDE, *STACKED)
 """serial: one run after another, each on the whole device. side-by-side: one run on each CPU core. The ways of STACKED
 are one program with a leading run dimension. grouped: one convolution with a group for each run, as vmap makes it.
-im2col: each output's receptive field is a row, and one matrix product multiplies all rows with the weights."""
+im2col: each output's receptive field is a row, and one matrix product multiplies all rows with the weights. fused: as
+grouped, with fused kernels for a vision transformer's attention and LayerNorm."""
 
 
 def check_way(way: str) -> None:

@@ -34,6 +34,8 @@ def _why_serial(model: str, code: str) -> str | None:
         return "it has buffers, such as BatchNorm's statistics, which vmap cannot update for each run"
     if not all(parameter.requires_grad for parameter in first.parameters()):
         return "some of its weights are frozen"
+    if any(parameter.dtype != torch.float32 for parameter in first.parameters()):
+        return "some of its weights are not float32"
     images = torch.rand((2, 3, IMAGE_SIZE, IMAGE_SIZE), generator=torch.Generator().manual_seed(0))
     try:
         alone = torch.stack([network(images) for network in networks]).detach()

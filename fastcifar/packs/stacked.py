@@ -8,19 +8,23 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
 from fastcifar.errors import UsageError
 from fastcifar.models.build import images_at_once
-from fastcifar.models.dropout import Dropout, Noise
-from fastcifar.models.names import MODELS, is_own, is_published
+from fastcifar.models.dropout import Dropout
+from fastcifar.models.names import MODELS, is_own
+from fastcifar.packs.adam import ADAMS, StackedAdam, has_kernel
 from fastcifar.packs.casting import casting
 from fastcifar.packs.convolution import convolving
-from fastcifar.packs.masks import Masks, units_of
+from fastcifar.packs.fused import fusing
+from fastcifar.packs.linear import multiplying
+from fastcifar.packs.masks import MaskMaker, Masks, units_of
 from fastcifar.packs.names import STACKED
 from fastcifar.packs.own import why_serial
+from fastcifar.packs.stacks import Stacks, dense_like
 from fastcifar.pipeline import Batch
 from fastcifar.pipeline.arguments import dtype_of
 from fastcifar.runs.spec import RunSpec
@@ -29,7 +33,7 @@ from fastcifar.training.learner import Learner, mean_loss
 
 def can_stack(spec: RunSpec) -> str | None:
     """Return why a run cannot train in a stack, with the cure; None where it can."""
-    if is_published(spec.model):
+    if spec.fine_tuned:
         return f"{spec.model} is not one of {', '.join(MODELS)}; its runs train one after another"
     if spec.optimizer == "muon":
         return "muon's steps in bfloat16 enlarge a stack's different rounding; optimizer=sgd trains in stacks"
@@ -51,7 +55,7 @@ class Stacked:
     """
 
     def __init__(self, learners: Sequence[Learner], which: Sequence[int], way: str = STACKED[0]) -> None:
-        """which: each learner's group, a row of the batches. way: how convolutions run, one of `names.STACKED`.
+        """which: each learner's group, a row of the batches. way: one of `names.STACKED`.
 
         Raises UsageError for runs that cannot be stacked.
         """
@@ -70,16 +74,23 @@ class Stacked:
         self._groups = max(which) + 1
         # with one run in each group, the batches need no gather by run
         self._rows = None if self._which == list(range(self._groups)) else torch.tensor(which, device=self.device)
-        self._parameters = [list(learner.model.parameters()) for learner in learners]
-        names = [name for name, _ in self._first.model.named_parameters()]
-        self._stacks = {
-            name: _stack(list(same)) for name, same in zip(names, zip(*self._parameters, strict=True), strict=True)
-        }
-        self._skeleton = convolving(deepcopy(self._first.model).to("meta"), way)
+        self._skeleton = multiplying(convolving(deepcopy(self._first.model).to("meta"), way))
+        if way == "fused":
+            fusing(self._skeleton, on_gpu=has_kernel(self.device))
         self.network: Any = self._skeleton  # Captured and Eager pass a clock to `step` where this is not None
         self._at_once = images_at_once(self._skeleton, self.device, len(learners))
-        self._dropped = self._probabilities()
-        self._units = units_of(self._skeleton)
+        # the gradients of a batch in several parts are added up in float32
+        parts = self._at_once < self.spec.batch_size
+        low = torch.float32 if parts or is_own(self.spec.model) else dtype_of(self.spec.precision)
+        self._stacks = Stacks([learner.model for learner in learners], low)
+        optimizers = {learner.spec.optimizer for learner in learners}
+        together = has_kernel(self.device) and not optimizers.isdisjoint(ADAMS)
+        self._adam = StackedAdam(self._stacks, learners) if together else None
+        self._alone = [n for n, learner in enumerate(learners) if not together or learner.spec.optimizer not in ADAMS]
+        self._ones_R = torch.ones(self.shape, device=self.device)
+        dropped = self._probabilities()
+        units, on_gpu = units_of(self._skeleton), self.device.type != "cpu"
+        self._masks = MaskMaker(dropped, units, self._which, self.device, together=on_gpu).masks
         smoothing = [learner.spec.smoothing for learner in learners]
         self._smoothing_R = torch.tensor(smoothing, device=self.device) if any(smoothing) else None
 
@@ -102,6 +113,9 @@ class Stacked:
         """Prepare for the next epoch of each run, which has ``steps`` steps."""
         for learner in self._learners:
             learner.begin(steps)
+        self._stacks.refresh()  # a learner may have changed its weights since
+        if self._adam is not None:
+            self._adam.begin([learner.epoch + 1 for learner in self._learners], steps)
 
     def step(self, batch: Batch, clock: Tensor | None = None, weight: float = 1.0) -> Tensor:
         """Do one step of each run's optimizer, and return the mean losses of their batches, (R,) float32 on the device.
@@ -114,19 +128,28 @@ class Stacked:
         masks = self._masks(clock, batch.ids)
         # images that all runs share are not copied
         images = batch.images if self._groups == 1 else self._by_run(batch.images)
-        logits_RBC = self._forward(images, masks)
-        losses_R = self._losses(logits_RBC, batch.labels)
-        losses_R.sum().backward()  # the sum mixes no gradients: each run's parameters affect only its own loss
-        for n, stack in enumerate(self._stacks.values()):
-            assert stack.grad is not None
-            for parameters, gradient in zip(self._parameters, stack.grad.unbind(), strict=True):
-                parameters[n].grad = gradient
-            stack.grad = None
-        for learner in self._learners:
+        weights = self._stacks.leaves
+        losses_R = self._losses(self._forward(weights, images, masks), batch.labels)
+        # each run's weights affect only its own loss
+        gradients = dict(zip(weights, torch.autograd.grad(losses_R, list(weights.values()), self._ones_R), strict=True))
+        if self._adam is not None:
+            self._adam.step(gradients)
+        if self._alone:
+            self._step_alone(gradients)
+        return losses_R.detach()
+
+    def _step_alone(self, gradients: dict[str, Tensor]) -> None:
+        """Do a step of the optimizers that step for themselves, each on its own part of the gradients."""
+        stacks = self._stacks.views
+        gradients = {name: dense_like(gradient.float(), stacks[name]) for name, gradient in gradients.items()}
+        for n in self._alone:
+            for name, parameter in self._stacks.parameters[n].items():
+                parameter.grad = gradients[name][n]
+            learner = self._learners[n]
             learner.rate.advance()
             learner.optimizer.step()
             learner.optimizer.zero_grad()
-        return losses_R.detach()
+        self._stacks.refresh()
 
     @torch.inference_mode()
     def evaluate(self, batches: Iterator[Batch], which: Sequence[int], means: bool) -> list[tuple[float, float]]:
@@ -139,7 +162,7 @@ class Stacked:
         right = torch.zeros(self.shape, dtype=torch.int64, device=self.device)
         rows = torch.tensor(which, device=self.device)
         for images, labels, _ in batches:
-            logits_RBC = self._forward(images if len(images) == 1 else images[rows], {})
+            logits_RBC = self._forward(self._stacks.views, images if len(images) == 1 else images[rows], {})
             labels_RB = labels[rows]
             losses.append(_means(logits_RBC, labels_RB))
             sizes.append(labels.shape[-1])
@@ -159,20 +182,22 @@ class Stacked:
         """Copy the results of ``snapshot`` back into the learners' existing memory."""
         for learner, *state in zip(self._learners, tensors, note, strict=True):
             learner.restore(*state)
+        self._stacks.refresh()
 
-    def _forward(self, images: Tensor, masks: dict[int, Tensor]) -> Tensor:
+    def _forward(self, weights: dict[str, Tensor], images: Tensor, masks: dict[int, Tensor]) -> Tensor:
         """Return the logits (R, B, C), in parts of `images_at_once`.
 
-        images: (1, B, 3, S, S) where all runs see the same images, else (R, B, 3, S, S).
+        weights: (R, ...) by the parameter's name. images: (1, B, 3, S, S) where all runs see the same images, else
+        (R, B, 3, S, S).
         """
         parts = images.split(self._at_once, 1)
         if len(parts) == 1:
-            return self._logits(images, masks)
+            return self._logits(weights, images, masks)
         by_part = {layer: mask.split(self._at_once, 1) for layer, mask in masks.items()}
         own = ({layer: split[n] for layer, split in by_part.items()} for n in range(len(parts)))
-        return torch.cat([self._logits(part, some) for part, some in zip(parts, own, strict=True)], 1)
+        return torch.cat([self._logits(weights, part, some) for part, some in zip(parts, own, strict=True)], 1)
 
-    def _logits(self, images: Tensor, masks: dict[int, Tensor]) -> Tensor:
+    def _logits(self, weights: dict[str, Tensor], images: Tensor, masks: dict[int, Tensor]) -> Tensor:
         """Return the logits (R, B, C) of one part of the images."""
         one = len(images) == 1
 
@@ -182,7 +207,7 @@ class Stacked:
         # shared images get no run dimension, so that vmap makes one wide product of them
         over = (0, None if one else 0, dict.fromkeys(masks, 0))
         with casting(dtype_of(self.spec.precision), self.device):
-            logits: Tensor = vmap(forward, in_dims=over)(self._stacks, images[0] if one else images, masks)
+            logits: Tensor = vmap(forward, in_dims=over)(weights, images[0] if one else images, masks)
         return logits
 
     def _losses(self, logits_RBC: Tensor, labels: Tensor) -> Tensor:
@@ -196,39 +221,6 @@ class Stacked:
     def _by_run(self, values: Tensor) -> Tensor:
         """Return the values of each run, (R, ...), from those of each group, (G, ...)."""
         return values if self._rows is None else values[self._rows]
-
-    def _masks(self, clock: Tensor, ids: Tensor) -> dict[int, Tensor]:
-        """Return the dropout masks by layer, (R, B, units). A run without dropout has ones."""
-        noises = [Noise(*of) for of in zip(clock, ids, strict=True)]
-        masks = {}
-        for layer, probabilities in self._dropped.items():
-            made: dict[tuple[int, float], Tensor] = {}
-            for group, p in zip(self._which, probabilities, strict=True):
-                if (group, p) not in made:
-                    units = self._units[layer]
-                    made[group, p] = (
-                        noises[group].kept(p, layer, units)
-                        if p
-                        else torch.ones((len(ids[0]), units), device=ids.device)
-                    )
-            masks[layer] = torch.stack([made[key] for key in zip(self._which, probabilities, strict=True)])
-        return masks
-
-
-def _stack(parameters: list[nn.Parameter]) -> Tensor:
-    """Return a leaf tensor (R, ...). The parameters become views of it, each with its former strides.
-
-    These are also the strides of the optimizer's moments, on which fused Adam and SGD rely: they read all values in
-    memory order.
-    """
-    first = parameters[0]
-    stack = torch.empty_strided(
-        (len(parameters), *first.shape), (first.numel(), *first.stride()), dtype=first.dtype, device=first.device
-    )
-    for parameter, own in zip(parameters, stack, strict=True):
-        own.copy_(parameter.detach())
-        parameter.data = own
-    return stack.requires_grad_()
 
 
 def _means(logits_RBC: Tensor, labels_RB: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from fastcifar.training.learner import Learner
 from fastcifar.training.steps import Captured, Eager
 
 SECONDS, MOST_STEPS = 1.0, 100  # seconds and steps of a timed trial at most; at least one step is timed
-STATE_BYTES = 16  # per weight, in float32: the weight, its gradient and Adam's two moments
+STATE_BYTES = 20  # per weight, in float32: the weight, its gradient and a copy of it, and Adam's two moments
 
 
 class Trial:

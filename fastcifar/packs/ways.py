@@ -23,6 +23,9 @@ from fastcifar.training.heads import can_be_cached, train_heads
 from fastcifar.training.loop import train
 from fastcifar.training.record import threads_as_begun
 
+STACKED_BY_MODEL = {"cnn": ("grouped", "im2col"), "vit": ("grouped", "fused")}
+"""The ways of STACKED for networks whose layers they change. vit_as_run has dropout within its attention."""
+
 
 def possible(spec: RunSpec, device: torch.device) -> list[str]:
     """Return the ways in which runs like ``spec`` can be trained on a device."""
@@ -31,7 +34,7 @@ def possible(spec: RunSpec, device: torch.device) -> list[str]:
         return ways
     if device.type == "cpu" and machine.usable_cores() > 1:
         ways.append(SIDE_BY_SIDE)
-    return [*ways, *(STACKED if spec.model == "cnn" else STACKED[:1])]  # others have no convolutions for im2col
+    return [*ways, *STACKED_BY_MODEL.get(spec.model, STACKED[:1])]
 
 
 def mode_of(spec: RunSpec, device: torch.device) -> str:

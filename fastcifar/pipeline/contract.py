@@ -1,7 +1,7 @@
 """The interface of input pipelines (`Pipeline`), their batches (`Batch`), and what makes batches on a device alone."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor
@@ -48,6 +48,19 @@ class Renderer(ABC):
 
         The kernels read the seed, the epoch and n from the clock when they run: see `rng.cursor.clock_of`.
         """
+
+    @property
+    def kind(self) -> Hashable:
+        """A value that is equal for renderers that write the same batch from the same order and clock."""
+        return id(self)
+
+    def render_groups(self, groups: Tensor, order: Tensor, clock: Tensor, out: Batch) -> None:
+        """Do the work of `render` for some groups of runs. A renderer may do it in fewer launches.
+
+        groups: int64, on the device. order, clock, out: those of `render`, with a leading dimension of all groups.
+        """
+        for group in groups.tolist():
+            self.render(order[group], clock[group], Batch(*(part[group] for part in out)))
 
 
 class Pipeline(ABC):

@@ -68,4 +68,4 @@ def _zeros(parameter: Tensor) -> Tensor:
 
 
 def _on_cuda(parameters: Sequence[Tensor]) -> bool:
-    return parameters[0].device.type == "cuda"
+    return parameters[0].device.type != "cpu"

@@ -14,6 +14,11 @@ WARM_UP, FIRST, LAST = 0.3, 1 / 25, 1e-4
 rate rises, the first learning rate divided by the largest one, and the last one divided by the first one."""
 
 
+def constant(step: int, steps: int) -> float:
+    """Return the factor of a learning rate that does not change: 1."""
+    return 1.0
+
+
 def cosine(step: int, steps: int) -> float:
     """Return the factor of the learning rate at a step: half a cosine from 1 to 0 (Loshchilov and Hutter, 2017)."""
     return _eased(1.0, 0.0, step / steps)
@@ -37,6 +42,15 @@ def last_rate(spec: RunSpec, epoch: int, steps: int) -> float:
     return spec.lr if factor is None else spec.lr * factor(epoch * steps - 1, spec.epochs * steps)
 
 
+def rates(spec: RunSpec, epoch: int, steps: int) -> Tensor:
+    """Return the learning rates of an epoch's steps, (steps,) float64.
+
+    epoch: counted from 1. steps: the steps of each epoch.
+    """
+    factor, first = FACTORS.get(spec.schedule, constant), (epoch - 1) * steps
+    return spec.lr * torch.tensor([factor(first + n, spec.epochs * steps) for n in range(steps)], dtype=torch.float64)
+
+
 class Rate:
     """The learning rate of a run's steps: a number, or a tensor on the device that each step sets.
 
@@ -55,12 +69,9 @@ class Rate:
     def begin(self, epoch: int, steps: int) -> None:
         """Prepare for the steps of an epoch. epoch: counted from 1. steps: the steps of each epoch."""
         if isinstance(self.value, Tensor):
-            factor, first = FACTORS[self._spec.schedule], (epoch - 1) * steps
-            factors = [factor(first + step, self._spec.epochs * steps) for step in range(steps)]
-            table = self._spec.lr * torch.tensor(factors, dtype=torch.float64)
             if self._table is None:
                 self._table = torch.empty(steps, device=self.value.device)
-            self._table.copy_(table)
+            self._table.copy_(rates(self._spec, epoch, steps))
 
     def advance(self) -> None:
         """Set the learning rate of the next step of the epoch."""

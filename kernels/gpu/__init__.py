@@ -93,42 +93,86 @@ def render(
     batch. clock: a `clock_of`. out: (B, 3, S, S), channels_last, float32, float16 or bfloat16. out_labels, out_ids:
     (B,) int64. given: (B, 20) int32, the `packed` draws to use; by default the kernels draw. launch: by default CHOSEN.
     """
-    known, batch, device = spec_tables(spec, images.device), len(out), images.device
-    if not batch:
+    _render(images, labels, order, clock, spec, (out, out_labels, out_ids), len(out), None, given, launch)
+
+
+def render_groups(
+    images: Tensor,
+    labels: Tensor,
+    order: Tensor,
+    clock: Tensor,
+    spec: Augment,
+    out: Tensor,
+    out_labels: Tensor,
+    out_ids: Tensor,
+    groups: Tensor,
+) -> None:
+    """Write the batches of several groups in the launches of one `render`, with the same bits.
+
+    order: (G, M), its rows contiguous. clock: (G, 3). out: (G, B, 3, S, S), each batch channels_last. out_labels,
+    out_ids: (G, B). groups: int64, on the device, the groups to render, each once. The others stay unchanged.
+    """
+    _render(images, labels, order, clock, spec, (out, out_labels, out_ids), out.shape[1], groups, None, None)
+
+
+def _render(
+    images: Tensor,
+    labels: Tensor,
+    order: Tensor,
+    clock: Tensor,
+    spec: Augment,
+    outs: tuple[Tensor, Tensor, Tensor],
+    batch: int,
+    groups: Tensor | None,
+    given: Tensor | None,
+    launch: Launch | None,
+) -> None:
+    """Do the work of `render`, or that of `render_groups` where there are groups. batch: the samples of a batch."""
+    known, device = spec_tables(spec, images.device), images.device
+    batches = 1 if groups is None else len(groups)
+    if not batch or not batches:
         return
     warps, where = launch or CHOSEN
+    out, out_labels, out_ids = outs
+    grouped = groups is not None
+    rows, stride = (known.orders, 0) if groups is None else (groups, order.stride(0))
     with on(device):
         if given is None and where == BEFORE and spec.random:
-            given = _written(order, clock, spec, batch)
+            given = _written(order, clock, spec, batch, groups)
         padding = PADDINGS[spec.crop_fill] if spec.crop else pixels.UNPADDED
         small, rectangles = out, known.bounds
         if spec.size:
-            small = torch.empty((batch, IMAGE_SIZE * IMAGE_SIZE * 3), dtype=torch.float32, device=device)
-            rectangles = torch.empty((batch, 6), dtype=torch.int32, device=device)
-        pixels.augment[(batch,)](
+            small = torch.empty((batches * batch, IMAGE_SIZE * IMAGE_SIZE * 3), dtype=torch.float32, device=device)
+            rectangles = torch.empty((batches * batch, 6), dtype=torch.int32, device=device)
+        pixels.augment[(batch, batches)](
             images, labels, order, clock, known.bounds, known.orders, known.bounds if given is None else given,
-            known.normal, small, rectangles, out_labels, out_ids, batch,
+            known.normal, small, rectangles, out_labels, out_ids, batch, rows, stride,
             PADDING=padding, JITTERS=spec.jitters, ROTATES=spec.rotate > 0, ERASES=spec.erase > 0,
-            CUTOUT=int(spec.cutout), ENLARGES=spec.size is not None, GIVEN=given is not None, BY_HAND=INTERPRETED,
-            num_warps=warps, **EXACT,
+            CUTOUT=int(spec.cutout), ENLARGES=spec.size is not None, GIVEN=given is not None, GROUPED=grouped,
+            BY_HAND=INTERPRETED, num_warps=warps, **EXACT,
         )  # fmt: skip
         if spec.size:
             crop = spec.size[1]
-            pixels.enlarge[(batch, IMAGE_SIZE - 1, triton.cdiv(3 * crop, WIDE))](
-                small, rectangles, known.first, known.weight, known.row_starts, out,
-                CROP=crop, WIDE=WIDE, ERASES=spec.erase > 0, CUTOUT=int(spec.cutout), BY_HAND=INTERPRETED,
-                num_warps=1, **EXACT,
+            pixels.enlarge[(batches * batch, IMAGE_SIZE - 1, triton.cdiv(3 * crop, WIDE))](
+                small, rectangles, known.first, known.weight, known.row_starts, out, batch, rows,
+                CROP=crop, WIDE=WIDE, ERASES=spec.erase > 0, CUTOUT=int(spec.cutout), GROUPED=grouped,
+                BY_HAND=INTERPRETED, num_warps=1, **EXACT,
             )  # fmt: skip
 
 
-def _written(order: Tensor, clock: Tensor, spec: Augment, batch: int) -> Tensor:
-    """Draw the random numbers of a batch on the device. Returns (batch, 20) int32, the table that `render` reads."""
-    known = spec_tables(spec, order.device)
-    table = torch.empty((batch, int(pixels.COLUMNS)), dtype=torch.int32, device=order.device)
+def _written(order: Tensor, clock: Tensor, spec: Augment, batch: int, groups: Tensor | None = None) -> Tensor:
+    """Draw the random numbers of a batch on the device. Returns (batch, 20) int32, the table that `render` reads.
+
+    groups: those of `render_groups`; their tables follow each other.
+    """
+    known, batches = spec_tables(spec, order.device), 1 if groups is None else len(groups)
+    table = torch.empty((batches * batch, int(pixels.COLUMNS)), dtype=torch.int32, device=order.device)
+    rows, stride = (known.orders, 0) if groups is None else (groups, order.stride(0))
     with on(order.device):
-        numbers.write_draws[(triton.cdiv(batch, numbers.SAMPLES),)](
-            order, clock, known.bounds, known.orders, table, batch, SAMPLES=numbers.SAMPLES, **numbers.COMPILE
-        )
+        numbers.write_draws[(triton.cdiv(batch, numbers.SAMPLES), batches)](
+            order, clock, known.bounds, known.orders, table, batch, rows, stride,
+            SAMPLES=numbers.SAMPLES, GROUPED=groups is not None, **numbers.COMPILE,
+        )  # fmt: skip
     return table
 
 

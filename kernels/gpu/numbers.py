@@ -12,12 +12,19 @@ COMPILE = {"num_warps": 4, "enable_fp_fusion": False}
 _ORDER = tl.constexpr(int(Stream.ORDER))
 
 
-@triton.jit(do_not_specialize=["batch"], do_not_specialize_on_alignment=["order", "clock"])
-def write_draws(order, clock, bounds, orders, table, batch, SAMPLES: tl.constexpr):
-    """Program i writes the draws of samples [i * SAMPLES, (i + 1) * SAMPLES) of a batch.
+@triton.jit(do_not_specialize=["batch", "stride"], do_not_specialize_on_alignment=["order", "clock"])
+def write_draws(
+    order, clock, bounds, orders, table, batch, groups, stride, SAMPLES: tl.constexpr, GROUPED: tl.constexpr
+):  # fmt: skip
+    """Program (i, g) writes the draws of samples [i * SAMPLES, (i + 1) * SAMPLES) of a batch.
 
-    order, clock, bounds, orders: the arguments of `pixels.augment`. table: (batch, COLUMNS) int32.
+    order, clock, bounds, orders, groups, stride, GROUPED: the arguments of `pixels.augment`. table: (batch, COLUMNS)
+    int32, for each of the groups.
     """
+    if GROUPED:
+        group = tl.load(groups + tl.program_id(1))
+        order, clock = order + group * stride, clock + group * 3
+        table += tl.program_id(1).to(tl.int64) * batch * COLUMNS
     n = tl.program_id(0) * SAMPLES + tl.arange(0, SAMPLES)
     here = n < batch
     seed, epoch = tl.load(clock), tl.load(clock + 1)

@@ -124,13 +124,13 @@ def cast(x, DTYPE: tl.constexpr, BY_HAND: tl.constexpr):
 
 # These arguments are read number by number and may have any alignment, for example a batch in the middle of an order.
 @triton.jit(
-    do_not_specialize=["batch"],
+    do_not_specialize=["batch", "stride"],
     do_not_specialize_on_alignment=["labels", "order", "clock", "given", "out_labels", "out_ids"],
 )
 def augment(
-    images, labels, order, clock, bounds, orders, given, normal, out, rectangles, out_labels, out_ids, batch,
-    PADDING: tl.constexpr, JITTERS: tl.constexpr, ROTATES: tl.constexpr, ERASES: tl.constexpr, CUTOUT: tl.constexpr,
-    ENLARGES: tl.constexpr, GIVEN: tl.constexpr, BY_HAND: tl.constexpr,
+    images, labels, order, clock, bounds, orders, given, normal, out, rectangles, out_labels, out_ids, batch, groups,
+    stride, PADDING: tl.constexpr, JITTERS: tl.constexpr, ROTATES: tl.constexpr, ERASES: tl.constexpr,
+    CUTOUT: tl.constexpr, ENLARGES: tl.constexpr, GIVEN: tl.constexpr, GROUPED: tl.constexpr, BY_HAND: tl.constexpr,
 ):  # fmt: skip
     """Program n writes sample n of a batch, without the enlargement.
 
@@ -140,8 +140,19 @@ def augment(
     out: (batch, 3072), channels interleaved. out_labels, out_ids: (batch,) int64. rectangles: (batch, 6) int32, where
     the enlargement erases: the rectangle's top, left, height and width, then the cutout's top and left. Written where
     ENLARGES. PADDING: see _source_pixels. CUTOUT: the side of the cutout's square in pixels, or 0.
+
+    GROUPED: program (n, g) does this for group groups[g], int64, which has a batch of its own in out, out_labels and
+    out_ids, a clock of its own in clock (G, 3), and an order of its own in order, ``stride`` values after the one
+    before. Batch g in given and rectangles is that of program (n, g), and in out, too, where ENLARGES.
     """
     n = tl.program_id(0)
+    if GROUPED:
+        g = tl.program_id(1).to(tl.int64)
+        group = tl.load(groups + g)
+        order, clock = order + group * stride, clock + group * 3
+        out_labels, out_ids = out_labels + group * batch, out_ids + group * batch
+        given, rectangles = given + g * batch * COLUMNS, rectangles + g * batch * 6
+        out += (g if ENLARGES else group) * batch * VALUES
     seed, epoch = tl.load(clock), tl.load(clock + 1)
     sample = tl.load(order + tl.load(clock + 2) * batch + n)
     tl.store(out_ids + n, sample)
@@ -219,10 +230,10 @@ def augment(
     tl.store(out + n.to(tl.int64) * VALUES + k, cast(value, out.dtype.element_ty, BY_HAND), used)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch"])
 def enlarge(
-    small, rectangles, first, weight, row_starts, out,
-    CROP: tl.constexpr, WIDE: tl.constexpr, ERASES: tl.constexpr, CUTOUT: tl.constexpr, BY_HAND: tl.constexpr,
+    small, rectangles, first, weight, row_starts, out, batch, groups, CROP: tl.constexpr, WIDE: tl.constexpr,
+    ERASES: tl.constexpr, CUTOUT: tl.constexpr, GROUPED: tl.constexpr, BY_HAND: tl.constexpr,
 ):  # fmt: skip
     """Program (b, pair, part) writes the output rows of image b between two source rows, WIDE values of each.
 
@@ -230,6 +241,7 @@ def enlarge(
     small: (B, 3072) float32, normalised, channels interleaved. rectangles: (B, 6) int32 and CUTOUT: see augment.
     first (CROP,) int32, weight (CROP,) float32: the taps of `reference.resize_taps`.
     row_starts: (32,) int32, the first output row of each pair, and the end. out: (B, CROP, CROP, 3).
+    GROUPED: image b is number b % batch of the batch of group groups[b // batch], int64, in out.
     """
     b, pair, k = tl.program_id(0), tl.program_id(1), tl.program_id(2) * WIDE + tl.arange(0, WIDE)
     here = k < CROP * 3
@@ -244,7 +256,10 @@ def enlarge(
         height, width = tl.load(rectangles + b * 6 + 2), tl.load(rectangles + b * 6 + 3)
     if CUTOUT:
         cut_top, cut_left = tl.load(rectangles + b * 6 + 4), tl.load(rectangles + b * 6 + 5)
-    target = out + b.to(tl.int64) * (CROP * CROP * 3) + k
+    to = b.to(tl.int64)
+    if GROUPED:
+        to = tl.load(groups + b // batch) * batch + b % batch
+    target = out + to * (CROP * CROP * 3) + k
     for line in range(tl.load(row_starts + pair), tl.load(row_starts + pair + 1)):
         down = tl.load(weight + line)
         value = upper * (1.0 - down) + lower * down

@@ -1,6 +1,6 @@
 """The resident pipeline on CUDA: the dataset and an epoch's order are on the device, where Triton makes the batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 
 import torch
 from fastcifar.kernels import gpu
@@ -74,6 +74,15 @@ class OnDevice(Renderer):
         """Write batch number clock[BATCH] of the order to ``out``, by kernel launches alone."""
         held, spec = self._store, self._request.augment
         gpu.render(held.images, held.labels, order, clock, spec, out.images, out.labels, out.ids)
+
+    @property
+    def kind(self) -> Hashable:
+        return self._store, self._request.augment, self._request.dtype
+
+    def render_groups(self, groups: Tensor, order: Tensor, clock: Tensor, out: Batch) -> None:
+        """Write the batches of all groups in the launches of one `render`."""
+        held, spec = self._store, self._request.augment
+        gpu.render_groups(held.images, held.labels, order, clock, spec, *out, groups)
 
     def _require_memory(self) -> None:
         request = self._request

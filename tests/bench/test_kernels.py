@@ -131,7 +131,7 @@ import torch
 from bench.compiled import compiled_launches
 from fastcifar.recipes import RECIPES
 from fastcifar.kernels import gpu
-from fastcifar.kernels.gpu import dropout
+from fastcifar.kernels.gpu import adam, dropout, norm
 
 def numbers(n, at):
     return torch.zeros(n + at, dtype=torch.int64)[at:]  # an odd place begins at no multiple of 16 bytes
@@ -146,6 +146,21 @@ with compiled_launches() as made:
         gpu.order_keys(numbers(5 + at, at), numbers(3, at))
         for threshold, stream, units in ((5, 1, 1), (1 << 31, 6, 128), (3 << 30, 6 + (1 << 16), 16)):
             dropout.kept(numbers(3, at), numbers(3, at), threshold, 2.0, stream, units)
+        # the kernels of packs, for one run and for sixteen
+        runs, cpu = 1 + 15 * at, torch.device("cpu")
+        batch = numbers(runs * 4 * runs, at).view(runs, -1)
+        drops = dropout.drops(range(runs), [[1]] * runs, [[2.0]] * runs, [6], [4 * runs], cpu)
+        dropout.all_kept(batch, numbers(3 * runs, at).view(runs, 3), drops)
+        out = torch.zeros(runs, 4 * runs, 32, 32, 3).permute(0, 1, 4, 2, 3)
+        order, clocks, groups = numbers(runs * 16, at).view(runs, 16), numbers(3 * runs, at), numbers(runs, 0)
+        gpu.render_groups(images, numbers(8, at), order, clocks, spec, out, batch, batch, groups)
+        settings = adam.settings([adam.Setting(True, 0.0, 0.0)] * runs, (0.9, 0.999), cpu)
+        adam.advance(torch.zeros(3, runs), torch.zeros(runs, 4 * runs), settings)
+        flat, low = torch.zeros(64 * runs), torch.zeros(32 * runs, dtype=torch.bfloat16)
+        pieces = adam.pieces([(0, 64)], runs, cpu)
+        rows, weights = torch.zeros(runs, 3 * runs, 30), torch.zeros(runs, 30)
+        norm.norm_gradients(rows, weights, norm.norm(rows, weights, weights, 1e-5), 1e-5)
+        adam.step(flat, (low, flat[32 * runs :]), (flat, flat), low, pieces, settings, (0.9, 0.999), 1e-8)
 half = len(made) // 2
 print(len(made), len(set(map(id, made))), [a is b for a, b in zip(made[:half], made[half:])])
 """
@@ -161,6 +176,7 @@ def test_kernels_are_compiled_once_wherever_their_tables_begin():
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    # two ways to launch (one kernel, two kernels), one for the order, one for dropout whatever its numbers
-    assert done.stdout.split(" ", 2)[:2] == ["14", "5"], done.stdout
+    # two ways to launch (one kernel, two kernels), one for the order, one for dropout whatever its numbers; for packs
+    # one for all masks, two for all pixels, two for LayerNorm, two for Adam
+    assert done.stdout.split(" ", 2)[:2] == ["28", "12"], done.stdout
     assert "False" not in done.stdout

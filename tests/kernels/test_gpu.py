@@ -75,6 +75,37 @@ def test_every_launch_gives_the_same_bits(spec, launch, device):
         assert torch.equal(got, reference.apply(source[wanted], draw(spec, 3, 5, wanted), spec, dtype))
 
 
+@pytest.mark.whole
+@on_device
+@pytest.mark.parametrize("recipe", ["none", "erasing", "airbench96", "imagenet256"])
+def test_batches_of_several_groups_are_one_launch_of_the_same_bits(recipe, device, monkeypatch):
+    """Groups have an order, a seed, an epoch and a batch number of their own. A group that is not named is left."""
+    spec, batch, made = RECIPES[recipe], 1 if RECIPES[recipe].size else 3, []
+    there, dice = torch.device(device), np.random.default_rng(4)
+    source, labels = images(60).to(there), torch.arange(60, device=there) * 7
+    orders = torch.from_numpy(np.stack([dice.permutation(60) for _ in range(4)])).to(there)[:, 1:]
+    cursors = ((3, 5, 1), (2**64 - 1, 6, 0), (9, 2**31, 2), (0, 1, 4))
+    clocks = torch.stack([clock_of(seed, epoch, there, at) for seed, epoch, at in cursors])
+    size = spec.out_size
+    out = torch.full((4, batch, size, size, 3), 9.0, device=there).permute(0, 1, 4, 2, 3)
+    out_labels, out_ids = torch.full((2, 4, batch), -1, dtype=torch.int64, device=there)
+    for module, name in ((gpu.pixels, "augment"), (gpu.pixels, "enlarge"), (gpu.numbers, "write_draws")):
+        monkeypatch.setattr(module, name, Noted(getattr(module, name), name, made))
+    groups = torch.tensor([2, 0, 3], device=there)
+    gpu.render_groups(source, labels, orders, clocks, spec, out, out_labels, out_ids, groups)
+    assert len(made) == len({name for name, _ in made})
+    monkeypatch.undo()
+    for group in groups.tolist():
+        alone = torch.empty_like(out[group])
+        its_labels, its_ids = torch.empty(2, batch, dtype=torch.int64, device=there)
+        gpu.render(source, labels, orders[group], clocks[group], spec, alone, its_labels, its_ids)
+        assert torch.equal(out[group], alone)
+        assert torch.equal(out_labels[group], its_labels)
+        assert torch.equal(out_ids[group], its_ids)
+    assert (out[1] == 9).all()
+    assert (out_ids[1] == -1).all()
+
+
 @interpreted
 @pytest.mark.parametrize("launch", gpu.CANDIDATES, ids=str)
 def test_the_launches_are_those_that_are_said(launch, monkeypatch):

@@ -35,6 +35,12 @@ class Spare(Small):
     def __init__(self, n):
         super().__init__(n)
         self.spare = nn.Linear(2, 2)
+class Scaled(Small):
+    def __init__(self, n):
+        super().__init__(n)
+        self.scale = nn.Parameter(torch.ones((), dtype=torch.float64))
+    def forward(self, images):
+        return super().forward(images) * self.scale.float()
 class Frozen(Small):
     def __init__(self, n):
         super().__init__(n)
@@ -70,6 +76,7 @@ def test_a_stacks_runs_are_those_alone(synthetic, write, tmp_path):
         ("bad:Switch", {}, "it computes something else in evaluation mode"),
         ("bad:Looking", {}, "vmap fails on it"),
         ("bad:Spare", {}, "some of its weights do not affect its output"),
+        ("bad:Scaled", {}, "some of its weights are not float32"),
         ("bad:Frozen", {}, "some of its weights are frozen"),
     ],
 )

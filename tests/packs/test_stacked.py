@@ -14,9 +14,8 @@ from fastcifar.models.dropout import Dropout, Noise
 from fastcifar.models.vit import ViT
 from fastcifar.packs import ways
 from fastcifar.packs.feed import Feed
-from fastcifar.packs.names import STACKED as CONVOLUTIONS
 from fastcifar.packs.stacked import Stacked, can_stack
-from fastcifar.pipeline import Batch
+from fastcifar.pipeline import Batch, Renderer
 from fastcifar.system import devices
 from fastcifar.training.batches import open_pipelines, requests
 from fastcifar.training.learner import Learner
@@ -58,7 +57,7 @@ def test_weights_orders_pixels_and_masks_are_those_of_the_solo_run_bit_by_bit(sy
         for n, spec in enumerate(specs):
             learner, alone = solo(spec, synthetic)
             for name, value in learner.model.state_dict().items():
-                assert torch.equal(stack._stacks[name][n], value)
+                assert torch.equal(stack._stacks.views[name][n], value)
             with alone:
                 for together, batch in zip(feed.epoch(2), alone.epoch(2), strict=True):
                     for mine, own in zip(together, batch, strict=True):
@@ -73,7 +72,7 @@ def test_weights_orders_pixels_and_masks_are_those_of_the_solo_run_bit_by_bit(sy
 
 CASES = [
     ("mlp_s", "grouped", 0), ("cnn", "grouped", 1), ("cnn", "im2col", 2), ("cnn", "grouped", 3), ("vit", "grouped", 4),
-    ("vit_as_run", "grouped", 5),
+    ("vit", "fused", 4), ("vit_as_run", "grouped", 5),
 ]  # fmt: skip
 
 
@@ -117,7 +116,9 @@ def test_in_bfloat16_every_layers_types_are_a_solo_runs(synthetic, model, way, n
         noting(learner.model, types)
         with training:
             alone.append(losses(Eager(learner, training)))
-    assert mine == types
+    assert mine == {name: types[name] for name in mine}
+    unused = {name.rpartition(".")[2] for name in types.keys() - mine.keys()}
+    assert unused == ({"queries_keys_values", "drop_weights", "attended"} if way == "fused" else set())
     assert torch.bfloat16 in mine.values()
     relative = ((together - torch.stack(alone, 1)) / torch.stack(alone, 1)).abs()
     assert relative[0].max() <= 2**-7  # a unit in bfloat16's last place
@@ -143,7 +144,7 @@ def test_runs_of_one_stack_may_differ_in_optimizer_schedule_and_smoothing(synthe
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("way", CONVOLUTIONS)
+@pytest.mark.parametrize("way", ways.STACKED_BY_MODEL["cnn"])
 def test_neighbours_change_nothing(synthetic, way):
     specs = some_specs(synthetic, "cnn", 7, 4)
 
@@ -166,7 +167,7 @@ def again(rehearsal, work):
     return work
 
 
-class OnHost:
+class OnHost(Renderer):
     """A renderer of host memory, from a pipeline's batches."""
 
     def __init__(self, pipeline):
@@ -244,8 +245,8 @@ def test_no_product_has_more_matrices_than_cuda_takes(synthetic, monkeypatch):
         batch = next(iter(feed.epoch(1)))
     masks = whole._masks(feed.clock(1), batch.ids)
     with torch.no_grad():
-        expected = whole._forward(batch.images, masks)
+        expected = whole._forward(whole._stacks.views, batch.images, masks)
         with Products():
-            got = parts._forward(batch.images, masks)
+            got = parts._forward(parts._stacks.views, batch.images, masks)
     torch.testing.assert_close(got, expected)
     assert max(products) == 2 * 7 * ViT.products

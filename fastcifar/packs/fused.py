@@ -1,0 +1,128 @@
+"""The way "fused" to stack vision transformers: attention and LayerNorm by fused kernels.
+
+Shape suffixes: R runs, B batch, H heads, T tokens, E embedding of a head.
+"""
+
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from fastcifar.models.dropout import Noise
+from fastcifar.models.vit import HEADS, EncoderLayer
+from fastcifar.packs.linear import product
+
+MULTIPLE = 8  # torch's fused attention on CUDA takes heads whose dimension is a multiple of this number
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def fusing(network: Network, on_gpu: bool) -> Network:
+    """Change the network in place so that it uses fused kernels under vmap, and return it.
+
+    on_gpu: also replace LayerNorm, by a Triton kernel.
+    """
+    for module in list(network.modules()):
+        if isinstance(module, EncoderLayer) and not module.drop_weights.p:
+            module._attend = partial(attend, module)  # type: ignore[method-assign]
+        for name, child in list(module.named_children()):
+            if on_gpu and isinstance(child, nn.LayerNorm):
+                setattr(module, name, ShortNorm(child))
+    return network
+
+
+def attend(layer: EncoderLayer, x: Tensor, noise: Noise | None) -> Tensor:
+    """Return what `EncoderLayer._attend` returns, of a layer without dropout of its attention weights.
+
+    The weights are padded with zeros, so that the dimension of a head becomes a multiple of MULTIPLE. The additional
+    values are 0: they change no product of queries and keys, and their attended values are not used.
+    """
+    before, after = layer.queries_keys_values, layer.attended
+    size = before.weight.shape[0] // (3 * HEADS)
+    more = (0, -size % MULTIPLE)
+    weight = F.pad(before.weight.unflatten(0, (-1, size)).mT, more).mT.flatten(0, 1)
+    packed = product(x, weight, F.pad(before.bias.unflatten(0, (-1, size)), more).flatten())
+    out_BHTE = Attention.apply(packed.unflatten(2, (3, HEADS, -1)).permute(2, 0, 3, 1, 4), size**-0.5)
+    weight = F.pad(after.weight.unflatten(1, (-1, size)), more).flatten(1)
+    return layer.drop_attended(product(out_BHTE.transpose(1, 2).flatten(2), weight, after.bias), noise)
+
+
+class Attention(torch.autograd.Function):
+    """Scaled dot-product attention of (3, B, H, T, E) queries, keys and values, under vmap as one batch of all runs."""
+
+    @staticmethod
+    def forward(packed: Tensor, scale: float) -> Tensor:
+        q, k, v = packed.unbind()
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        raise NotImplementedError("only a stack trains with this function; under vmap torch differentiates it")
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, None], packed: Tensor, scale: float) -> tuple[Tensor, int]:
+        packed = packed.movedim(in_dims[0], 1)
+        runs = packed.shape[1:3]
+        q, k, v = (part.flatten(0, 1) for part in packed.unbind())
+        return F.scaled_dot_product_attention(q, k, v, scale=scale).unflatten(0, runs), 0
+
+
+class ShortNorm(nn.Module):
+    """A LayerNorm of short rows. Parameters keep their names. The result is float32, as autocast makes it on CUDA."""
+
+    def __init__(self, like: nn.LayerNorm) -> None:
+        """Take over the parameters of ``like``, which normalises one dimension."""
+        super().__init__()
+        self.weight, self.bias, self._eps = like.weight, like.bias, like.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return PerRun.apply(x, self.weight, self.bias, self._eps)
+
+
+class PerRun(torch.autograd.Function):
+    """Under vmap, `Norm` of all runs."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        return F.layer_norm(x.float(), weight.shape, weight, bias, eps)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:
+        raise NotImplementedError("only a stack trains with this function; under vmap `Norm` differentiates it")
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, int]:
+        x_R = x.expand(info.batch_size, *x.shape) if in_dims[0] is None else x.movedim(in_dims[0], 0)
+        return Norm.apply(x_R.contiguous(), weight, bias, eps), 0
+
+
+class Norm(torch.autograd.Function):
+    """LayerNorm of (R, ..., L) with weights (R, L), by the kernels of `kernels.gpu.norm`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        from fastcifar.kernels.gpu import norm
+
+        ctx.save_for_backward(x, weight)
+        ctx.eps, weight, bias = eps, weight.contiguous(), bias.contiguous()
+        return norm.norm(x, weight, bias, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        from fastcifar.kernels.gpu import norm
+
+        x, weight = ctx.saved_tensors
+        return *norm.norm_gradients(x, weight.contiguous(), upstream.contiguous(), ctx.eps), None
