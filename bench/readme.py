@@ -52,6 +52,7 @@ PAGES: dict[Path, dict[str, Callable[..., str]]] = {
     },
     ROOT / "fastcifar" / "packs" / "README.md": {
         "gpu-check-h100.jsonl": gpu.packs,
+        "packs-candidates-h100.jsonl": gpu.candidates,
         "arithmetic-h100.jsonl": compiled.arithmetic,
     },
 }

@@ -31,6 +31,12 @@ def packs(found: Rows) -> str:
     return under(f"{ways(kept)}\n{grid(kept)}", kept, PACKAGES)
 
 
+def candidates(found: Rows) -> str:
+    """Return the times of parts of a pack's step that were tried on their own, 24 runs each."""
+    body = [[row["name"], f"{row['us']:,.1f} ({row['least']:,.1f}-{row['most']:,.1f})"] for row in found]
+    return under(table(["part, 24 runs", "µs: median (range)"], body), found, PACKAGES)
+
+
 def of(found: Rows, what: str, **fields: Any) -> Rows:
     """Return the rows of the measurement ``what`` that have these values."""
     return [row for row in found if row["what"] == what and all(row.get(key) == value for key, value in fields.items())]
