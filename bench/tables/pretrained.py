@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from fastcifar.diagnose.statistics import QUANTILE
+from fastcifar.recipes import recipe
 from fastcifar.report.statistics import of_mean
 from fastcifar.show.markdown import Rows, table, under
 from fastcifar.show.text import counted
@@ -54,3 +56,30 @@ def accuracy(row: dict[str, Any]) -> str:
     over = of_mean(row["val_accuracy"])
     half = "" if over.high is None else f" ± {100 * (over.high - over.mean):.2f}"
     return f"{100 * over.mean:.2f}{half}"
+
+
+def suspects(found: Rows) -> str:
+    """Return the verdict on each suspect of an unstable validation loss, with its number, for each diagnosis."""
+    names = ("drift", "statistics", "split", "weights")
+    body = []
+    for row in found:
+        spec, by_name = row["spec"], {each["suspect"]: each for each in row["suspects"]}
+        side = recipe(spec["recipe"]).out_size
+        images = f"{row['images']['training']:,}"
+        body.append(
+            [f"{side}", str(spec["batch_size"]), f"{spec['lr']:g}", images, str(spec["epochs"])]
+            + [f"{by_name[name]['verdict']}: {_number(by_name[name])}" for name in names]
+        )
+    header = ["side", "batch", "lr", "images", "epochs", *names]
+    return under(table(header, body), found)
+
+
+def _number(suspect: dict[str, Any]) -> str:
+    """Return the number that a verdict rests on, with its 95 % interval."""
+    numbers = suspect["numbers"]
+    if suspect["suspect"] == "statistics":
+        worst = max(numbers["costs"], key=lambda cost: float(cost["accuracy"]))
+        half = QUANTILE * worst["accuracy_error"]
+        return f"{100 * worst['accuracy']:.1f} ± {100 * half:.1f} points"
+    low, high = numbers["ratio_interval"]
+    return f"{numbers['ratio']:.2g}× [{low:.2g}, {high:.2g}]"

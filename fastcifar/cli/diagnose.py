@@ -3,6 +3,7 @@ when the command runs.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -108,7 +109,11 @@ def bn(
         note(initial.note)
     experiment = Experiment(replace(spec, weights=initial.identity), dataset, initial, on, per_epoch, note)
     note(f"{on}, {spec.precision}")
-    made = batchnorm.diagnose(experiment, arms, names, whole, images, heads)
+    try:
+        made = batchnorm.diagnose(experiment, arms, names, whole, images, heads)
+    except KeyboardInterrupt:
+        note(f"stopped; nothing was written to {out}")
+        sys.exit(130)
     note("; ".join(f"{name}: {duration(seconds)}" for name, seconds in made.seconds.items()))
     summary = record.summary(experiment, made)
     record.write_diagnosis(out, made, summary, overwrite)

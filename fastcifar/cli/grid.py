@@ -225,6 +225,15 @@ def _show(plan: Any, choice: Any, wide: bool) -> None:
         say(source)
 
 
+def _named(grouped: dict[tuple[str, int, str], list[Any]]) -> dict[str, list[Any]]:
+    """Return groups of runs by a name: their label, with the experiment and the weights where it is that of several."""
+    labels = [label for label, _, _ in grouped]
+    return {
+        label if labels.count(label) == 1 else f"{label}, experiment {number}, weights {weights}": of_group
+        for (label, number, weights), of_group in grouped.items()
+    }
+
+
 def _finish(plan: Any, results: Any, out: Path, wide: bool, as_json: bool) -> list[str]:
     """Show the results, and return a message for each run that is damaged."""
     summaries, damaged = plan.summaries(out)
@@ -237,11 +246,11 @@ def _finish(plan: Any, results: Any, out: Path, wide: bool, as_json: bool) -> li
     from fastcifar.show.results import results_table
     from fastcifar.show.text import duration
 
-    grouped: dict[str, list[Any]] = {}
+    grouped: dict[tuple[str, int, str], list[Any]] = {}
     for spec, summary in summaries:
-        grouped.setdefault(spec.label, []).append(summary)
+        grouped.setdefault((spec.label, spec.experiment, spec.weights), []).append(summary)
     if grouped:
-        console(wide).print(results_table(grouped))
+        console(wide).print(results_table(_named(grouped)))
     rest = f"; {counted(len(results.left), 'run')} left for another time" if results.left else ""
     finished = f"{len(summaries)} of {counted(len(plan.specs), 'run')} finished{rest}"
     if results.seconds:

@@ -25,7 +25,9 @@ class Running:
         norms = [module for module in network.modules() if isinstance(module, BATCH_NORM)]
         self._norms = [norm for norm in norms if norm.track_running_stats]
         if not self._norms:
-            raise UsageError(f"{name} has no BatchNorm with running statistics, so none can drift; choose resnet18")
+            raise UsageError(
+                f"{name} has no BatchNorm with running statistics, which this diagnosis is about; choose resnet18"
+            )
         self._initial = self._copied()
         self._of = {momentum: self._copied() for momentum in momenta}
         for norm in self._norms:

@@ -14,10 +14,10 @@ class Sample(Dataset):
     """A dataset whose splits have at most ``images`` images each, drawn by the seed."""
 
     def __init__(self, whole: Dataset, images: int, seed: int) -> None:
-        """images: the largest number of images of a split. Raises UsageError if it is below 1."""
+        """images: the largest number of images of a split. Raises UsageError if it is below 2."""
         super().__init__(whole.path, whole.manifest)
-        if images < 1:
-            raise UsageError(f"--images {images} is below 1; give at least 1")
+        if images < 2:  # one validation image has no spread
+            raise UsageError(f"--images {images} is below 2; give at least 2")
         self._at_most, self._seed = images, seed
 
     def ids(self, split: str, split_seed: int | None = None) -> NDArray[np.int64]:

@@ -15,6 +15,10 @@ COST = 0.01
 QUANTILE = 1.96
 """Standard errors on each side of a mean in its 95 % interval, for many images."""
 
+UNSEEN = 3.0
+"""Divided by a number of images, the largest share of changed images, at 95 %, of which none is seen: the rule of three
+(B. D. Jovanovic and P. S. Levy, The American Statistician 51, 1997)."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -32,11 +36,13 @@ class Cost:
     reached: float
     """The arm's accuracy in [0, 1]. kept: eval mode's."""
     kept: float
+    images: int
+    """The number of validation images."""
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the accuracy."""
-        half = QUANTILE * self.accuracy_error
+        """The 95 % interval of the accuracy. It is at least as wide as if no image had changed: see UNSEEN."""
+        half = max(QUANTILE * self.accuracy_error, UNSEEN / self.images)
         return self.accuracy - half, self.accuracy + half
 
 
@@ -53,7 +59,7 @@ def cost(replaced: Trained, kept: Trained) -> Cost:
     )  # fmt: skip
     return Cost(
         replaced.arm.name, -float(right.mean()), float(right.std()) / images, float(losses.mean()),
-        float(losses.std()) / images, reached, beside,
+        float(losses.std()) / images, reached, beside, len(losses),
     )  # fmt: skip
 
 
@@ -82,4 +88,4 @@ def judge(costs: Sequence[Cost]) -> Judgement:
 
 
 def _points(accuracy: float) -> str:
-    return f"{100 * accuracy:.2f}"
+    return f"{100 * accuracy + 0.0:.2f}".replace("-0.00", "0.00")

@@ -68,8 +68,9 @@ def check(wanted: Wanted, dataset: Dataset) -> None:
     check_pipeline(wanted.pipeline)
     for number in wanted.numbers:
         check_weights(number, wanted.model, wanted.weights if number == PRETRAINED else None)
-    for key in wanted.only:
-        _require_values(wanted, key)
+    for known in (True, False):  # a value that no configuration has is named first
+        for key in wanted.only:
+            _require_values(wanted, key, known)
     # makes every spec, which refuses values out of range
     _first_runs(wanted, dataset, lambda number: "float32", lambda number, model: NONE, lambda model: "unread")
 
@@ -79,7 +80,8 @@ def runs_of(wanted: Wanted, dataset: Dataset, device: "torch.device") -> Runs:
     on the images or on a batch of one image.
     """
     check(wanted, dataset)
-    from fastcifar.models.own import check_own, code_of
+    from fastcifar.models.own import code_of
+    from fastcifar.models.own_check import check_own
     from fastcifar.training.single import check_single_images
 
     left_out: dict[str, str] = {}
@@ -136,15 +138,17 @@ def _points(
                         yield number, protocol, values
 
 
-def _require_values(wanted: Wanted, key: str) -> None:
-    """Raise UsageError for a value of a key of --only that no configuration has, or none that fits the other keys."""
+def _require_values(wanted: Wanted, key: str, known: bool) -> None:
+    """Raise UsageError for a value of a key of --only that no configuration has (``known``), or that none has which
+    fits the other keys.
+    """
     others = {other: values for other, values in wanted.only.items() if other != key}
     every = {_value(point, key) for _, _, point in _points(wanted, {})}
     fitting = {_value(point, key) for _, _, point in _points(wanted, others)} if others else every
     for value in wanted.only[key]:
-        if value not in every:
+        if known and value not in every:
             raise UsageError(f"no configuration fits --only {key}={value}; {nearest_value(value, every)}")
-        if value not in fitting:
+        if not known and value not in fitting:
             beside = " ".join(f"--only {other}={','.join(map(str, values))}" for other, values in others.items())
             raise UsageError(
                 f"no configuration fits --only {key}={value} beside {beside}; {nearest_value(value, fitting)}"

@@ -11,19 +11,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.models.dropout import Noise
 from fastcifar.models.names import nearest_own, require_own
 from fastcifar.models.source import digest_of, sources_of
-from fastcifar.rng.generators import seeded, states
+from fastcifar.rng.generators import seeded
 from fastcifar.system.foreign import NoSuchModule, imported, nearest, place_of, public, said
 
 _digests: dict[str, str] = {}  # the SHA-256 of each module's source when it was imported here
-_alone = threading.RLock()  # modules and global generators belong to the whole process
+alone = threading.RLock()  # modules and global generators belong to the whole process
 
 
 class Own(nn.Module):
@@ -47,7 +45,7 @@ class Own(nn.Module):
 
 def code_of(name: str) -> str:
     """Return the SHA-256 of the source of one's own network. Raises UsageError where it cannot be imported."""
-    with _alone:
+    with alone:
         return _factory(name)[1]
 
 
@@ -59,21 +57,8 @@ def build_own(name: str, classes: int, seed: int, code: str, new_head: bool = Fa
     one; else an `Own`. Raises FastcifarError where the source is another one now, and UsageError where the network
     cannot be made, or its last layer cannot be replaced.
     """
-    with _alone, seeded(seed, seed % (1 << 32)):
-        factory, now = _factory(name)
-        if now != code:
-            raise FastcifarError(
-                f"the code of {name} has changed: the run was made with {code[:12]}, and now it is {now[:12]}; restore "
-                "the code, or run the command again, which begins a new run"
-            )
-        try:
-            network = factory(classes)
-        except Exception as error:  # foreign code raises errors of any kind
-            raise UsageError(
-                f"{name}({classes}) raises {said(error)}{place_of(error)}; it is called with the number of classes"
-            ) from error
-        if not isinstance(network, nn.Module):
-            raise UsageError(f"{name}({classes}) returns {network!r:.60}; return a torch.nn.Module")
+    with alone, seeded(seed, seed % (1 << 32)):
+        network = made(name, classes, code)
         if not new_head:
             return Own(network)
         from fastcifar.models.pretrained import Pretrained  # torchvision takes a second to import
@@ -81,61 +66,23 @@ def build_own(name: str, classes: int, seed: int, code: str, new_head: bool = Fa
         return Pretrained(network, classes)  # its new layer is drawn from the seeded generator, too
 
 
-def check_own(name: str, classes: int, side: int, new_head: bool = False) -> None:
-    """Raise UsageError unless one's own network can train on images (B, 3, side, side): it must return (B, classes),
-    have weights, each in memory of its own, keep no state but tensors, and draw no random numbers from a global
-    generator.
-
-    new_head: as for `build_own`.
-    """
-    model = build_own(name, classes, 0, code_of(name), new_head)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise UsageError(f"{name}({classes}) has no weights to train; return a network with parameters")
-    tensors = dict(model.state_dict())
-    if strange := [place for place, value in tensors.items() if not isinstance(value, Tensor)]:
-        raise UsageError(
-            f"{name}: {strange[0]} of its state_dict() is a {type(tensors[strange[0]]).__name__}, and checkpoints hold "
-            "tensors only; have get_extra_state return a tensor, or keep the value in a buffer"
+def made(name: str, classes: int, code: str) -> nn.Module:
+    """Return what the factory makes. Raises the errors of `build_own`."""
+    factory, now = _factory(name)
+    if now != code:
+        raise FastcifarError(
+            f"the code of {name} has changed: the run was made with {code[:12]}, and now it is {now[:12]}; restore "
+            "the code, or run the command again, which begins a new run"
         )
-    if lazy := [place for place, value in tensors.items() if is_lazy(value)]:
+    try:
+        network = factory(classes)
+    except Exception as error:  # foreign code raises errors of any kind
         raise UsageError(
-            f"{name}: {lazy[0]} has no size before the first batch; give each layer its size, not a lazy one"
-        )
-    twice = _tied(tensors)
-    if twice:
-        raise UsageError(
-            f"{name}: the tensors {twice[0]} and {twice[1]} share their memory, which checkpoints cannot store; give "
-            "each layer weights of its own"
-        )
-    images = torch.zeros((2, 3, side, side))
-    with _alone, seeded(0, 0), torch.no_grad():
-        before = states()
-        try:
-            logits = model(images)
-        except Exception as error:
-            raise UsageError(
-                f"{name} fails on images of shape {tuple(images.shape)}: {said(error)}{place_of(error)}"
-            ) from error
-        drew = [library for library, state in states().items() if state != before[library]]
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-    if shape != (2, classes):
-        raise UsageError(
-            f"{name} returns {shape} for images of shape {tuple(images.shape)}; return logits of shape {(2, classes)}"
-        )
-    if drew:
-        raise UsageError(
-            f"{name} draws random numbers from the global generator of {drew[0]} in its forward pass, so its runs "
-            "could not be repeated; use layers such as nn.Dropout, whose random numbers fastcifar replaces"
-        )
-
-
-def _tied(tensors: dict[str, Tensor]) -> tuple[str, str] | None:
-    """Return the names of two tensors in the same memory, or None."""
-    places: dict[int, str] = {}
-    for name, tensor in tensors.items():
-        if tensor.numel() and (other := places.setdefault(tensor.untyped_storage().data_ptr(), name)) != name:
-            return other, name
-    return None
+            f"{name}({classes}) raises {said(error)}{place_of(error)}; it is called with the number of classes"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"{name}({classes}) returns {network!r:.60}; return a torch.nn.Module")
+    return network
 
 
 def _factory(name: str) -> tuple[Callable[[int], Any], str]:

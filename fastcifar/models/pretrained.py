@@ -74,7 +74,8 @@ class Pretrained(nn.Module):
         if shape != (len(images), self.head.in_features):
             raise UsageError(
                 f"the network gives {shape} to the layer that took the place of {self.head_place}, not "
-                f"{(len(images), self.head.in_features)}, so it does not end there; choose another network"
+                f"{(len(images), self.head.in_features)}, so it does not end there, or it takes images of another "
+                "size; choose another network or recipe"
             )
         logits: Tensor = self.head(features)
         return logits

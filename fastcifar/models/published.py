@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+import warnings
 from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
@@ -17,7 +18,7 @@ from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.models.names import NONE, TIMM
 from fastcifar.models.pretrained import Pretrained, preprocessing, published, timm_network
 from fastcifar.models.restore import fill
-from fastcifar.models.tensor_names import HEAD_OF_A_RUN, RUN, translated, without_wrappers
+from fastcifar.models.tensor_names import HEAD_OF_A_RUN, translated, without_wrappers
 from fastcifar.system.paths import path_of
 
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$")
@@ -65,6 +66,8 @@ def read_weights(path: Path) -> Weights:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"weights {path}: {error.strerror}") from error
+    except MemoryError as error:
+        raise FastcifarError(f"weights {path}: there is no memory for its {path.stat().st_size:,} bytes") from error
     digest = hashlib.sha256(content).hexdigest()
     named = HASH_IN_NAME.search(path.name)
     if named and not digest.startswith(named[1]):
@@ -76,22 +79,38 @@ def read_weights(path: Path) -> Weights:
         if path.suffix == ".safetensors":
             tensors = safetensors.torch.load(content)
         else:
-            tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # about sparse tensors, which are refused below
+                tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except MemoryError as error:
+        raise FastcifarError(f"weights {path}: there is no memory for its tensors") from error
     except Exception as error:  # damaged bytes raise errors of any kind
         foreign = re.search(r"GLOBAL (\S+)", str(error))
         why = f"hold {foreign[1]}, and nothing but tensors is read" if foreign else "are damaged, or no tensors by name"
         raise UsageError(f"weights {path} {why} ({type(error).__name__}); save a module's state_dict()") from error
     inside = next((key for key in INSIDE if isinstance(tensors, Mapping) and isinstance(tensors.get(key), Mapping)), "")
     tensors = tensors[inside] if inside else tensors
-    if (
-        not isinstance(tensors, Mapping)
-        or not tensors
-        or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items())
-    ):
+    if not isinstance(tensors, Mapping) or not tensors:
         raise UsageError(f"weights {path} are not tensors by name; save a module's state_dict()")
+    for name, value in tensors.items():
+        if reason := _why_not(name, value):
+            raise UsageError(f"weights {path} are not tensors by name: {name!r:.60} {reason}; save a state_dict()")
     plain, left_out = without_wrappers(tensors)
     how = [f"entry {inside!r}"] * bool(inside) + [f"names without {part!r}" for part in left_out]
     return Weights(digest[:16], plain, f"weights {path}: read as {', '.join(how)}" if how else "")
+
+
+def _why_not(name: Any, value: Any) -> str:
+    """Return why an entry of a file is no tensor of a network, as a part of a sentence; "" where it is one."""
+    if not isinstance(name, str):
+        return "is no name"
+    if not isinstance(value, Tensor):
+        return f"is of type {type(value).__name__}"
+    if value.layout != torch.strided or value.is_meta or value.is_quantized:
+        return "is a sparse, quantized or empty tensor"
+    if value.is_floating_point() and not torch.isfinite(value.float()).all():
+        return "has values that are not finite"
+    return ""
 
 
 def load(model: Pretrained, weights: Weights) -> str:
@@ -102,8 +121,7 @@ def load(model: Pretrained, weights: Weights) -> str:
     """
     backbone = model.backbone.state_dict()
     given, origin = translated(weights.tensors, backbone)
-    others = HEAD_OF_A_RUN if origin == RUN else ()
-    head = [name for name in given if name.startswith(f"{model.head_place}.") or name in others]
+    head = [name for name in given if name.startswith((f"{model.head_place}.", HEAD_OF_A_RUN))]
     tensors = {name: value for name, value in given.items() if name not in head and not name.startswith(AUXILIARY)}
     counts = {name: value for name, value in backbone.items() if name.endswith("num_batches_tracked")}
     try:
@@ -113,7 +131,8 @@ def load(model: Pretrained, weights: Weights) -> str:
             f"weights {weights.identity}: {error}; they are of another network, so choose others with --weights"
         ) from error
     outputs = f"the last layer of {model.head.out_features} classes is new"
-    dropped = f"that of the file, of {len(given[head[0]]):,} classes, is left out" if head else "the file has none"
+    many = next((len(given[name]) for name in head if given[name].ndim), 0)
+    dropped = f"that of the file, of {many:,} classes, is left out" if head else "the file has none"
     return (f"names of {origin}; " if origin else "") + f"{outputs}, and {dropped}"
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 COMPILED, PARALLEL = "_orig_mod.", "module."  # the parts of names that torch.compile and DataParallel add
 RUN = "a run of fastcifar"
 """The origin of the names in a run's model.safetensors."""
-HEAD_OF_A_RUN = ("head.weight", "head.bias")
-"""The tensors of the last layer in a run's model.safetensors, where its network is a `Pretrained`."""
+HEAD_OF_A_RUN = "the last layer of a run: "
+"""The prefix that `translated` gives the tensors of the last layer of a run whose network is a `Pretrained`."""
 Names = Mapping[str, Tensor]
 
 # Old files have norm.1 for norm1; torchvision renames these tensors in the same way.
@@ -90,12 +90,20 @@ def _efficientnet(given: Iterable[str], wanted: Collection[str]) -> dict[str, st
 
 
 def _of_a_run(given: Iterable[str], wanted: Collection[str]) -> dict[str, str]:
-    return {name: re.sub(r"^(backbone|network)\.", "", name) for name in given}
+    plain = {name: re.sub(r"^(backbone|network)\.", "", name) for name in given}
+    if any(name.startswith("backbone.") for name in plain):
+        plain |= {name: HEAD_OF_A_RUN + name for name in plain if name.startswith("head.")}
+    return plain
+
+
+def _lightning(given: Iterable[str], wanted: Collection[str]) -> dict[str, str]:
+    return {name: re.sub(r"^(model|net|network)\.", "", name) for name in given}
 
 
 _ORIGINS: dict[str, Callable[[Iterable[str], Collection[str]], dict[str, str]]] = {
     RUN: _of_a_run,
     "EfficientNet-PyTorch": _efficientnet,
     "an old DenseNet": _densenet,
+    "a module within another": _lightning,
 }
 """The origins of names. A function returns the network's names by those of the file, if it knows them."""

@@ -69,7 +69,7 @@ class Predictions:
             if {value.shape for value in values.values()} != {ids.shape}:
                 raise ValueError("its arrays are of different lengths")
             return cls(np.asarray(ids, np.int64), **values, epoch=int(note["epoch"]), line=note.get("line"))
-        except (FastcifarError, KeyError, TypeError, ValueError, OverflowError) as error:
+        except (FastcifarError, OSError, KeyError, TypeError, ValueError, OverflowError) as error:
             option = " --test" if split == "test" else ""
             raise FastcifarError(
                 f"{directory.path / name}.safetensors is damaged; delete it, and fastcifar report --data{option} makes "

@@ -57,7 +57,8 @@ def headline_runs(
 
         later["recipe"] = preprocessing(str(model)).recipe
     if "code" in later:
-        from fastcifar.models.own import check_own, code_of
+        from fastcifar.models.own import code_of
+        from fastcifar.models.own_check import check_own
 
         later["code"] = code_of(str(model))
         side = PROTOCOLS[protocol].recipe(fields["recipe"]).out_size
@@ -72,9 +73,9 @@ def require_recipe(model: str, settings: Collection[str]) -> None:
     """
     if "recipe" not in settings:
         raise UsageError(
-            f"{model} does not say which images its weights want; name their recipe, for example --set "
+            f"{model} does not say which images its weights want; name their recipe, for example "
             "recipe=imagenet224-224 (enlarged to 224 x 224, ImageNet's mean and standard deviation) or half224-224 "
-            "(mean and standard deviation 0.5)"
+            "(mean and standard deviation 0.5), with --set or as --recipe"
         )
 
 

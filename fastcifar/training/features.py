@@ -29,6 +29,7 @@ from fastcifar.system.atomic import whole
 from fastcifar.system.caches import refusal
 from fastcifar.system.seals import SEAL, tensors_seal
 from fastcifar.training.learner import Learner
+from fastcifar.training.memory import refuse_misfit
 from fastcifar.training.options import silent
 
 ANEW = "each session computes them anew"
@@ -123,7 +124,11 @@ def _computed(learner: Learner, dataset: Dataset) -> tuple[Tensor, Tensor]:
         for batch in track(pipeline.epoch(0), f"features of {spec.model}", len(pipeline)):
             rows = slice(first, first := first + len(batch.labels))
             with learner.autocast():
-                values[rows] = model.features(batch.images)
+                try:
+                    values[rows] = model.features(batch.images)
+                except (RuntimeError, AssertionError) as error:
+                    refuse_misfit(spec, error)
+                    raise
             labels[rows] = batch.labels
     return values, labels
 
@@ -140,7 +145,8 @@ def _address(learner: Learner, dataset: Dataset) -> str:
     where = "cuda, exact" if learner.device.type == "cuda" else learner.device.type  # older files held TF32 results
     digest = hashlib.sha256(repr((*facts, *own, where, torch.__version__)).encode())
     for name, tensor in sorted(model.backbone.state_dict().items()):
-        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 

@@ -47,7 +47,7 @@ def within_memory(learner: Stepping, batch: int, gradients: Callable[[], Tensor]
             failed = error.with_traceback(None)  # the frames of the traceback hold tensors that must be freed
         except (RuntimeError, AssertionError) as error:
             if isinstance(learner.model, Pretrained):
-                _refuse_misfit(learner.spec, error)
+                refuse_misfit(learner.spec, error)
             raise
         _shrink(learner, batch, failed)
         for buffer, before in zip(learner.model.buffers(), norms, strict=True):
@@ -76,7 +76,7 @@ def _shrink(learner: Stepping, batch: int, error: torch.OutOfMemoryError) -> Non
     learner.micro_batch = -(-largest // 2)
 
 
-def _refuse_misfit(spec: RunSpec, error: Exception) -> None:
+def refuse_misfit(spec: RunSpec, error: Exception) -> None:
     """Raise UsageError where a pretrained network failed on images of another recipe than its own."""
     own = preprocessing(spec.model).recipe if is_published(spec.model) else spec.recipe
     if spec.recipe != own:

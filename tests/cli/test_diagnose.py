@@ -61,12 +61,18 @@ def test_the_command_writes_a_folder(command, digits, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "squeezenet1_0"], "squeezenet1_0 has no BatchNorm with running statistics, so none can drift"),
-        (["--model", "convnext_tiny"], "convnext_tiny has no BatchNorm with running statistics, so none can drift"),
+        (
+            ["--model", "squeezenet1_0"],
+            "squeezenet1_0 has no BatchNorm with running statistics, which this diagnosis is about",
+        ),
+        (
+            ["--model", "convnext_tiny"],
+            "convnext_tiny has no BatchNorm with running statistics, which this diagnosis is about",
+        ),
         (["--model", "resnet19"], "model 'resnet19' is neither one of torchvision's"),
         (["--momenta", "fast"], "--momenta 'fast' is not a list of numbers such as 0.1,0.01"),
         (["--momenta", "2"], "momenta 2.0: give different numbers in (0, 1] with --momenta"),
-        (["--weights", "none", "--images", 0], "--images 0 is below 1; give at least 1"),
+        (["--weights", "none", "--images", 1], "--images 1 is below 2; give at least 2"),
         (
             ["--weights", "none", "--epochs", 2, "--images", 30, "--batch-size", 8],
             "--epochs 2 is too few",

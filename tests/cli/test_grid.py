@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from fastcifar.cli.grid import _named
 from fastcifar.grid.speeds import Kind, Speed
 
 
@@ -71,3 +72,9 @@ def test_misuse_is_told_and_changes_nothing(synthetic, tmp_path, monkeypatch, ca
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_runs_of_one_label_but_of_two_experiments_or_weights_are_shown_apart():
+    grouped = {("a", 2, "none"): [1], ("a", 4, "0123"): [2], ("b", 4, "0123"): [3]}
+    named = {"a, experiment 2, weights none": [1], "a, experiment 4, weights 0123": [2], "b": [3]}
+    assert _named(grouped) == named

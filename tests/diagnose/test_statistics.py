@@ -33,6 +33,13 @@ def test_the_cost_is_that_of_the_last_epoch(made):
     assert cost_of_fast["reached"] == pytest.approx(sum(one.accuracy for one in fast) / 2)
 
 
+@pytest.mark.parametrize(("images", "verdict"), [(20, UNDECIDED), (299, UNDECIDED), (301, ACQUITTED)])
+def test_few_images_of_which_none_changed_acquit_nobody(images, verdict):
+    found = judge([Cost("an arm", 0.0, 0.0, 0.0, 0.0, 0.6, 0.6, images)])
+    assert found.verdict == verdict
+    assert "-0.00 points" not in found.sentence
+
+
 @pytest.mark.parametrize(
     ("accuracy", "error", "verdict", "why"),
     [
@@ -44,13 +51,13 @@ def test_the_cost_is_that_of_the_last_epoch(made):
     ],
 )
 def test_every_verdict(accuracy, error, verdict, why):
-    found = judge([Cost("an arm", accuracy, error, 0.1, 0.01, 0.6, 0.65)])
+    found = judge([Cost("an arm", accuracy, error, 0.1, 0.01, 0.6, 0.65, 10_000)])
     assert found.verdict == verdict
     assert why in found.sentence
 
 
 def test_the_sentence_is_about_the_arm_that_costs_most():
-    costs = [Cost("a", 0.01, 0.01, 0.1, 0.01, 0.64, 0.65), Cost("b", 0.05, 0.01, 0.25, 0.1, 0.6, 0.65)]
+    costs = [Cost("a", 0.01, 0.01, 0.1, 0.01, 0.64, 0.65, 999), Cost("b", 0.05, 0.01, 0.25, 0.1, 0.6, 0.65, 999)]
     assert judge(costs).sentence == (
         "Replaced statistics: guilty, as replacing them costs 5.00 [3.04, 6.96] points of accuracy in b, which has "
         "60.00 % where eval mode has 65.00 % after the same steps, 1.00 in a, and +0.25 ± 0.2 of validation loss; that "

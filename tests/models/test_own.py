@@ -13,7 +13,8 @@ from fastcifar.errors import FastcifarError, UsageError
 from fastcifar.models.build import build
 from fastcifar.models.dropout import Noise
 from fastcifar.models.names import is_own
-from fastcifar.models.own import build_own, check_own, code_of
+from fastcifar.models.own import build_own, code_of
+from fastcifar.models.own_check import check_own
 
 
 def test_a_name_of_ones_own():

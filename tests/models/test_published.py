@@ -168,8 +168,27 @@ def test_a_file_cut_short_is_said(tmp_path, suffix, encode, part):
 @pytest.mark.parametrize("content", [[torch.ones(2)], {"weights": TENSORS, "epoch": 3}, {1: torch.ones(2)}, {},
                                      {"state_dict": {"a": 3}}, {"state_dict": {}}, 5])  # fmt: skip
 def test_what_is_not_tensors_by_name_is_refused(tmp_path, content):
-    with pytest.raises(UsageError, match=r"x.pth are not tensors by name; save a module's state_dict\(\)"):
+    with pytest.raises(UsageError, match=r"x.pth are not tensors by name.*; save a"):
         read_weights(written(tmp_path / "x.pth", saved(content)))
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (3, "is of type int"),
+        (torch.ones(2).to_sparse(), "is a sparse, quantized or empty tensor"),
+        (torch.tensor([1.0, float("nan")]), "has values that are not finite"),
+        (torch.ones(1, device="meta"), "is a sparse, quantized or empty tensor"),
+    ],
+)
+def test_an_entry_that_is_no_tensor_of_a_network_is_named(tmp_path, value, reason):
+    with pytest.raises(UsageError, match=f"x.pth are not tensors by name: 'b.c' {reason}"):
+        read_weights(written(tmp_path / "x.pth", saved({"a": torch.ones(1), "b.c": value})))
+
+
+def test_a_last_layer_without_a_size_is_left_out_too():
+    tensors = torchvisions() | {"classifier.3.weight": torch.tensor(1.0)}
+    assert "is left out" in load(deepcopy(small()), Weights("some", tensors))
 
 
 # into a network

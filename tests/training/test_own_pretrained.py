@@ -1,9 +1,10 @@
 """One's own network with weights from a file: every way to tune, continued, predicted with, and refused."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.own import SMALL
 from support.own import write as write
 from support.runs import CPU
 
@@ -113,11 +114,79 @@ def test_what_is_not_given_is_not_guessed(train):
         train(weights=None)
 
 
-def test_a_network_whose_last_layer_cannot_be_replaced_is_refused(train, write):
-    write("other", SMALL + "\ndef odd(n):\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(n), nn.Softmax(1))\n"
-          "def without(n):\n    return nn.Sequential(nn.Flatten(), nn.Flatten())\n")  # fmt: skip
-    with pytest.raises(UsageError, match="has no linear or convolutional layer"):
-        train(model="other:without", weights="none")
+ODD = """
+import torch
+from torch import nn
+
+
+class Odd(nn.Module):
+    def __init__(self, classes, persistent=True):
+        super().__init__()
+        self.register_buffer("drawn", torch.randn(3, 8), persistent=persistent)
+        self.head = nn.Linear(8, 16)
+        self.last = nn.Linear(16, classes)
+
+    def forward(self, images):
+        return self.last(self.head(images.mean((2, 3)) @ self.drawn))
+
+
+class Changed(Odd):
+    def forward(self, images):
+        return super().forward(images).log_softmax(1)
+
+
+class Looks(Odd):
+    def forward(self, images):
+        return super().forward(images) + 0 * self.last.weight.sum()
+
+
+def hidden(n):
+    return Odd(n, persistent=False)
+
+
+def without(n):
+    return nn.Sequential(nn.Flatten(), nn.Flatten())
+
+
+def low(n):
+    return nn.Sequential(nn.Flatten(), Low(3 * 64 * 64, 4), nn.Linear(4, n))
+
+
+class Low(nn.Linear):
+    def __init__(self, *sizes):
+        super().__init__(*sizes, dtype=torch.bfloat16)
+
+    def forward(self, x):
+        return super().forward(x.bfloat16()).float()
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("without", "has no linear or convolutional layer"),
+        ("Changed", "odd:Changed does not return what its last layer last returns, .* without a softmax"),
+        ("Looks", "'Identity' object has no attribute 'weight'.*; the last layer is replaced by an Identity"),
+        ("hidden", r"odd:hidden depends on random values that are not in its state_dict\(\)"),
+    ],
+)
+def test_a_network_whose_last_layer_cannot_be_replaced_is_refused(train, write, factory, message):
+    write("odd", ODD)
+    with pytest.raises(UsageError, match=message):
+        train(model=f"odd:{factory}", weights="none")
+
+
+def test_an_inner_layer_may_be_called_head_as_the_last_layer_of_a_run_is(train, write):
+    write("odd", ODD)
+    first = train(model="odd:Odd", weights="none", epochs=1)
+    second = train(model="odd:Odd", weights=f"{first['directory']}/model.safetensors", epochs=1, lr=1e-9)
+    kept = [TrainedRun.open(Path(each["directory"])).network(CPU).backbone.state_dict() for each in (first, second)]
+    torch.testing.assert_close(*kept, atol=1e-6, rtol=0)
+
+
+def test_weights_of_any_dtype_give_features(train, write):
+    write("odd", ODD)
+    assert train(model="odd:low", weights="none", tune="head", epochs=1)["status"] == "finished"
 
 
 def test_the_grid_trains_it_too(train, synthetic, command):
