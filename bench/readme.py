@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.lib import rows
-from bench.tables import claims, compiled, gpu, kernels, loader, networks, reliability, throughput, training
+from bench.tables import claims, compiled, gpu, kernels, loader, networks, pretrained, reliability, throughput, training
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- rows (\S+(?: \S+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -40,6 +40,11 @@ PAGES: dict[Path, dict[str, Callable[..., str]]] = {
         "transfer-cpu.jsonl": training.transfer,
     },
     ROOT / "docs" / "networks.md": {"networks-cpu.jsonl": networks.networks},
+    ROOT / "docs" / "pretrained.md": {
+        "photographs-cpu.jsonl": pretrained.photographs,
+        "pretrained-cpu.jsonl": pretrained.pretrained,
+        "diagnoses-cpu.jsonl": pretrained.suspects,
+    },
     ROOT / "docs" / "report.md": {"verdicts.jsonl": reliability.verdicts},
     ROOT / "docs" / "reliability.md": {
         "verification-cpu.jsonl": reliability.cost,

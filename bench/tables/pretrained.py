@@ -12,36 +12,42 @@ WORDS = {"head": "last layer", "full": "all weights", "as-run": "last layer, Bat
          "scratch": "all weights, from random ones"}  # fmt: skip
 
 
+def pretrained(found: Rows) -> str:
+    """Return the accuracy of heads on all images by image size, and that of each way to tune on some of the images."""
+    some = next(row for row in found if row["part"] == "way")
+    images = some["images"]
+    parts = {
+        "The last layer alone, on all images:": sizes(found),
+        f"Each way to tune, on {images['training']:,} training and {images['validation']:,} validation images, as many "
+        f"of each class, {some['side']} × {some['side']} pixels, {counted(len(some['seeds']), 'seed')}:": ways(found),
+    }
+    return under("\n".join(f"{caption}\n\n{lines}" for caption, lines in parts.items()), found)
+
+
 def sizes(found: Rows) -> str:
-    """Return the accuracy of heads on all images, by network and image size, and the speed of the features."""
-    speeds = {(row["network"], row["side"]): row for row in found if row["part"] == "speed" and row["way"] == "head"}
+    """Return the table by network and image size, with the speed of the features."""
     body = []
     for row in (row for row in found if row["part"] == "size"):
-        speed = speeds.get((row["network"], row["side"]))
-        rate = f"{speed['images_per_s']:,.0f}" if speed else ""
         epochs = ", ".join(map(str, row["epochs"]))
-        body.append([row["network"], str(row["side"]), accuracy(row), epochs, rate])
-    header = ["network", "side, pixels", "accuracy, %", "epochs", "images/s"]
-    return under(table(header, body), [row for row in found if row["part"] == "size"])
+        body.append([row["network"], str(row["side"]), accuracy(row), epochs, _speed(found, row)])
+    return table(["network", "side, pixels", "accuracy, %", "epochs", "features, images/s"], body)
 
 
 def ways(found: Rows) -> str:
-    """Return the accuracy of each way to tune on some of the images, with the cost of an image."""
-    some = [row for row in found if row["part"] == "way"]
-    speeds = {(row["network"], row["way"]): row for row in found if row["part"] == "speed" and row["way"] != "head"}
+    """Return the table by network and way to tune, with the speed of training."""
     body = []
-    for row in some:
-        speed = speeds.get((row["network"], row["way"]))
-        rate = f"{speed['images_per_s']:,.1f}" if speed else ""
+    for row in (row for row in found if row["part"] == "way"):
         lr = f"{row['settings']['lr']:g}"
-        body.append([row["network"], WORDS[row["way"]], lr, str(row["epochs"][0]), accuracy(row), rate])
-    images = some[0]["images"]
-    text = (
-        f"{images['training']:,} training and {images['validation']:,} validation images, as many of each class, "
-        f"{some[0]['side']} × {some[0]['side']} pixels, {counted(len(some[0]['seeds']), 'seed')}.\n\n"
-    )
-    header = ["network", "trained", "lr", "epochs", "accuracy, %", "training, images/s"]
-    return under(text + table(header, body), some)
+        speed = _speed(found, row) if row["way"] != "head" else ""  # a head trains on features
+        body.append([row["network"], WORDS[row["way"]], lr, str(row["epochs"][0]), accuracy(row), speed])
+    return table(["network", "trained", "lr", "epochs", "accuracy, %", "training, images/s"], body)
+
+
+def _speed(found: Rows, like: dict[str, Any]) -> str:
+    """Return the images/s that were measured by themselves for a row's network, image size and way."""
+    key = {"part": "speed", **{name: like[name] for name in ("network", "side", "way")}}
+    speeds = [row["images_per_s"] for row in found if key.items() <= row.items()]
+    return f"{speeds[0]:,.0f}" if speeds else ""
 
 
 def photographs(found: Rows) -> str:
@@ -82,4 +88,4 @@ def _number(suspect: dict[str, Any]) -> str:
         half = QUANTILE * worst["accuracy_error"]
         return f"{100 * worst['accuracy']:.1f} ± {100 * half:.1f} points"
     low, high = numbers["ratio_interval"]
-    return f"{numbers['ratio']:.2g}× [{low:.2g}, {high:.2g}]"
+    return fXX
