@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastcifar.diagnose.statistics import QUANTILE
+from fastcifar.diagnose.verdict import short
 from fastcifar.recipes import recipe
 from fastcifar.report.statistics import of_mean
 from fastcifar.show.markdown import Rows, table, under
@@ -88,4 +89,4 @@ def _number(suspect: dict[str, Any]) -> str:
         half = QUANTILE * worst["accuracy_error"]
         return f"{100 * worst['accuracy']:.1f} ± {100 * half:.1f} points"
     low, high = numbers["ratio_interval"]
-    return fXX
+    return f"{short(numbers['ratio'])}× [{short(low)}, {short(high)}]"

@@ -40,5 +40,5 @@ def test_how_far_statistics_moved_by_hand():
 
 def test_a_network_without_running_statistics_is_refused():
     for network in (torch.nn.Linear(1, 1), torch.nn.BatchNorm1d(1, track_running_stats=False)):
-        with pytest.raises(UsageError, match="it has no BatchNorm with running statistics, which this diagnosis is about"):
+        with pytest.raises(UsageError, match="it has no BatchNorm with running statistics, which this"):
             Running(network, "it")
