@@ -62,7 +62,7 @@ def test_every_file_of_a_finished_run(runs, synthetic, tmp_path):
     before, rng = found_in(spec, out, synthetic), random.Random("finished")
     files = RunDirectory.of(spec, out).files()
     assert {file.name for file in files} == {
-        "run.json", "metrics.jsonl", "model.safetensors", f"{predictions.NAME}.safetensors", "summary.json"
+        "run.json", "metrics.jsonl", "model.safetensors", f"{predictions.FILES['validation']}.safetensors", "summary.json"
     }  # fmt: skip
     for file in files:
         said = 0
