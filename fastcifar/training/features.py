@@ -108,7 +108,7 @@ def _computed(learner: Learner, dataset: Dataset) -> tuple[Tensor, Tensor]:
     spec, model = learner.spec, learner.model
     assert isinstance(model, Pretrained)
     augment = PROTOCOLS[spec.protocol].recipe(spec.recipe)
-    # small tensors that stay, made between large ones that go, would keep the allocator from using the large gaps again
+    # filled in place, as a list of parts and their concatenation would take the memory twice
     images, width = _shape(learner, dataset)
     values, labels = torch.empty((images, width)), torch.empty(images, dtype=torch.int64)
     first = 0

@@ -60,9 +60,9 @@ def flipped(content, rng):
 def test_every_file_of_a_finished_run(runs, synthetic, tmp_path):
     spec, _, out = runs
     before, rng = found_in(spec, out, synthetic), random.Random("finished")
-    files = RunDirectory.of(spec, out).files()
+    files, predicted = RunDirectory.of(spec, out).files(), f"{predictions.FILES['validation']}.safetensors"
     assert {file.name for file in files} == {
-        "run.json", "metrics.jsonl", "model.safetensors", f"{predictions.FILES['validation']}.safetensors", "summary.json"
+        "run.json", "metrics.jsonl", "model.safetensors", predicted, "summary.json"
     }  # fmt: skip
     for file in files:
         said = 0
