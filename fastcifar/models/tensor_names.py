@@ -51,8 +51,9 @@ def without_wrappers(tensors: Names) -> tuple[Names, list[str]]:
 def translated(tensors: Names, wanted: Collection[str]) -> tuple[Names, str]:
     """Return tensors with the names of the network that they are for, and the origin of their former names, or "".
 
-    wanted: the names of the network's tensors. The origin is the one that gives the most of these names. Names that an
-    origin does not know stay.
+    wanted: the names of the network's tensors. The origin is the one that gives the most of these names; one that
+    gives less than half of them is none, so that messages have the file's own names. Names that an origin does not know
+    stay.
     """
 
     def fitting(names: Iterable[str]) -> int:
@@ -61,7 +62,8 @@ def translated(tensors: Names, wanted: Collection[str]) -> tuple[Names, str]:
     best, origin, most = dict[str, str](), "", fitting(tensors)
     for each, of_names in _ORIGINS.items():
         new = of_names(tensors, wanted)
-        if (count := fitting(new.get(name, name) for name in tensors)) > most:
+        count = fitting(new.get(name, name) for name in tensors)
+        if count > most and 2 * count >= len(wanted):
             best, origin, most = new, each, count
     return {best.get(name, name): value for name, value in tensors.items()}, origin
 

@@ -70,6 +70,8 @@ def test_names_that_fit_stay_and_so_do_those_of_nobody():
     tensors = {"conv_stem.weight": torch.ones(1), "_bn0.bias": torch.ones(1)}
     assert translated(tensors, {"conv_stem.weight"}) == (tensors, "")
     assert translated(tensors, {"something.else"}) == (tensors, "")
+    some = {"bn1.bias", *(f"layer{n}.weight" for n in range(4))}  # of a ResNet, which has a bn1, too
+    assert translated(tensors, some) == (tensors, "")
 
 
 def test_wrappers_are_left_out_together():
