@@ -85,7 +85,8 @@ def main() -> None:
         rows.append(row, options.out)
         made.append(row)
     show(made)
-    draw([row for row in made if row["part"] == "size"], options.out.with_suffix(".png"))
+    if sizes := [row for row in made if row["part"] == "size"]:
+        draw(sizes, options.out.with_suffix(".png"))
 
 
 def part_of(dataset: Dataset, training: int, validation: int) -> Dataset:
