@@ -119,8 +119,7 @@ class Validated(NamedTuple):
         model.eval()
         for batch in validation.epoch(0):
             with learner.autocast():
-                at_once = learner.at_once(batch.images.shape[-1])
-                values += [model.features(part) for part in batch.images.split(at_once)]
+                values += [model.features(part) for part in learner.parts(batch.images)]
             labels.append(batch.labels)
         ready(model, learner.spec.tune)
         return cls(torch.cat(values), torch.cat(labels))

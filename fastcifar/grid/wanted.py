@@ -68,9 +68,7 @@ def check(wanted: Wanted, dataset: Dataset) -> None:
     check_pipeline(wanted.pipeline)
     for number in wanted.numbers:
         check_weights(number, wanted.model, wanted.weights if number == PRETRAINED else None)
-    for known in (True, False):  # a value that no configuration has is named first
-        for key in wanted.only:
-            _require_values(wanted, key, known)
+    _require_values(wanted)
     # makes every spec, which refuses values out of range
     _first_runs(wanted, dataset, lambda number: "float32", lambda number, model: NONE, lambda model: "unread")
 
@@ -138,20 +136,22 @@ def _points(
                         yield number, protocol, values
 
 
-def _require_values(wanted: Wanted, key: str, known: bool) -> None:
-    """Raise UsageError for a value of a key of --only that no configuration has (``known``), or that none has which
-    fits the other keys.
+def _require_values(wanted: Wanted) -> None:
+    """Raise UsageError for a value of --only that no configuration has, else for one that none has which fits the
+    other keys.
     """
-    others = {other: values for other, values in wanted.only.items() if other != key}
-    every = {_value(point, key) for _, _, point in _points(wanted, {})}
-    fitting = {_value(point, key) for _, _, point in _points(wanted, others)} if others else every
-    for value in wanted.only[key]:
-        if known and value not in every:
-            raise UsageError(f"no configuration fits --only {key}={value}; {nearest_value(value, every)}")
-        if not known and value not in fitting:
-            beside = " ".join(f"--only {other}={','.join(map(str, values))}" for other, values in others.items())
+    points = list(_points(wanted, {}))
+    for key, values in wanted.only.items():
+        every = {_value(point, key) for _, _, point in points}
+        if missing := [value for value in values if value not in every]:
+            raise UsageError(f"no configuration fits --only {key}={missing[0]}; {nearest_value(missing[0], every)}")
+    for key, values in wanted.only.items():
+        others = {other: chosen for other, chosen in wanted.only.items() if other != key}
+        fitting = {_value(point, key) for _, _, point in _points(wanted, others)}
+        if missing := [value for value in values if value not in fitting]:
+            beside = " ".join(f"--only {other}={','.join(map(str, chosen))}" for other, chosen in others.items())
             raise UsageError(
-                f"no configuration fits --only {key}={value} beside {beside}; {nearest_value(value, fitting)}"
+                f"no configuration fits --only {key}={missing[0]} beside {beside}; {nearest_value(missing[0], fitting)}"
             )
 
 

@@ -35,16 +35,22 @@ class Noise:
 
         p: in [0, 1). layer: in [0, 2**16).
         """
-        threshold, stream = round(p * (1 << 32)), Stream.DROPOUT + (layer << 16)
-        factor = np.float32(1 / (1 - p))
+        threshold, factor, stream = numbers_of(p, layer)
         if self.ids.device.type == "cpu":
             seed, epoch = read_cursor(self.clock)
             kept = np.empty((len(self.ids), units), np.float32)
-            fill_kept(threshold, factor, int(stream), np.uint64(seed), epoch, self.ids.numpy(), kept)
+            fill_kept(threshold, factor, stream, np.uint64(seed), epoch, self.ids.numpy(), kept)
             return torch.from_numpy(kept)
         from fastcifar.kernels.gpu import dropout
 
-        return dropout.kept(self.ids, self.clock, threshold, float(factor), int(stream), units)
+        return dropout.kept(self.ids, self.clock, threshold, float(factor), stream, units)
+
+
+def numbers_of(p: float, layer: int) -> tuple[int, np.float32, int]:
+    """Return the numbers that decide a dropout mask: a unit whose word is below the first is dropped, the second is the
+    factor of the others, and the third is the stream of the words. p, layer: as for `Noise.kept`.
+    """
+    return round(p * (1 << 32)), np.float32(1 / (1 - p)), int(Stream.DROPOUT + (layer << 16))
 
 
 class Dropout(nn.Module):

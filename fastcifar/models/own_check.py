@@ -28,7 +28,7 @@ def check_own(name: str, classes: int, side: int, new_head: bool = False) -> Non
         noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
         with alone, seeded(0, 0), torch.no_grad():
             _check_end(name, made(name, classes, code).eval(), noise)
-        _check_seeds(name, classes, code, noise)
+        _check_seeds(name, classes, code, noise, model)
     with alone, seeded(0, 0), torch.no_grad():
         before = states()
         logits = _result(name, model, images)
@@ -78,12 +78,15 @@ def _check_end(name: str, network: nn.Module, images: Tensor) -> None:
         )
 
 
-def _check_seeds(name: str, classes: int, code: str, images: Tensor) -> None:
-    """Raise UsageError where networks of two seeds differ although they have the same state_dict()."""
-    one, other = (build_own(name, classes, seed, code, new_head=True).eval() for seed in range(2))
+def _check_seeds(name: str, classes: int, code: str, images: Tensor, one: nn.Module) -> None:
+    """Raise UsageError where the network ``one`` and that of another seed differ, although they have the same
+    state_dict().
+    """
+    other = build_own(name, classes, 1, code, new_head=True)
     other.load_state_dict(one.state_dict())
     with alone, seeded(0, 0), torch.no_grad():
-        results = [_result(name, each, images) for each in (one, other)]
+        results = [_result(name, each.eval(), images) for each in (one, other)]
+    one.train()
     if not torch.equal(*results):
         raise UsageError(
             f"{name} depends on random values that are not in its state_dict(), so weights from a file do not replace "

@@ -6,13 +6,11 @@ Shape suffixes: R runs, G groups of runs that see the same batches, B batch.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fastcifar.augment import IMAGE_SIZE
-from fastcifar.models.dropout import Noise
-from fastcifar.rng.philox import Stream
+from fastcifar.models.dropout import Noise, numbers_of
 
 
 @dataclass(frozen=True)
@@ -69,13 +67,15 @@ class MaskMaker:
             from fastcifar.kernels.gpu import dropout
 
             self._kernel = dropout
-            by_run = list(zip(*probabilities.values(), strict=True))
+            by_run = [
+                [numbers_of(p, layer) for layer, p in zip(probabilities, run, strict=True)]
+                for run in zip(*probabilities.values(), strict=True)
+            ]
             self._drops = dropout.drops(
                 which,
-                # the numbers of `Noise.kept`
-                [[round(p * (1 << 32)) for p in run] for run in by_run],
-                [[float(np.float32(1 / (1 - p))) for p in run] for run in by_run],
-                [int(Stream.DROPOUT + (layer << 16)) for layer in probabilities],
+                [[threshold for threshold, _, _ in run] for run in by_run],
+                [[float(factor) for _, factor, _ in run] for run in by_run],
+                [stream for _, _, stream in by_run[0]],
                 [units[layer] for layer in probabilities],
                 device,
             )

@@ -144,6 +144,10 @@ class Learner:
         """Return the number of images that go through the network at once without gradients. side: theirs in pixels."""
         return min(self.micro_batch, max(1, AT_ONCE // side**2)) if self.device.type == "cpu" else self.micro_batch
 
+    def parts(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Split images (B, 3, S, S) into the parts that go through the network at once without gradients."""
+        return images.split(self.at_once(images.shape[-1]))
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the state that the next epoch depends on: tensors by name, and a note that JSON can hold."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
@@ -188,9 +192,8 @@ def evaluate(learner: Learner, batches: Iterator[Batch], batch_means: bool = Fal
     right = torch.zeros((), dtype=torch.int64, device=learner.device)
     learner.model.eval()
     for batch in batches:
-        at_once = learner.at_once(batch.images.shape[-1])
         with learner.autocast():
-            logits = torch.cat([learner.model(part) for part in batch.images.split(at_once)]).float()
+            logits = torch.cat([learner.model(part) for part in learner.parts(batch.images)]).float()
         losses.append(cross_entropy(logits, batch.labels))
         sizes.append(len(batch.labels))
         right += (logits.argmax(1) == batch.labels).sum()

@@ -86,55 +86,24 @@ def render(
     out_ids: Tensor,
     given: Tensor | None = None,
     launch: Launch | None = None,
+    groups: Tensor | None = None,
 ) -> None:
     """Write the batch of samples order[clock[2] * B : (clock[2] + 1) * B]. All tensors are on one device.
 
     images: (N, 32, 32, 3) uint8, contiguous. labels: (N,) int64. order: (M,) int64 ids in [0, N), where M covers the
     batch. clock: a `clock_of`. out: (B, 3, S, S), channels_last, float32, float16 or bfloat16. out_labels, out_ids:
     (B,) int64. given: (B, 20) int32, the `packed` draws to use; by default the kernels draw. launch: by default CHOSEN.
+
+    groups: int64, on the device, the groups of runs to render, each once; the others stay unchanged. Then order, clock,
+    out, out_labels and out_ids have a leading dimension of all groups, and the rows of the order are contiguous. The
+    launches are as many as for one batch, and the bits are the same.
     """
-    _render(images, labels, order, clock, spec, (out, out_labels, out_ids), len(out), None, given, launch)
-
-
-def render_groups(
-    images: Tensor,
-    labels: Tensor,
-    order: Tensor,
-    clock: Tensor,
-    spec: Augment,
-    out: Tensor,
-    out_labels: Tensor,
-    out_ids: Tensor,
-    groups: Tensor,
-) -> None:
-    """Write the batches of several groups in the launches of one `render`, with the same bits.
-
-    order: (G, M), its rows contiguous. clock: (G, 3). out: (G, B, 3, S, S), each batch channels_last. out_labels,
-    out_ids: (G, B). groups: int64, on the device, the groups to render, each once. The others stay unchanged.
-    """
-    _render(images, labels, order, clock, spec, (out, out_labels, out_ids), out.shape[1], groups, None, None)
-
-
-def _render(
-    images: Tensor,
-    labels: Tensor,
-    order: Tensor,
-    clock: Tensor,
-    spec: Augment,
-    outs: tuple[Tensor, Tensor, Tensor],
-    batch: int,
-    groups: Tensor | None,
-    given: Tensor | None,
-    launch: Launch | None,
-) -> None:
-    """Do the work of `render`, or that of `render_groups` where there are groups. batch: the samples of a batch."""
     known, device = spec_tables(spec, images.device), images.device
-    batches = 1 if groups is None else len(groups)
+    grouped = groups is not None
+    batch, batches = len(out) if groups is None else out.shape[1], 1 if groups is None else len(groups)
     if not batch or not batches:
         return
     warps, where = launch or CHOSEN
-    out, out_labels, out_ids = outs
-    grouped = groups is not None
     rows, stride = (known.orders, 0) if groups is None else (groups, order.stride(0))
     with on(device):
         if given is None and where == BEFORE and spec.random:
@@ -163,7 +132,7 @@ def _render(
 def _written(order: Tensor, clock: Tensor, spec: Augment, batch: int, groups: Tensor | None = None) -> Tensor:
     """Draw the random numbers of a batch on the device. Returns (batch, 20) int32, the table that `render` reads.
 
-    groups: those of `render_groups`; their tables follow each other.
+    groups: those of `render`; their tables follow each other.
     """
     known, batches = spec_tables(spec, order.device), 1 if groups is None else len(groups)
     table = torch.empty((batches * batch, int(pixels.COLUMNS)), dtype=torch.int32, device=order.device)

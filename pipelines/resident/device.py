@@ -82,7 +82,7 @@ class OnDevice(Renderer):
     def render_groups(self, groups: Tensor, order: Tensor, clock: Tensor, out: Batch) -> None:
         """Write the batches of all groups in the launches of one `render`."""
         held, spec = self._store, self._request.augment
-        gpu.render_groups(held.images, held.labels, order, clock, spec, *out, groups)
+        gpu.render(held.images, held.labels, order, clock, spec, *out, groups=groups)
 
     def _require_memory(self) -> None:
         request = self._request

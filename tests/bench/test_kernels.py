@@ -153,7 +153,7 @@ with compiled_launches() as made:
         dropout.all_kept(batch, numbers(3 * runs, at).view(runs, 3), drops)
         out = torch.zeros(runs, 4 * runs, 32, 32, 3).permute(0, 1, 4, 2, 3)
         order, clocks, groups = numbers(runs * 16, at).view(runs, 16), numbers(3 * runs, at), numbers(runs, 0)
-        gpu.render_groups(images, numbers(8, at), order, clocks, spec, out, batch, batch, groups)
+        gpu.render(images, numbers(8, at), order, clocks, spec, out, batch, batch, groups=groups)
         settings = adam.settings([adam.Setting(True, 0.0, 0.0)] * runs, (0.9, 0.999), cpu)
         adam.advance(torch.zeros(3, runs), torch.zeros(runs, 4 * runs), settings)
         flat, low = torch.zeros(64 * runs), torch.zeros(32 * runs, dtype=torch.bfloat16)

@@ -92,7 +92,7 @@ def test_batches_of_several_groups_are_one_launch_of_the_same_bits(recipe, devic
     for module, name in ((gpu.pixels, "augment"), (gpu.pixels, "enlarge"), (gpu.numbers, "write_draws")):
         monkeypatch.setattr(module, name, Noted(getattr(module, name), name, made))
     groups = torch.tensor([2, 0, 3], device=there)
-    gpu.render_groups(source, labels, orders, clocks, spec, out, out_labels, out_ids, groups)
+    gpu.render(source, labels, orders, clocks, spec, out, out_labels, out_ids, groups=groups)
     assert len(made) == len({name for name, _ in made})
     monkeypatch.undo()
     for group in groups.tolist():
