@@ -28,7 +28,9 @@ NEVER = "its turn did not come"
 
 @dataclass(frozen=True)
 class Step:
-    """A Python command with its limits. arguments: Python's arguments, in which ``{out}`` stands for the folder."""
+    """A Python command with its limits. arguments: Python's arguments, in which ``{out}`` stands for the folder and
+    ``{limit}`` for the seconds after which the step is ended.
+    """
 
     name: str
     does: str
@@ -186,7 +188,7 @@ def execute(step: Step, out: Path, limit: float) -> tuple[str, int | None, str]:
     When a step is ended, every process that it started is ended, too. The step ends when this process ends for any
     reason.
     """
-    arguments = [argument.replace("{out}", str(out)) for argument in step.arguments]
+    arguments = [each.replace("{limit}", f"{limit:.1f}").replace("{out}", str(out)) for each in step.arguments]
     # pytest finds our plugin in tools/ by name; other plugins that a lent machine may have are not loaded
     path = os.pathsep.join(filter(None, (str(ROOT), str(ROOT / "tools"), os.getenv("PYTHONPATH"))))
     variables = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

@@ -46,25 +46,30 @@ TRAINING = (
     *(f"fastcifar/{name}/*.py" for name in ("system", "show", "data", "models", "pipeline", "runs", "training")),
     "pipelines/resident/*.py", "bench/gpu/loops.py", "bench/gpu/device_profile.py",
 )  # fmt: skip
+PACKS = (*TRAINING, "fastcifar/packs/*.py")
 
 
 def steps(device: str = "cuda") -> list[Step]:
-    """Return the steps in order: the first three fit into one call, the other four into another.
+    """Return the steps in order: three fit into one call, the next three into a second, the others into a third.
 
     device: "cpu" gives a rehearsal on very little data.
     """
     tiny = () if device == "cuda" else ("--tiny",)
 
     def measures(name: str, does: str, limit: float, least: float, depends: tuple[str, ...]) -> Step:
-        files = ("--rows", f"{{out}}/{budget.ROWS}", "--profile", "{out}/profile.txt")
+        files = ("--rows", f"{{out}}/{budget.ROWS}", "--profile", "{out}/profile.txt", "--seconds", "{limit}")
         return Step(name, does, ("bench/gpu/steps.py", name, "--device", device, *files, *tiny), limit, least, depends)
 
     return [
         measures("machine", "bandwidth; bits of our kernels and of dropout; one captured step", 85, 15, TRAINING),
         measures("kernels", "our kernels alone, erasing and 384: the chosen launch, then each candidate", 95, 20, BITS),
         measures("cnn", "the CNN as a graph and step by step: epochs, steps, top 25 kernels", 90, 20, TRAINING),
-        measures("packs", "24 runs at once of CNN, MLP and ViT, each way; a small grid of experiment 2", 95, 25,
-                 (*TRAINING, *(f"fastcifar/{name}/*.py" for name in ("packs", "grid", "cli")), "bench/gpu/packs.py")),
+        measures("packs", "24 runs at once of CNN, MLP and ViT, each way", 80, 25, (*PACKS, "bench/gpu/packs.py")),
+        measures("parts", "layers of 24 runs alone, each way, and whether their bits repeat", 50, 15,
+                 (*PACKS, "bench/gpu/parts.py")),
+        measures("grid", "packs of experiments 1 to 3, then extrapolated; a small grid by its command", 120, 50,
+                 (*PACKS, *(f"fastcifar/{name}/*.py" for name in ("grid", "cli")), "bench/gpu/grid.py",
+                  "bench/gpu/costs.py")),
         Step("tests", "the tests that are marked gpu, in parallel", tests(device), 65, 20,
              ("fastcifar/**/*.py", "kernels/**/*.py", "pipelines/**/*.py", "bench/**/*.py", "tests/**/*.py",
               "tools/kept_tests.py"), "tests.log"),

@@ -1,6 +1,8 @@
 """The records of a step of the GPU check: rows, each written when it is measured, profiles, and failures."""
 
 import gc
+import math
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +22,22 @@ REASON = 500  # characters of an error's message in a row
 
 
 class Notes:
-    """The records of one step on one device. tiny: run the code on very little data, which measures nothing."""
+    """The records of one step on one device.
+
+    tiny: run the code on very little data, which measures nothing. until: the time by time.monotonic() at which the
+    step will be ended.
+    """
 
     def __init__(
-        self, step: str, device: torch.device, path: Path | None, profile: Path | None = None, tiny: bool = False
+        self,
+        step: str,
+        device: torch.device,
+        path: Path | None,
+        profile: Path | None = None,
+        tiny: bool = False,
+        until: float = math.inf,
     ) -> None:
-        self.step, self.device, self.tiny = step, device, tiny
+        self.step, self.device, self.tiny, self._until = step, device, tiny, until
         self.wrong: list[str] = []
         """The failures, and the results that are not as required."""
         self._path, self._profile, self._around = path, profile, environment()
@@ -33,6 +45,10 @@ class Notes:
     @property
     def cuda(self) -> bool:
         return self.device.type == "cuda"
+
+    def left(self) -> float:
+        """Return the seconds that are left for the step; infinity where nothing ends it."""
+        return self._until - time.monotonic()
 
     def row(self, what: str, says: str, **values: Any) -> None:
         """Write a row and print the sentence ``says``. A row whose "verified" is False counts as a failure."""

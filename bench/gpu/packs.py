@@ -1,36 +1,22 @@
-"""Train many runs at once on a device: each way to train a pack, and a small grid by its command."""
-
-import json
-import subprocess
-from pathlib import Path
-from time import perf_counter
-from typing import Any
+"""Train many runs at once on a device, in each way to train a pack."""
 
 from bench.gpu.device_profile import profiled
 from bench.gpu.loops import PROFILED, REPEATS, peak, spec_of
 from bench.gpu.notes import Notes
 from bench.lib import rows
-from fastcifar.data.dataset import Dataset
 from fastcifar.packs.names import SIDE_BY_SIDE
 from fastcifar.packs.trial import Trial, trial_of
 from fastcifar.packs.ways import possible
-from fastcifar.runs.directory import find_runs
 from fastcifar.runs.spec import RunSpec
 from fastcifar.system.measure import Clock, alternate
-from fastcifar.system.scratch import Scratch
-from tools.processes import tied
 
 RUNS = 24  # runs of a pack
 NETWORKS = {"cnn": 2, "vit": 3, "mlp_s": 1}  # with their experiments, most valuable first
-ROOT = Path(__file__).resolve().parent.parent
 TURN_SECONDS, MOST_STEPS = 0.4, 200  # of a turn: approximate seconds; most steps, of an epoch's 312
-GRID = ("--exp", "2", "--only", "batch_size=128", "--only", "lr=0.001", "--only", "l2=0", "--only", "dropout=0.5",
-        "--only", "recipe=basic,erasing", "--seeds", "0-5", "--epochs", "2")  # fmt: skip
-TINY_GRID = ("--exp", "1", "--only", "model=mlp_s", "--seeds", "0", "--epochs", "1", "--way", "serial")
 
 
 def packs(notes: Notes) -> None:
-    """Write a row and a profile for each network and each way to train RUNS runs at once, and a row of a small grid."""
+    """Write a row and a profile for each network and each way to train RUNS runs at once."""
     runs = 2 if notes.tiny else RUNS
     with notes.images(50_000) as dataset:
         for model, number in NETWORKS.items():
@@ -43,9 +29,6 @@ def packs(notes: Notes) -> None:
                     with trial:
                         _pack(notes, spec, way, runs, trial, opening.seconds)
                     del trial
-        notes.release()
-        with notes.trying("grid", "grid"):
-            grid(notes, dataset)
 
 
 def _about(spec: RunSpec, way: str, runs: int) -> str:
@@ -68,30 +51,3 @@ def _pack(notes: Notes, spec: RunSpec, way: str, runs: int, trial: Trial, openin
     )  # fmt: skip
     if way != SIDE_BY_SIDE:  # it runs on the CPU only, in threads that the profiler does not see
         profiled(notes, about, trial.train, 1 if notes.tiny else PROFILED)
-
-
-def grid(notes: Notes, dataset: Dataset) -> None:
-    """Write a row of the runs a minute of `fastcifar grid`, which plans, packs, trains, validates and saves them.
-
-    Raises RuntimeError where a run failed, was left or was not saved.
-    """
-    chosen = TINY_GRID if notes.tiny else GRID
-    with Scratch() as out:
-        where = ("--data", str(dataset.path), "--out", out, "--device", str(notes.device), "--json")
-        started = perf_counter()
-        done = subprocess.run(
-            tied(["-m", "fastcifar", "grid", *chosen, *where]), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
-        )
-        seconds = perf_counter() - started
-        answer: dict[str, Any] = json.loads(done.stdout)
-        written = sum(directory.summary() is not None for directory in find_runs(Path(out)))
-    count, epochs = len(answer["finished"]), sum(run["epochs"] for run in answer["finished"])
-    if not count or answer["failed"] or answer["left"] or written != count:
-        raise RuntimeError(f"{count} runs finished, {written} saved; failed {answer['failed']}, left {answer['left']}")
-    says = f"grid: {count} runs of {epochs // count} epochs in {answer['seconds']:.1f} s, "
-    says += f"{60 * count / answer['seconds']:,.1f} runs a minute; {seconds:.1f} s with its start"
-    notes.row(
-        "grid", says, runs=count, epochs=epochs, seconds=answer["seconds"], wall_seconds=seconds,
-        runs_a_minute=60 * count / answer["seconds"], scheduler_seconds=answer["scheduler_seconds"], options=chosen,
-        ways=sorted({str(run.get("mode")) for run in answer["finished"]}),
-    )  # fmt: skip

@@ -5,6 +5,7 @@ on very little data. This shows that the code runs, and measures nothing.
 """
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -50,6 +51,20 @@ def packs(notes: "Notes") -> None:
     packs.packs(notes)
 
 
+def parts(notes: "Notes") -> None:
+    """Time the parts of a step of many runs at once."""
+    from bench.gpu import parts
+
+    parts.parts(notes)
+
+
+def grid(notes: "Notes") -> None:
+    """Time the report's experiments 1 to 3, and a small grid by its command."""
+    from bench.gpu import grid
+
+    grid.grid(notes)
+
+
 def pipelines(notes: "Notes") -> None:
     """Time our pipelines and kernels against others."""
     from bench.gpu import contests
@@ -65,16 +80,20 @@ def pretrained(notes: "Notes") -> None:
 
 
 STEPS: dict[str, Callable[["Notes"], None]] = {
-    step.__name__: step for step in (machine, kernels, cnn, packs, pipelines, pretrained)
+    step.__name__: step for step in (machine, kernels, cnn, packs, parts, grid, pipelines, pretrained)
 }
 
 
 def main() -> None:
+    began = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=STEPS)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
     parser.add_argument("--rows", type=Path, help="file of JSON lines to which rows are appended")
     parser.add_argument("--profile", type=Path, help="file to which profiles are appended")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="after which the step will be ended; grid leaves out the rest"
+    )
     parser.add_argument("--tiny", action="store_true", help="use very little data, which measures nothing")
     options = parser.parse_args()
     if options.device == "cpu":
@@ -103,7 +122,8 @@ def main() -> None:
     started = time.perf_counter()
     torch.zeros(1, device=options.device).cpu()
     seconds["device"] = time.perf_counter() - started
-    notes = Notes(options.step, device_of(options.device), options.rows, options.profile, options.tiny)
+    notes = Notes(options.step, device_of(options.device), options.rows, options.profile, options.tiny,
+                  until=began + options.seconds)  # fmt: skip
     taken = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     notes.row("start", f"seconds to start: {taken}", seconds=seconds)
     STEPS[options.step](notes)

@@ -26,8 +26,8 @@ def measured(found: Rows) -> str:
 
 
 def packs(found: Rows) -> str:
-    """Return the table of the ways to train a pack, and the sentence on the small grid."""
-    kept = [row for row in found if row["what"] in ("pack", "grid")]
+    """Return the table of the ways to train a pack, and what is known of grids."""
+    kept = [row for row in found if row["what"] in ("pack", "grid", "grid experiment", "grid whole")]
     return under(f"{ways(kept)}\n{grid(kept)}", kept, PACKAGES)
 
 
@@ -92,13 +92,46 @@ def ways(found: Rows) -> str:
 
 
 def grid(found: Rows) -> str:
-    (row,) = of(found, "grid")
-    each = row["epochs"] // row["runs"]
-    return (
-        f"`fastcifar grid`, {row['runs']} runs of {each} epochs each, validation and files included: "
-        f"{row['seconds']:.1f} s, or {row['runs_a_minute']:.0f} runs a minute; {row['wall_seconds']:.1f} s with the "
-        "start of the processes.\n"
+    """Return the table of the experiments, as far as they were trained, and the sentence on the small grid."""
+    parts = [_experiments(found, whole) for whole in of(found, "grid whole", failed=None)]
+    for row in of(found, "grid", failed=None):
+        each = row["epochs"] // row["runs"]
+        parts.append(
+            f"`fastcifar grid`, {row['runs']} runs of {each} epochs each, validation and files included: "
+            f"{row['seconds']:.1f} s, or {row['runs_a_minute']:.0f} runs a minute; {row['wall_seconds']:.1f} s with "
+            "the start of the processes.\n"
+        )
+    return "\n".join(parts)
+
+
+def _experiments(found: Rows, whole: dict[str, Any]) -> str:
+    """Return the table of the experiments' packs, with what was measured first, and the sentence on the whole grid."""
+    header = ["experiment", "runs trained", "packs", "ways", "s an epoch of these runs", "s to measure the ways"]
+    body = []
+    for row in of(found, "grid experiment"):
+        runs = f"{row['runs_trained']} of {row['runs']}"
+        seconds = [f"{row[f'{name}_seconds']:.1f}" for name in ("epoch", "measuring", "opening")]
+        span = whole["seconds_by_experiment"].get(str(row["experiment"]))
+        ways = ", ".join(row["ways"])
+        minutes = "" if span is None else _minutes(span)
+        body.append([str(row["experiment"]), runs, str(row["packs_trained"]), ways, *seconds, minutes])
+    lines = table([*header, "s to open and capture", "extrapolated: minutes of the protocol"], body)
+    low, high = (f"{seconds / 60:.1f}" for seconds in whole["seconds"])
+    text = (
+        f"The runs had {whole['epochs']} epochs each, with validation and all files. Extrapolated to their protocol, "
+        f"and not measured: {whole['runs']} runs take {low} minutes if all stop as early as they may, and {high} if "
+        f"none does; {whole['start_seconds'] / 60:.1f} minutes of it come before the epochs."
     )
+    if whole["packs_estimated"]:
+        text += f" Of {whole['packs']} packs, {whole['packs_estimated']} are estimated by others of their shape."
+    if whole["missing"]:
+        text += f" Nothing was measured of {'; '.join(whole['missing'])}: these runs are missing."
+    return f"Packs of the report's experiments:\n\n{lines}\n{text}\n"
+
+
+def _minutes(span: list[float]) -> str:
+    low, high = (seconds / 60 for seconds in span)
+    return f"{low:.1f} to {high:.1f}"
 
 
 def pretrained(found: Rows) -> str:

@@ -28,6 +28,9 @@ class CNN(nn.Module):
     def forward(self, images: Tensor, noise: Noise | None = None) -> Tensor:
         x = images
         for convolution in self.convolutions:
-            x = convolution(x).relu()
+            x = self._activated(convolution, x)
         x = self.dropout(max_pool2d(x, 2), noise).flatten(1)
         return self.head(self.linear2(self.linear1(x).relu()).relu())
+
+    def _activated(self, convolution: nn.Module, x: Tensor) -> Tensor:
+        return convolution(x).relu()

@@ -1,6 +1,6 @@
 """The way "fused" to stack vision transformers: attention and LayerNorm by fused kernels.
 
-Shape suffixes: R runs, B batch, H heads, T tokens, E embedding of a head.
+Shape suffixes: R runs, B batch, H heads, T tokens, E embedding of a head, 3 queries, keys and values.
 """
 
 from functools import partial
@@ -22,11 +22,11 @@ Network = TypeVar("Network", bound=nn.Module)
 def fusing(network: Network, on_gpu: bool) -> Network:
     """Change the network in place so that it uses fused kernels under vmap, and return it.
 
-    on_gpu: also replace LayerNorm, by a Triton kernel.
+    on_gpu: attention and LayerNorm are Triton kernels. Otherwise attention is torch's, and LayerNorm stays as it is.
     """
     for module in list(network.modules()):
         if isinstance(module, EncoderLayer) and not module.drop_weights.p:
-            module._attend = partial(attend, module)  # type: ignore[method-assign]
+            module._attend = partial(attend if on_gpu else attend_padded, module)  # type: ignore[method-assign]
         for name, child in list(module.named_children()):
             if on_gpu and isinstance(child, nn.LayerNorm):
                 setattr(module, name, ShortNorm(child))
@@ -34,6 +34,41 @@ def fusing(network: Network, on_gpu: bool) -> Network:
 
 
 def attend(layer: EncoderLayer, x: Tensor, noise: Noise | None) -> Tensor:
+    """Return what `EncoderLayer._attend` returns, by `ShortAttention`, of a layer without dropout of its weights."""
+    out_BTHE = ShortAttention.apply(layer.queries_keys_values(x).unflatten(2, (3, HEADS, -1)))
+    return layer.drop_attended(layer.attended(out_BTHE.flatten(2)), noise)
+
+
+class ShortAttention(torch.autograd.Function):
+    """Scaled dot-product attention of packed (B, T, 3, H, E), by the kernels of `kernels.gpu.attention`."""
+
+    @staticmethod
+    def forward(packed_BT3HE: Tensor) -> Tensor:
+        from fastcifar.kernels.gpu import attention
+
+        return attention.attention(packed_BT3HE.contiguous())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream_BTHE: Tensor) -> Tensor:
+        from fastcifar.kernels.gpu import attention
+
+        (packed_BT3HE,) = ctx.saved_tensors
+        return attention.attention_gradients(packed_BT3HE.contiguous(), upstream_BTHE.contiguous())
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int], packed: Tensor) -> tuple[Tensor, int]:
+        """Merge the run dimension into the batch dimension: all runs' images are one batch."""
+        packed_RBT3HE = packed.movedim(in_dims[0], 0)
+        made = ShortAttention.apply(packed_RBT3HE.flatten(0, 1))
+        return made.unflatten(0, packed_RBT3HE.shape[:2]), 0
+
+
+def attend_padded(layer: EncoderLayer, x: Tensor, noise: Noise | None) -> Tensor:
     """Return what `EncoderLayer._attend` returns, of a layer without dropout of its attention weights.
 
     The weights are padded with zeros, so that the dimension of a head becomes a multiple of MULTIPLE. The additional

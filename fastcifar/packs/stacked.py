@@ -20,6 +20,7 @@ from fastcifar.packs.adam import ADAMS, StackedAdam, has_kernel
 from fastcifar.packs.casting import casting
 from fastcifar.packs.convolution import convolving
 from fastcifar.packs.fused import fusing
+from fastcifar.packs.fused_convolution import fusing_convolutions
 from fastcifar.packs.linear import multiplying
 from fastcifar.packs.masks import MaskMaker, Masks, units_of
 from fastcifar.packs.names import STACKED
@@ -77,6 +78,7 @@ class Stacked:
         self._skeleton = multiplying(convolving(deepcopy(self._first.model).to("meta"), way))
         if way == "fused":
             fusing(self._skeleton, on_gpu=has_kernel(self.device))
+            fusing_convolutions(self._skeleton)
         self.network: Any = self._skeleton  # Captured and Eager pass a clock to `step` where this is not None
         self._at_once = images_at_once(self._skeleton, self.device, len(learners))
         # the gradients of a batch in several parts are added up in float32

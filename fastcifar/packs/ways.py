@@ -11,6 +11,7 @@ import torch
 
 from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError
+from fastcifar.packs.adam import has_kernel
 from fastcifar.packs.names import SERIAL, SIDE_BY_SIDE, STACKED
 from fastcifar.packs.options import Callbacks, Outcome, PackOptions
 from fastcifar.packs.stacked import can_stack
@@ -23,7 +24,7 @@ from fastcifar.training.heads import can_be_cached, train_heads
 from fastcifar.training.loop import train
 from fastcifar.training.record import threads_as_begun
 
-STACKED_BY_MODEL = {"cnn": ("grouped", "im2col"), "vit": ("grouped", "fused")}
+STACKED_BY_MODEL = {"cnn": ("grouped", "im2col", "fused"), "vit": ("grouped", "fused")}
 """The ways of STACKED for networks whose layers they change. vit_as_run has dropout within its attention."""
 
 
@@ -34,7 +35,10 @@ def possible(spec: RunSpec, device: torch.device) -> list[str]:
         return ways
     if device.type == "cpu" and machine.usable_cores() > 1:
         ways.append(SIDE_BY_SIDE)
-    return [*ways, *STACKED_BY_MODEL.get(spec.model, STACKED[:1])]
+    stacked = STACKED_BY_MODEL.get(spec.model, STACKED[:1])
+    if spec.model == "cnn" and not has_kernel(device):
+        stacked = tuple(way for way in stacked if way != "fused")
+    return [*ways, *stacked]
 
 
 def mode_of(spec: RunSpec, device: torch.device) -> str:

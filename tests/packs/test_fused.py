@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from support.triton_kernels import on_each
+from support.triton_kernels import interpreted, on_each
 from torch.func import functional_call, vmap
-from torch.nn.functional import layer_norm
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 from fastcifar.models.vit import AS_RUN, DIM, EncoderLayer, Form
-from fastcifar.packs.fused import PerRun, ShortNorm, fusing
+from fastcifar.packs.fused import PerRun, ShortAttention, ShortNorm, fusing
 
 RUNS = 3
 
@@ -24,14 +24,23 @@ def assert_close(ours, theirs):
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["inputs of their own", "the same inputs"])
-def test_attention_with_padded_heads_is_attention_to_rounding(shared):
+@pytest.mark.parametrize(
+    ("on_gpu", "device"),
+    [
+        pytest.param(False, "cpu", id="padded heads"),
+        pytest.param(True, "cpu", marks=interpreted, id="a kernel, interpreted"),
+        pytest.param(True, "cuda", marks=pytest.mark.gpu, id="a kernel"),
+    ],
+)
+def test_fused_layers_are_plain_layers_to_rounding(on_gpu, device, shared):
     torch.manual_seed(0)
-    plain, fused = (EncoderLayer(Form(), 0) for _ in range(2))
-    fusing(fused, on_gpu=False)
+    plain, fused = (EncoderLayer(Form(), 0).to(device) for _ in range(2))
+    fusing(fused, on_gpu)
     stacks = {
-        name: (torch.randn(RUNS, *value.shape) * 0.2).requires_grad_() for name, value in plain.named_parameters()
+        name: (torch.randn(RUNS, *value.shape, device=device) * 0.2).requires_grad_()
+        for name, value in plain.named_parameters()
     }
-    x = torch.randn(*(() if shared else (RUNS,)), 4, 65, DIM, requires_grad=True)
+    x = torch.randn(*(() if shared else (RUNS,)), 1, 65, DIM, device=device, requires_grad=True)
 
     def of(layer):
         one = lambda own, x: functional_call(layer, own, (x, None))  # noqa: E731
@@ -39,8 +48,53 @@ def test_attention_with_padded_heads_is_attention_to_rounding(shared):
         return lambda x, *values: vmap(one, in_dims=over)(dict(zip(stacks, values, strict=True)), x)
 
     tensors = [x, *stacks.values()]
-    upstream = torch.randn(RUNS, 4, 65, DIM)
+    upstream = torch.randn(RUNS, 1, 65, DIM, device=device)
     assert_close(*(with_gradients(of(layer), tensors, upstream) for layer in (fused, plain)))
+
+
+def attention(packed):
+    """Attention of (N, T, 3, H, E) by torch, float32."""
+    q, k, v = packed.float().permute(2, 0, 3, 1, 4)
+    return scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+@on_each("device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("tokens", "heads", "size"), [(65, 2, 5), (1, 2, 3), (16, 1, 8), (17, 3, 1), (100, 2, 20)])
+def test_attention_of_short_sequences_is_torchs_to_rounding(tokens, heads, size, dtype, device):
+    torch.manual_seed(0)
+    packed = (2 * torch.randn(RUNS, tokens, 3, heads, size)).to(device, dtype).requires_grad_()
+    upstream = torch.randn(RUNS, tokens, heads, size).to(device, dtype)
+    ours = with_gradients(ShortAttention.apply, [packed], upstream)
+    theirs = with_gradients(attention, [packed], upstream.float())
+    assert [value.dtype for value in ours] == [dtype, dtype]
+    step = 1e-6 if dtype == torch.float32 else 2**-7  # of a weight: a unit in the last place; the interpreter truncates
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.float(), other.float(), rtol=0, atol=2 * step * float(other.abs().max()))
+
+
+@on_each("device")
+def test_attention_writes_nothing_but_its_own_values(device):
+    """A head's values are neighbours of other heads' and images', and 65 tokens do not fill the kernel's tiles."""
+    torch.manual_seed(0)
+    packed = torch.randn(3, 65, 3, 3, 5, device=device, requires_grad=True)
+    upstream = torch.zeros(3, 65, 3, 5, device=device)
+    upstream[1, :, 1] = 1
+    (gradient,) = torch.autograd.grad(ShortAttention.apply(packed), packed, upstream)
+    touched = gradient.ne(0).sum((1, 2, 4))
+    assert touched[1, 1]
+    assert touched.sum() == touched[1, 1]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_repeats_its_bits_on_a_gpu(dtype):
+    torch.manual_seed(0)
+    packed = torch.randn(3072, 65, 3, 6, 5, device="cuda", dtype=dtype, requires_grad=True)
+    upstream = torch.randn(3072, 65, 6, 5, device="cuda", dtype=dtype)
+    first = with_gradients(ShortAttention.apply, [packed], upstream)
+    for _ in range(20):
+        assert all(map(torch.equal, with_gradients(ShortAttention.apply, [packed], upstream), first))
 
 
 def test_attention_with_dropout_of_its_weights_stays_as_it_is():

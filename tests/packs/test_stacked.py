@@ -77,8 +77,11 @@ CASES = [
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-@pytest.mark.parametrize(("model", "way", "number"), CASES)
+@pytest.mark.parametrize(
+    ("model", "way", "number", "device"),
+    [*((*case, "cpu") for case in CASES),
+     *(pytest.param(*case, "cuda", marks=pytest.mark.gpu) for case in [*CASES, ("cnn", "fused", 1)])],
+)  # fmt: skip
 def test_losses_are_the_solo_runs_to_rounding(synthetic, model, way, number, device):
     """Step by step, over few steps: later on Adam makes of a rounding a difference of some percent."""
     specs, device = some_specs(synthetic, model, number, 3), devices.device_of(device)

@@ -1,0 +1,79 @@
+"""The way "fused" to stack the CNN: each convolution with its bias and ReLU as one kernel, for all runs.
+
+Shape suffixes: R runs, B batch, C channels, H height, W width, N channels of the result.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import conv2d
+
+from fastcifar.models.cnn import CNN
+
+
+def fusing_convolutions(network: nn.Module) -> None:
+    """Change a CNN in place so that it convolves by the kernels of `kernels.gpu.convolution` under vmap."""
+    if isinstance(network, CNN):
+        network._activated = activated  # type: ignore[method-assign]
+
+
+def activated(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return what `CNN._activated` returns, in the dtype of x. In mixed precision this is the low dtype."""
+    weight, bias = convolution.weight.to(x.dtype), convolution.bias
+    assert bias is not None
+    return PerRun.apply(x, weight, bias.to(x.dtype), convolution.stride[0], int(convolution.padding[0]))
+
+
+class PerRun(torch.autograd.Function):
+    """Under vmap, `Activated` of all runs."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+        return conv2d(x, weight, bias, stride, padding).relu()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:
+        raise NotImplementedError("only a stack trains with this function; under vmap `Activated` differentiates it")
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int
+    ) -> tuple[Tensor, int]:
+        x_RBCHW = x[None] if in_dims[0] is None else x.movedim(in_dims[0], 0)
+        return Activated.apply(x_RBCHW, weight, bias, stride, padding), 0
+
+
+class Activated(torch.autograd.Function):
+    """ReLU of the convolutions of (R or 1, B, C, H, W) with weights (R, N, C, kernel, kernel): (R, B, N, H', W')."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+        from fastcifar.kernels.gpu import convolution
+
+        x_BHWC, weight_NKKC = _channels_last(x), _channels_last(weight)
+        ctx.sizes = convolution.Sizes(x.shape[3], x.shape[2], weight.shape[1], weight.shape[3], stride, padding)
+        out = convolution.convolved(x_BHWC, weight_NKKC, bias.contiguous(), ctx.sizes)
+        ctx.save_for_backward(x_BHWC, weight_NKKC, out)
+        return out.permute(0, 1, 4, 2, 3)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
+        from fastcifar.kernels.gpu import convolution
+
+        made = convolution.gradients(
+            *ctx.saved_tensors, _channels_last(upstream), ctx.sizes, of_x=ctx.needs_input_grad[0]
+        )
+        of_x, of_weight = (None if one is None else one.permute(0, 1, 4, 2, 3) for one in made[:2])
+        return of_x, of_weight, made[2], None, None
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Return (R, B, C, H, W) as contiguous (R, B, H, W, C): a view of channels_last memory, else a copy."""
+    return x.permute(0, 1, 3, 4, 2).contiguous()
