@@ -70,7 +70,7 @@ def steps(device: str = "cuda") -> list[Step]:
         measures("grid", "packs of experiments 1 to 3, then extrapolated; a small grid by its command", 120, 50,
                  (*PACKS, *(f"fastcifar/{name}/*.py" for name in ("grid", "cli")), "bench/gpu/grid.py",
                   "bench/gpu/costs.py")),
-        Step("tests", "the tests that are marked gpu, in parallel", tests(device), 65, 20,
+        Step("tests", "the tests that are marked gpu, in parallel", tests(device), 85, 20,
              ("fastcifar/**/*.py", "kernels/**/*.py", "pipelines/**/*.py", "bench/**/*.py", "tests/**/*.py",
               "tools/kept_tests.py"), "tests.log"),
         measures("pipelines", "pipelines against torchvision; kernels against compiled torch and kornia", 80, 20,

@@ -14,7 +14,6 @@ from fastcifar.models.dropout import Noise
 from fastcifar.models.vit import DIM, PATCHES, EncoderLayer, Form
 from fastcifar.packs.convolution import convolving
 from fastcifar.packs.fused import fusing
-from fastcifar.packs.fused_convolution import fusing_convolutions
 from fastcifar.packs.linear import multiplying
 from fastcifar.system.measure import alternate
 
@@ -83,7 +82,6 @@ def _parts(batch: int) -> Iterator[Part]:
                     network = convolving(CNN(10, 0.0), way)
                 if way == "fused":
                     fusing(network, on_gpu=True)
-                    fusing_convolutions(network)
                 name = f"convolution {n + 1}, {'the same images' if shared else 'images of their own'}"
                 yield Part(name, way, Activated(network, n), (batch, channels, side, side), shared)
     for way in ("grouped", "fused"):

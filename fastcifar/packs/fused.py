@@ -1,4 +1,4 @@
-"""The way "fused" to stack vision transformers: attention and LayerNorm by fused kernels.
+"""The way "fused" to stack networks: convolutions, attention and LayerNorm by fused kernels.
 
 Shape suffixes: R runs, B batch, H heads, T tokens, E embedding of a head, 3 queries, keys and values.
 """
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from fastcifar.models.cnn import CNN
 from fastcifar.models.dropout import Noise
 from fastcifar.models.vit import HEADS, EncoderLayer
+from fastcifar.packs.fused_convolution import activated
 from fastcifar.packs.linear import product
 
 MULTIPLE = 8  # torch's fused attention on CUDA takes heads whose dimension is a multiple of this number
@@ -22,8 +24,11 @@ Network = TypeVar("Network", bound=nn.Module)
 def fusing(network: Network, on_gpu: bool) -> Network:
     """Change the network in place so that it uses fused kernels under vmap, and return it.
 
-    on_gpu: attention and LayerNorm are Triton kernels. Otherwise attention is torch's, and LayerNorm stays as it is.
+    on_gpu: attention, LayerNorm and the CNN's convolutions are Triton kernels. Otherwise attention is torch's, and the
+    other layers stay as they are.
     """
+    if on_gpu and isinstance(network, CNN):
+        network._activated = activated  # type: ignore[method-assign]
     for module in list(network.modules()):
         if isinstance(module, EncoderLayer) and not module.drop_weights.p:
             module._attend = partial(attend if on_gpu else attend_padded, module)  # type: ignore[method-assign]

@@ -10,14 +10,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
-from fastcifar.models.cnn import CNN
-
-
-def fusing_convolutions(network: nn.Module) -> None:
-    """Change a CNN in place so that it convolves by the kernels of `kernels.gpu.convolution` under vmap."""
-    if isinstance(network, CNN):
-        network._activated = activated  # type: ignore[method-assign]
-
 
 def activated(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     """Return what `CNN._activated` returns, in the dtype of x. In mixed precision this is the low dtype."""

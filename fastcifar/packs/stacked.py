@@ -20,7 +20,6 @@ from fastcifar.packs.adam import ADAMS, StackedAdam, has_kernel
 from fastcifar.packs.casting import casting
 from fastcifar.packs.convolution import convolving
 from fastcifar.packs.fused import fusing
-from fastcifar.packs.fused_convolution import fusing_convolutions
 from fastcifar.packs.linear import multiplying
 from fastcifar.packs.masks import MaskMaker, Masks, units_of
 from fastcifar.packs.names import STACKED
@@ -75,10 +74,14 @@ class Stacked:
         self._groups = max(which) + 1
         # with one run in each group, the batches need no gather by run
         self._rows = None if self._which == list(range(self._groups)) else torch.tensor(which, device=self.device)
-        self._skeleton = multiplying(convolving(deepcopy(self._first.model).to("meta"), way))
+        # on "meta", where no kernel runs: the units are counted before kernels of our own take the place of layers
+        self._skeleton = deepcopy(self._first.model).to("meta")
+        dropped = self._probabilities()
+        units, on_gpu = units_of(self._skeleton), self.device.type != "cpu"
+        self._masks = MaskMaker(dropped, units, self._which, self.device, together=on_gpu).masks
+        multiplying(convolving(self._skeleton, way))
         if way == "fused":
             fusing(self._skeleton, on_gpu=has_kernel(self.device))
-            fusing_convolutions(self._skeleton)
         self.network: Any = self._skeleton  # Captured and Eager pass a clock to `step` where this is not None
         self._at_once = images_at_once(self._skeleton, self.device, len(learners))
         # the gradients of a batch in several parts are added up in float32
@@ -90,9 +93,6 @@ class Stacked:
         self._adam = StackedAdam(self._stacks, learners) if together else None
         self._alone = [n for n, learner in enumerate(learners) if not together or learner.spec.optimizer not in ADAMS]
         self._ones_R = torch.ones(self.shape, device=self.device)
-        dropped = self._probabilities()
-        units, on_gpu = units_of(self._skeleton), self.device.type != "cpu"
-        self._masks = MaskMaker(dropped, units, self._which, self.device, together=on_gpu).masks
         smoothing = [learner.spec.smoothing for learner in learners]
         self._smoothing_R = torch.tensor(smoothing, device=self.device) if any(smoothing) else None
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -25,6 +26,7 @@ from fastcifar.training.record import context, record, resume
 from fastcifar.training.schedule import last_rate
 from fastcifar.training.steps import Captured, Eager
 
+WRITERS = 8  # threads that write the files of a pack's epoch
 NO_MEMORY = ("can't allocate memory", "not enough memory")  # parts of the messages of torch's CPU allocator
 
 
@@ -188,12 +190,20 @@ def _epoch(
     validated = stack.evaluate(validation.epoch(k), validation.which, means)
     seconds = (perf_counter() - started) / runs
     rate, stall = runs * sum(trained.sizes) / trained.seconds, trained.waited / trained.seconds
-    for n, (member, each) in enumerate(zip(members, validated, strict=True)):
+    losses_RS = trained.losses.T.cpu()
+
+    def write(n: int, member: Member) -> None:
         member.learner.epoch += 1
-        train_loss = mean_loss(trained.losses[:, n], trained.sizes, means)
+        train_loss = mean_loss(losses_RS[n], trained.sizes, means)
         lr = last_rate(member.spec, member.learner.epoch, len(trained.sizes))
-        line = epoch_line(member.learner.epoch, train_loss, each, lr, seconds, rate, stall)
+        line = epoch_line(member.learner.epoch, train_loss, validated[n], lr, seconds, rate, stall)
         record(member.learner, member.directory, member.lines, line)
+
+    # most of the time is for hashing and for the disk, which threads wait for together
+    with ThreadPoolExecutor(min(WRITERS, runs), "fastcifar-record") as pool:
+        written = [pool.submit(write, n, member) for n, member in enumerate(members)]
+    for future in written:
+        future.result()
     for member in members:  # after all are recorded, since a callback may raise Stopped
         packing.callbacks.watch(member.spec, member.lines[-1])
 

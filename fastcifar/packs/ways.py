@@ -36,9 +36,8 @@ def possible(spec: RunSpec, device: torch.device) -> list[str]:
     if device.type == "cpu" and machine.usable_cores() > 1:
         ways.append(SIDE_BY_SIDE)
     stacked = STACKED_BY_MODEL.get(spec.model, STACKED[:1])
-    if spec.model == "cnn" and not has_kernel(device):
-        stacked = tuple(way for way in stacked if way != "fused")
-    return [*ways, *stacked]
+    without_effect = ["fused"] if spec.model == "cnn" and not has_kernel(device) else []
+    return [*ways, *(way for way in stacked if way not in without_effect)]
 
 
 def mode_of(spec: RunSpec, device: torch.device) -> str:

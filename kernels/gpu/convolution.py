@@ -28,6 +28,7 @@ class Tile(NamedTuple):
     """Loads in flight, in multiples of what is multiplied at a time."""
 
 
+WARPS = 4
 FORWARD, WEIGHTS, PIXELS = Tile(128, 64), Tile(64, 128), Tile(128, 0, stages=2)
 EXACT = Tile(32, 32, stages=1)
 """The tile in float32, whose values take twice the shared memory."""
@@ -184,7 +185,7 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor, sizes: Sizes) -> Tensor:
     with on(x.device):
         write_convolved[(triton.cdiv(rows, tile.rows), runs)](
             x, weight, bias, out, _run_values(x), rows,
-            **sizes.constants(), ROWS=tile.rows, DEEP=_deep(sizes, tile), **_compile(sizes, tile),
+            **sizes.constants(), ROWS=tile.rows, DEEP=_deep(sizes, tile), num_warps=WARPS, num_stages=tile.stages,
         )  # fmt: skip
     return out
 
@@ -204,7 +205,7 @@ def gradients(
     with on(x.device):
         write_weight_gradients[(triton.cdiv(values, deep), chunks, runs)](
             x, upstream, out, sums, bias_sums, _run_values(x), rows, CHUNK,
-            **constants, STEP=tile.rows, DEEP=deep, **_compile(sizes, tile),
+            **constants, STEP=tile.rows, DEEP=deep, num_warps=WARPS, num_stages=tile.stages,
         )  # fmt: skip
     of_pixels = _pixel_gradients(x, weight, out, upstream, sizes) if of_x else None
     return of_pixels, sums.sum(1).to(weight.dtype).view_as(weight), bias_sums.sum(1).to(weight.dtype)
@@ -218,17 +219,13 @@ def _pixel_gradients(x: Tensor, weight: Tensor, out: Tensor, upstream: Tensor, s
     with on(x.device):
         write_pixel_gradients[(triton.cdiv(images * each * each, tile.rows), sizes.stride**2, runs)](
             weight, upstream, out, made, out[0].numel() // sizes.out,
-            **sizes.constants(), ROWS=tile.rows, CHANNELS=channels, **_compile(sizes, tile),
+            **sizes.constants(), ROWS=tile.rows, CHANNELS=channels, num_warps=WARPS, num_stages=tile.stages,
         )  # fmt: skip
     return made
 
 
 def _tile(chosen: Tile, x: Tensor) -> Tile:
     return EXACT if x.dtype == torch.float32 else chosen
-
-
-def _compile(sizes: Sizes, tile: Tile) -> dict[str, int]:
-    return {"num_warps": 8 if sizes.out > 64 else 4, "num_stages": tile.stages}
 
 
 def _deep(sizes: Sizes, tile: Tile) -> int:

@@ -7,7 +7,8 @@ from torch import nn
 from torch.func import functional_call, vmap
 
 from fastcifar.models.cnn import CNN
-from fastcifar.packs.fused_convolution import activated, fusing_convolutions
+from fastcifar.packs.fused import fusing
+from fastcifar.packs.fused_convolution import activated
 
 RUNS, IMAGES = 2, 3
 CASES = [  # side, channels, channels of the result, kernel, stride, padding
@@ -91,6 +92,6 @@ def test_the_gradients_repeat_their_bits():
 def test_of_a_cnn_every_convolution_is_replaced():
     network = CNN(10, 0.0)
     before = dict(network.named_parameters())
-    fusing_convolutions(network)
+    fusing(network, on_gpu=True)
     assert vars(network)["_activated"] is activated
     assert dict(network.named_parameters()) == before

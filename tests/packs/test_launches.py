@@ -9,7 +9,9 @@ from packaging.version import Version
 from support.runs import spec_of
 
 pytest.importorskip("triton", reason="Triton is not installed")
-from bench.lib.launches import traced
+from bench.lib.launches import META, Trace, traced, without_a_device
+from fastcifar.packs.stacked import Stacked
+from fastcifar.training.learner import Learner
 
 MOST = {
     ("mlp_s", 1, None): 55,
@@ -76,3 +78,12 @@ def test_launches_of_runs_with_sgd_are_their_own(synthetic):
     counts = traced(some, synthetic, "grouped", flops=False).counts
     assert (counts["write_step"], counts["_fused_sgd_"]) == (1, 2)
     assert counts["_foreach_copy_"] == 1  # in float32, all gradients are of one dtype
+
+
+@pytest.mark.parametrize(("model", "way"), {(model, way) for model, _, way in MOST if way is not None})
+def test_no_launches_are_made_while_a_stack_is_built(synthetic, model, way):
+    """Its networks are tried on torch's meta device, whose tensors have no memory that a kernel could read."""
+    trace = Trace()
+    with without_a_device(trace):
+        Stacked([Learner.new(spec, 10, META) for spec in specs(synthetic, model, 2)], [0, 0], way)
+    assert not trace.launches, trace.counts
