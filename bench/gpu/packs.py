@@ -37,9 +37,12 @@ def _about(spec: RunSpec, way: str, runs: int) -> str:
 
 def _pack(notes: Notes, spec: RunSpec, way: str, runs: int, trial: Trial, opening: float) -> None:
     about = _about(spec, way, runs)
-    with Clock(str(notes.device)) as clock:
+    with Clock(str(notes.device)) as short:
         trial.train(2)
-    steps = 1 if notes.tiny else max(1, min(MOST_STEPS, round(2 * TURN_SECONDS / clock.seconds)))
+    with Clock(str(notes.device)) as longer:
+        trial.train(2 if notes.tiny else 12)
+    one = max(longer.seconds - short.seconds, 1e-6) / 10  # without the beginning of an epoch
+    steps = 1 if notes.tiny else max(1, min(MOST_STEPS, round(TURN_SECONDS / one)))
     images = trial.train(steps)
     timing = alternate({way: lambda: trial.train(steps)}, 1 if notes.tiny else REPEATS, device=str(notes.device))[way]
     speed = rows.rates(timing, images)

@@ -27,10 +27,13 @@ from fastcifar.training.schedule import last_rate
 from fastcifar.training.steps import Captured, Eager
 
 WRITERS = 8  # threads that write the files of a pack's epoch
+STAYING = {"cuda": 0.75}
+"""By device type: the share of a stack's runs that must still train, or else they are stacked anew. Until then the
+others train in vain. On a GPU a new stack, with its graph, takes as long as some epochs; elsewhere the share is 1."""
 NO_MEMORY = ("can't allocate memory", "not enough memory")  # parts of the messages of torch's CPU allocator
 
 
-@dataclass
+@dataclass(eq=False)
 class Member:
     """A run of a stack: its learner, its directory and its lines of metrics.jsonl."""
 
@@ -144,11 +147,11 @@ def _train(runs: Sequence[tuple[RunSpec, RunDirectory]], packing: Packing, say_e
         while members:
             stack = Stacked([member.learner for member in members], training.which, packing.options.way)
             steps = _steps(stack, training, packing.options.mode)
-            staying = members
-            while len(staying) == len(members):
+            staying, least = members, STAYING.get(packing.device.type, 1.0) * len(members)
+            while staying and len(staying) >= least:
                 epoch += 1
-                _epoch(epoch, members, stack, steps, validation, packing)
-                staying = [member for member in members if not _finished(member, packing)]
+                _epoch(epoch, members, staying, stack, steps, validation, packing)
+                staying = [member for member in staying if not _finished(member, packing)]
             places = [n for n, member in enumerate(members) if member in staying]
             members = staying
             training.keep(places)
@@ -181,10 +184,19 @@ def _steps(stack: Stacked, training: Feed, mode: str) -> Eager | Captured:
 
 
 def _epoch(
-    k: int, members: Sequence[Member], stack: Stacked, steps: Eager | Captured, validation: Feed, packing: Packing
+    k: int,
+    members: Sequence[Member],
+    staying: Sequence[Member],
+    stack: Stacked,
+    steps: Eager | Captured,
+    validation: Feed,
+    packing: Packing,
 ) -> None:
-    """Train and validate the pack's k-th epoch, and write a line of metrics and a checkpoint for each run."""
-    started, runs = perf_counter(), len(members)
+    """Train and validate the pack's k-th epoch, and write a line of metrics and a checkpoint for each run that stays.
+
+    members: the stack's runs. staying: those of them that have not ended, in the same order.
+    """
+    started, runs = perf_counter(), len(staying)
     means = PROTOCOLS[members[0].spec.protocol].batch_mean_loss
     trained = steps.epoch(k, tell=packing.options.tell)
     validated = stack.evaluate(validation.epoch(k), validation.which, means)
@@ -201,10 +213,10 @@ def _epoch(
 
     # most of the time is for hashing and for the disk, which threads wait for together
     with ThreadPoolExecutor(min(WRITERS, runs), "fastcifar-record") as pool:
-        written = [pool.submit(write, n, member) for n, member in enumerate(members)]
+        written = [pool.submit(write, n, member) for n, member in enumerate(members) if member in staying]
     for future in written:
         future.result()
-    for member in members:  # after all are recorded, since a callback may raise Stopped
+    for member in staying:  # after all are recorded, since a callback may raise Stopped
         packing.callbacks.watch(member.spec, member.lines[-1])
 
 

@@ -78,7 +78,7 @@ class RunFiles:
         """Write tensors to NAME.safetensors. note: written as JSON to the file's header, with a seal of both."""
         from safetensors.torch import save
 
-        contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        contiguous = on_host(tensors)
         note = {**note, SEAL: tensors_seal(contiguous, json.dumps(note))}
         # one entry, because safetensors writes several in an order that differs from call to call
         self.write(f"{name}.safetensors", save(contiguous, {"note": json.dumps(note)}))
@@ -134,3 +134,22 @@ class RunFiles:
                 f"cannot write {self.path / name} ({error.strerror}); once it can be written, run the same command "
                 "again: it continues from the last whole epoch"
             ) from error
+
+
+def on_host(tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
+    """Return the tensors in host memory, contiguous. Those of a device are `gathered` first."""
+    there = gathered({key: tensor for key, tensor in tensors.items() if tensor.device.type != "cpu"})
+    return {key: there[key] if key in there else tensor.detach().contiguous() for key, tensor in tensors.items()}
+
+
+def gathered(tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
+    """Return copies in host memory, contiguous. Each dtype takes one copy, as the host waits for each copy."""
+    import torch
+
+    copies: dict[str, Tensor] = {}
+    for dtype in {tensor.dtype for tensor in tensors.values()}:
+        alike = {key: tensor.detach() for key, tensor in tensors.items() if tensor.dtype == dtype}
+        flat = torch.cat([tensor.reshape(-1) for tensor in alike.values()]).cpu()
+        parts = flat.split([tensor.numel() for tensor in alike.values()])
+        copies |= {key: part.view(alike[key].shape) for key, part in zip(alike, parts, strict=True)}
+    return copies

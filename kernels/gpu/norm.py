@@ -52,7 +52,7 @@ def write_norm_gradients(
     """
     run, k = tl.program_id(1).to(tl.int64), tl.arange(0, WIDE)
     w = tl.load(weight + run * length + k, k < length, 0.0)
-    of_weight, of_bias = tl.zeros((WIDE,), tl.float32), tl.zeros((WIDE,), tl.float32)
+    of_weight, of_bias = tl.zeros((ROWS, WIDE), tl.float32), tl.zeros((ROWS, WIDE), tl.float32)
     begin = tl.program_id(0) * chunk
     for first in range(begin, tl.minimum(begin + chunk, rows), ROWS):
         n = first + tl.arange(0, ROWS)
@@ -60,15 +60,15 @@ def write_norm_gradients(
         at = (run * rows + n[:, None]) * length + k[None, :]
         normal, inverse = _normal(tl.load(x + at, here, 0.0).to(tl.float32), here, length, EPS)
         g = tl.load(upstream + at, here, 0.0).to(tl.float32)
-        of_weight += tl.sum(g * normal, 0)
-        of_bias += tl.sum(g, 0)
+        of_weight += g * normal  # summed over the rows at the end only, as threads then exchange values
+        of_bias += g
         g = g * w[None, :]
         along, mean = tl.sum(g * normal, 1) / length, tl.sum(g, 1) / length
         g = (g - mean[:, None] - normal * along[:, None]) * inverse[:, None]
         tl.store(out + at, g.to(out.dtype.element_ty), here)
     own = sums + (run * tl.num_programs(0) + tl.program_id(0)) * length + k
-    tl.store(own, of_weight, k < length)
-    tl.store(own + tl.num_programs(1) * tl.num_programs(0) * length, of_bias, k < length)
+    tl.store(own, tl.sum(of_weight, 0), k < length)
+    tl.store(own + tl.num_programs(1) * tl.num_programs(0) * length, tl.sum(of_bias, 0), k < length)
 
 
 def norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:

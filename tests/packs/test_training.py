@@ -10,6 +10,7 @@ from support.packs import TWENTY, some_specs
 from support.runs import CPU, left_by, spec_of
 
 from fastcifar.errors import DoesNotFit, FastcifarError
+from fastcifar.packs import training
 from fastcifar.packs.feed import Feed
 from fastcifar.packs.options import Callbacks, PackOptions
 from fastcifar.packs.stacked import Stacked
@@ -94,6 +95,26 @@ def interrupting(after):
             raise Interrupted
 
     return watch
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(("share", "stacks"), [(1.0, [4, 3, 2, 1]), (0.5, [4, 1]), (0.6, [4, 2, 1])])
+def test_a_stack_lasts_while_a_share_of_its_runs_trains(synthetic, tmp_path, monkeypatch, share, stacks):
+    """Runs that have ended train on in vain until the stack is made anew, and their files stay as they are."""
+    made, ended = [], []
+    monkeypatch.setitem(training.STAYING, "cpu", share)
+    monkeypatch.setattr(training, "Stacked", lambda learners, *of: made.append(len(learners)) or Stacked(learners, *of))
+    specs = [
+        spec_of(synthetic, seed=n, epochs=n + 1, lr=1e-3, schedule=schedule)
+        for n, schedule in enumerate(["onecycle", "cosine", "constant", "onecycle"])
+    ]
+    results = pack(specs, synthetic, tmp_path / "together", watch=lambda spec, line: ended.append(spec.seed))
+    assert made == stacks
+    assert ended == [0, 1, 2, 3, 1, 2, 3, 2, 3, 3]
+    for spec, (summary, lines, _) in results.items():
+        assert summary["epochs"] == len(lines) == spec.epochs
+        train(spec, synthetic, tmp_path / "alone", CPU)
+        assert close(lines, left_by(spec, tmp_path / "alone")[0])
 
 
 @pytest.mark.whole
