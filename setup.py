@@ -24,6 +24,7 @@ PACKAGES = {
     "fastcifar.loader": "fastcifar/loader",
     "fastcifar.models": "fastcifar/models",
     "fastcifar.packs": "fastcifar/packs",
+    "fastcifar.packs.fused": "fastcifar/packs/fused",
     "fastcifar.pipeline": "fastcifar/pipeline",
     "fastcifar.predict": "fastcifar/predict",
     "fastcifar.report": "fastcifar/report",

@@ -46,7 +46,7 @@ TRAINING = (
     *(f"fastcifar/{name}/*.py" for name in ("system", "show", "data", "models", "pipeline", "runs", "training")),
     "pipelines/resident/*.py", "bench/gpu/loops.py", "bench/gpu/device_profile.py",
 )  # fmt: skip
-PACKS = (*TRAINING, "fastcifar/packs/*.py")
+PACKS = (*TRAINING, "fastcifar/packs/**/*.py")
 
 
 def steps(device: str = "cuda") -> list[Step]:

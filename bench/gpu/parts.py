@@ -13,7 +13,7 @@ from fastcifar.models.cnn import CNN
 from fastcifar.models.dropout import Noise
 from fastcifar.models.vit import DIM, PATCHES, EncoderLayer, Form
 from fastcifar.packs.convolution import convolving
-from fastcifar.packs.fused import fusing
+from fastcifar.packs.fused.layers import fusing
 from fastcifar.packs.linear import multiplying
 from fastcifar.system.measure import alternate
 

@@ -7,8 +7,9 @@ STACKED = ("grouped", "im2col", "fused")
 WAYS = (SERIAL, SIDE_BY_SIDE, *STACKED)
 """serial: one run after another, each on the whole device. side-by-side: one run on each CPU core. The ways of STACKED
 are one program with a leading run dimension. grouped: one convolution with a group for each run, as vmap makes it.
-im2col: each output's receptive field is a row, and one matrix product multiplies all rows with the weights. fused: as
-grouped, with fused kernels for a vision transformer's attention and LayerNorm."""
+im2col: each output's receptive field is a row, and one matrix product multiplies all rows with the weights. fused: with
+fused kernels, on a GPU for the CNN's convolutions and a vision transformer's attention and LayerNorm, on a CPU for that
+attention; the other layers are as grouped."""
 
 
 def check_way(way: str) -> None:

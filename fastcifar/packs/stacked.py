@@ -19,7 +19,7 @@ from fastcifar.models.names import MODELS, is_own
 from fastcifar.packs.adam import ADAMS, StackedAdam, has_kernel
 from fastcifar.packs.casting import casting
 from fastcifar.packs.convolution import convolving
-from fastcifar.packs.fused import fusing
+from fastcifar.packs.fused.layers import fusing
 from fastcifar.packs.linear import multiplying
 from fastcifar.packs.masks import MaskMaker, Masks, units_of
 from fastcifar.packs.names import STACKED

@@ -6,9 +6,7 @@ from support.triton_kernels import on_each
 from torch import nn
 from torch.func import functional_call, vmap
 
-from fastcifar.models.cnn import CNN
-from fastcifar.packs.fused import fusing
-from fastcifar.packs.fused_convolution import activated
+from fastcifar.packs.fused.convolution import activated
 
 RUNS, IMAGES = 2, 3
 CASES = [  # side, channels, channels of the result, kernel, stride, padding
@@ -87,11 +85,3 @@ def test_the_gradients_repeat_their_bits():
     for _ in range(10):
         again = made(activated, *tensors, False)
         assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
-
-
-def test_of_a_cnn_every_convolution_is_replaced():
-    network = CNN(10, 0.0)
-    before = dict(network.named_parameters())
-    fusing(network, on_gpu=True)
-    assert vars(network)["_activated"] is activated
-    assert dict(network.named_parameters()) == before

@@ -1,41 +1,20 @@
-"""The way "fused" to stack networks: convolutions, attention and LayerNorm by fused kernels.
+"""A vision transformer's attention of several runs: by a Triton kernel on a GPU, else by torch's fused attention.
 
 Shape suffixes: R runs, B batch, H heads, T tokens, E embedding of a head, 3 queries, keys and values.
 """
 
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from fastcifar.models.cnn import CNN
 from fastcifar.models.dropout import Noise
 from fastcifar.models.vit import HEADS, EncoderLayer
-from fastcifar.packs.fused_convolution import activated
 from fastcifar.packs.linear import product
 
-MULTIPLE = 8  # torch's fused attention on CUDA takes heads whose dimension is a multiple of this number
-Network = TypeVar("Network", bound=nn.Module)
-
-
-def fusing(network: Network, on_gpu: bool) -> Network:
-    """Change the network in place so that it uses fused kernels under vmap, and return it.
-
-    on_gpu: attention, LayerNorm and the CNN's convolutions are Triton kernels. Otherwise attention is torch's, and the
-    other layers stay as they are.
-    """
-    if on_gpu and isinstance(network, CNN):
-        network._activated = activated  # type: ignore[method-assign]
-    for module in list(network.modules()):
-        if isinstance(module, EncoderLayer) and not module.drop_weights.p:
-            module._attend = partial(attend if on_gpu else attend_padded, module)  # type: ignore[method-assign]
-        for name, child in list(module.named_children()):
-            if on_gpu and isinstance(child, nn.LayerNorm):
-                setattr(module, name, ShortNorm(child))
-    return network
+MULTIPLE = 8  # torch's fused attention takes heads whose dimension is a multiple of this number
 
 
 def attend(layer: EncoderLayer, x: Tensor, noise: Noise | None) -> Tensor:
@@ -111,58 +90,3 @@ class Attention(torch.autograd.Function):
         runs = packed.shape[1:3]
         q, k, v = (part.flatten(0, 1) for part in packed.unbind())
         return F.scaled_dot_product_attention(q, k, v, scale=scale).unflatten(0, runs), 0
-
-
-class ShortNorm(nn.Module):
-    """A LayerNorm of short rows. Parameters keep their names. The result is float32, as autocast makes it on CUDA."""
-
-    def __init__(self, like: nn.LayerNorm) -> None:
-        """Take over the parameters of ``like``, which normalises one dimension."""
-        super().__init__()
-        self.weight, self.bias, self._eps = like.weight, like.bias, like.eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return PerRun.apply(x, self.weight, self.bias, self._eps)
-
-
-class PerRun(torch.autograd.Function):
-    """Under vmap, `Norm` of all runs."""
-
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        return F.layer_norm(x.float(), weight.shape, weight, bias, eps)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:
-        raise NotImplementedError("only a stack trains with this function; under vmap `Norm` differentiates it")
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, bias: Tensor, eps: float
-    ) -> tuple[Tensor, int]:
-        x_R = x.expand(info.batch_size, *x.shape) if in_dims[0] is None else x.movedim(in_dims[0], 0)
-        return Norm.apply(x_R.contiguous(), weight, bias, eps), 0
-
-
-class Norm(torch.autograd.Function):
-    """LayerNorm of (R, ..., L) with weights (R, L), by the kernels of `kernels.gpu.norm`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        from fastcifar.kernels.gpu import norm
-
-        ctx.save_for_backward(x, weight)
-        ctx.eps, weight, bias = eps, weight.contiguous(), bias.contiguous()
-        return norm.norm(x, weight, bias, eps)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        from fastcifar.kernels.gpu import norm
-
-        x, weight = ctx.saved_tensors
-        return *norm.norm_gradients(x, weight.contiguous(), upstream.contiguous(), ctx.eps), None

@@ -1,4 +1,4 @@
-"""The way "fused" to stack the CNN: each convolution with its bias and ReLU as one kernel, for all runs.
+"""The CNN's convolutions of several runs: each with its bias and ReLU as one Triton kernel.
 
 Shape suffixes: R runs, B batch, C channels, H height, W width, N channels of the result.
 """
@@ -11,11 +11,12 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
 
-def activated(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+def activated(convolution: nn.Module, x: Tensor) -> Tensor:
     """Return what `CNN._activated` returns, in the dtype of x. In mixed precision this is the low dtype."""
-    weight, bias = convolution.weight.to(x.dtype), convolution.bias
-    assert bias is not None
-    return PerRun.apply(x, weight, bias.to(x.dtype), convolution.stride[0], int(convolution.padding[0]))
+    assert isinstance(convolution, nn.Conv2d)
+    assert convolution.bias is not None
+    weight, bias = convolution.weight.to(x.dtype), convolution.bias.to(x.dtype)
+    return PerRun.apply(x, weight, bias, convolution.stride[0], int(convolution.padding[0]))
 
 
 class PerRun(torch.autograd.Function):
@@ -59,11 +60,13 @@ class Activated(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
         from fastcifar.kernels.gpu import convolution
 
-        made = convolution.gradients(
-            *ctx.saved_tensors, _channels_last(upstream), ctx.sizes, of_x=ctx.needs_input_grad[0]
+        x_BHWC, weight_NKKC, out = ctx.saved_tensors
+        of_x, of_weight, of_bias = convolution.gradients(
+            x_BHWC, weight_NKKC, out, _channels_last(upstream), ctx.sizes, of_x=ctx.needs_input_grad[0]
         )
-        of_x, of_weight = (None if one is None else one.permute(0, 1, 4, 2, 3) for one in made[:2])
-        return of_x, of_weight, made[2], None, None
+        if of_x is not None:
+            of_x = of_x.permute(0, 1, 4, 2, 3)
+        return of_x, of_weight.permute(0, 1, 4, 2, 3), of_bias, None, None
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Layers of several runs by fused kernels."""
