@@ -30,7 +30,7 @@ from tools.processes import tied
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = (2, 3, 1)  # most valuable first
-EPOCHS = 2  # of each run; an epoch is timed from the end of the first, which also opens and captures
+EPOCHS = 3  # of each run; an epoch is timed from the end of the first, which also opens and captures
 SHAPE, SMALL = 20.0, 40.0  # least seconds for a new shape, and for the small grid
 KEPT = 10.0  # seconds before the step's end after which a pack stops at the end of its epoch
 MOST_SECONDS = 3600.0  # of a timer, where nothing ends the step

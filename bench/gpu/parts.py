@@ -14,6 +14,7 @@ from fastcifar.models.dropout import Noise
 from fastcifar.models.vit import DIM, PATCHES, EncoderLayer, Form
 from fastcifar.packs.convolution import convolving
 from fastcifar.packs.fused.layers import fusing
+from fastcifar.packs.fused.norm import ShortNorm
 from fastcifar.packs.linear import multiplying
 from fastcifar.system.measure import alternate
 
@@ -89,6 +90,7 @@ def _parts(batch: int) -> Iterator[Part]:
             layer = multiplying(EncoderLayer(Form(), 0))
         if way == "fused":
             fusing(layer, on_gpu=True)
+        yield Part("linear layer, 30 to 120", way, layer.widen, (batch, PATCHES + 1, DIM), False)
         yield Part("LayerNorm", way, layer.norm1, (batch, PATCHES + 1, DIM), False)
         yield Part("attention", way, Attention(layer), (batch, PATCHES + 1, DIM), False)
 
@@ -104,7 +106,7 @@ def _step(part: Part, runs: int, device: torch.device) -> Callable[[], list[Tens
             tensor = tensor.movedim(-3, -1).contiguous().movedim(-1, -3)
         return tensor.requires_grad_()
 
-    norm = not isinstance(part.layer, (Activated, Attention))  # its weights stay in float32
+    norm = isinstance(part.layer, nn.LayerNorm | ShortNorm)  # its weights stay in float32
     own = {
         name: made((runs, *value.shape), torch.float32 if norm else low)
         for name, value in part.layer.named_parameters()

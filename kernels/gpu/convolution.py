@@ -1,4 +1,4 @@
-"""Convolutions of several runs with their bias and ReLU by Triton: one launch forward, and two backward besides a sum.
+"""Convolutions of several runs with their bias and ReLU by Triton: one launch forward, and three backward.
 
 Each is a product of matrices whose rows are gathered as they are multiplied, so no matrix of receptive fields is
 written. Images lie in memory as channels_last, weights as (out, kernel, kernel, in). No sum depends on the order in
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 import triton
 import triton.language as tl
+from fastcifar.kernels.gpu.sums import summed
 from torch import Tensor
 
 from fastcifar.system.devices import on
@@ -112,15 +113,15 @@ def write_convolved(
 
 @triton.jit(do_not_specialize=["rows", "chunk"])
 def write_weight_gradients(
-    x, upstream, out, sums, bias_sums, run_values, rows, chunk,
+    x, upstream, out, shares, run_values, rows, chunk,
     SIDE: tl.constexpr, PLACES: tl.constexpr, C: tl.constexpr, N: tl.constexpr, KERNEL: tl.constexpr,
     STRIDE: tl.constexpr, PAD: tl.constexpr, WIDE: tl.constexpr, STEP: tl.constexpr, DEEP: tl.constexpr,
 ):  # fmt: skip
     """Program (i, j, r) sums over outputs [j * chunk, (j + 1) * chunk) of run r, for values [i * DEEP, (i + 1) * DEEP)
     of the receptive fields.
 
-    upstream: the gradient of `write_convolved`'s out. sums: (R, chunks, N, KERNEL * KERNEL * C) float32. bias_sums:
-    (R, chunks, N) float32. chunk: a multiple of STEP.
+    upstream: the gradient of `write_convolved`'s out. shares: (R, chunks, N * KERNEL * KERNEL * C + N)
+    float32: of the gradient of the weights, then of the bias. chunk: a multiple of STEP.
     """
     run, part, n = tl.program_id(2).to(tl.int64), tl.program_id(1), tl.arange(0, WIDE)
     value = tl.program_id(0) * DEEP
@@ -135,9 +136,10 @@ def write_weight_gradients(
         of_bias += tl.sum(g.to(tl.float32), 0)
     own, k = run * tl.num_programs(1) + part, value + tl.arange(0, DEEP)
     at, here = n[:, None] * (KERNEL * KERNEL * C) + k[None, :], (n < N)[:, None] & (k < KERNEL * KERNEL * C)[None, :]
-    tl.store(sums + own * (N * KERNEL * KERNEL * C) + at, total, here)
+    shares += own * (N * KERNEL * KERNEL * C + N)
+    tl.store(shares + at, total, here)
     if tl.program_id(0) == 0:
-        tl.store(bias_sums + own * N + n, of_bias, n < N)
+        tl.store(shares + N * KERNEL * KERNEL * C + n, of_bias, n < N)
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -200,15 +202,15 @@ def gradients(
     runs, rows, values = len(weight), out[0].numel() // sizes.out, weight[0].numel() // sizes.out
     constants, tile = sizes.constants(), _tile(WEIGHTS, x)
     chunks, deep = triton.cdiv(rows, CHUNK), _deep(sizes, tile)
-    sums = torch.empty((runs, chunks, sizes.out, values), dtype=torch.float32, device=x.device)
-    bias_sums = torch.empty((runs, chunks, sizes.out), dtype=torch.float32, device=x.device)
+    shares = torch.empty((runs, chunks, sizes.out * (values + 1)), dtype=torch.float32, device=x.device)
     with on(x.device):
         write_weight_gradients[(triton.cdiv(values, deep), chunks, runs)](
-            x, upstream, out, sums, bias_sums, _run_values(x), rows, CHUNK,
+            x, upstream, out, shares, _run_values(x), rows, CHUNK,
             **constants, STEP=tile.rows, DEEP=deep, num_warps=WARPS, num_stages=tile.stages,
         )  # fmt: skip
     of_pixels = _pixel_gradients(x, weight, out, upstream, sizes) if of_x else None
-    return of_pixels, sums.sum(1).to(weight.dtype).view_as(weight), bias_sums.sum(1).to(weight.dtype)
+    of_weight, of_bias = summed(shares, sizes.out, weight.dtype)
+    return of_pixels, of_weight.view_as(weight), of_bias
 
 
 def _pixel_gradients(x: Tensor, weight: Tensor, out: Tensor, upstream: Tensor, sizes: Sizes) -> Tensor:
