@@ -35,7 +35,7 @@ def notes_in(tmp_path, seconds: float = 1e6) -> Notes:
 def whole(tmp_path_factory):
     """The 240 runs of the experiments, and their shapes in the step's order."""
     dataset = convert("synthetic:25", tmp_path_factory.mktemp("grid") / "dataset")
-    specs = runs_of(Wanted(grid.EXPERIMENTS, overrides={"epochs": [2]}), dataset, CPU).specs
+    specs = runs_of(Wanted(grid.EXPERIMENTS, overrides={"epochs": [grid.EPOCHS]}), dataset, CPU).specs
     return specs, in_turns(packs_of(specs, lambda shape: len(specs)), grid.EXPERIMENTS)
 
 
@@ -115,10 +115,10 @@ def test_the_packs_of_an_experiment(tmp_path, monkeypatch):
     steps.grid(notes)
     assert notes.wrong == []
     found = found_by(tmp_path)
-    assert [(row["runs"], row["epochs"]) for row in found["grid pack"]] == [(2, 2), (2, 2)]
+    assert [(row["runs"], row["epochs"]) for row in found["grid pack"]] == [(2, grid.EPOCHS)] * 2
     for row in found["grid pack"]:
         assert min(row["epoch_seconds"], row["training_and_validation_seconds"], row["measuring_seconds"]) > 0
-        assert row["seconds"] <= row["opening_seconds"] + 2 * row["epoch_seconds"] + 0.01
+        assert row["seconds"] <= row["opening_seconds"] + grid.EPOCHS * row["epoch_seconds"] + 0.01
     (experiment,) = found["grid experiment"]
     assert (experiment["runs_trained"], experiment["packs_trained"], experiment["shapes"]) == (4, 2, 1)
     (extrapolation,) = found["grid whole"]
