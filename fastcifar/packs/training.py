@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -22,11 +22,11 @@ from fastcifar.runs.spec import RunSpec
 from fastcifar.system.devices import forget_peak, give_back
 from fastcifar.training.batches import requests
 from fastcifar.training.learner import Learner, mean_loss
-from fastcifar.training.record import context, record, resume
+from fastcifar.training.record import context, prepared, resume
 from fastcifar.training.schedule import last_rate
 from fastcifar.training.steps import Captured, Eager
 
-WRITERS = 8  # threads that write the files of a pack's epoch
+WRITERS = 8  # threads that write the files of an epoch, each of one run at a time
 STAYING = {"cuda": 0.75}
 """By device type: the share of a stack's runs that must still train, or else they are stacked anew. Until then the
 others train in vain. On a GPU a new stack, with its graph, takes as long as some epochs; elsewhere the share is 1."""
@@ -202,20 +202,21 @@ def _epoch(
     validated = stack.evaluate(validation.epoch(k), validation.which, means)
     seconds = (perf_counter() - started) / runs
     rate, stall = runs * sum(trained.sizes) / trained.seconds, trained.waited / trained.seconds
-    losses_RS = trained.losses.T.cpu()
-
-    def write(n: int, member: Member) -> None:
-        member.learner.epoch += 1
-        train_loss = mean_loss(losses_RS[n], trained.sizes, means)
-        lr = last_rate(member.spec, member.learner.epoch, len(trained.sizes))
-        line = epoch_line(member.learner.epoch, train_loss, validated[n], lr, seconds, rate, stall)
-        record(member.learner, member.directory, member.lines, line)
-
-    # most of the time is for hashing and for the disk, which threads wait for together
-    with ThreadPoolExecutor(min(WRITERS, runs), "fastcifar-record") as pool:
-        written = [pool.submit(write, n, member) for n, member in enumerate(members) if member in staying]
-    for future in written:
-        future.result()
+    losses_RS = trained.losses.T
+    with ThreadPoolExecutor(min(WRITERS, runs), "fastcifar-record") as pool:  # the threads wait for the disk
+        written: list[Future[None]] = []
+        for n, member in enumerate(members):
+            if member not in staying:
+                continue
+            member.learner.epoch += 1
+            train_loss = mean_loss(losses_RS[n], trained.sizes, means)
+            lr = last_rate(member.spec, member.learner.epoch, len(trained.sizes))
+            line = epoch_line(member.learner.epoch, train_loss, validated[n], lr, seconds, rate, stall)
+            written.append(pool.submit(prepared(member.learner, member.directory, member.lines, line)))
+            if len(written) > WRITERS:  # so that few contents of files are in memory
+                written[-WRITERS - 1].result()
+        for future in written:
+            future.result()
     for member in staying:  # after all are recorded, since a callback may raise Stopped
         packing.callbacks.watch(member.spec, member.lines[-1])
 

@@ -10,6 +10,7 @@ from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, first_line
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.files import content_of
 from fastcifar.runs.outcome import Lines, accuracies, diverged
 from fastcifar.show.text import counted
 from fastcifar.system.devices import threads
@@ -75,12 +76,27 @@ def resume(learner: Learner, directory: RunDirectory) -> Lines:
 
 def record(learner: Learner, directory: RunDirectory, lines: Lines, line: dict[str, Any]) -> None:
     """Add the line of an epoch to a run's lines, and write it and the checkpoint to the disk."""
-    spec = learner.spec
+    prepared(learner, directory, lines, line)()
+
+
+def prepared(learner: Learner, directory: RunDirectory, lines: Lines, line: dict[str, Any]) -> Callable[[], None]:
+    """Add the line of an epoch to a run's lines, and return a function that writes it and the checkpoint to the disk.
+
+    The learner may go on before the function is called, perhaps in another thread.
+    """
+    spec, model = learner.spec, None
     belongs = {"epoch": learner.epoch, "line": directory.next_seal(line), "before": directory.end}
     lines.append(line)
-    # In this order, a kill between any two writes leaves files that the next session can repair.
     if not diverged(lines) and PROTOCOLS[spec.protocol].keeps(accuracies(lines)):
-        directory.save_tensors("model", learner.model.state_dict(), {**belongs, "model": spec.model})
-    directory.append_metrics(line)
+        model = content_of(learner.model.state_dict(), {**belongs, "model": spec.model})
     tensors, note = learner.state()
-    directory.save_tensors("checkpoint", tensors, {**note, **belongs})
+    checkpoint = content_of(tensors, {**note, **belongs})
+
+    def write() -> None:
+        # In this order, a kill between any two writes leaves files that the next session can repair.
+        if model is not None:
+            directory.write("model.safetensors", model)
+        directory.append_metrics(line)
+        directory.write("checkpoint.safetensors", checkpoint)
+
+    return write
