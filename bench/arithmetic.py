@@ -4,10 +4,12 @@
 
 A step of each network is traced here as a CUDA graph records it (`bench.lib.launches`), alone and in a pack, and no
 GPU is needed. The estimate of a launch's time on the device is the longest of three times: a launch, its bytes at the
-bandwidth of memory, and its operations at a peak rate. A launch of fewer blocks than there are multiprocessors gets
-that share of the bandwidth, and a convolution in groups has the rate of float32, because cuDNN is known to leave the
-tensor cores idle there. The sum over launches estimates the step. Caches and fused kernels make the real step shorter.
-Kernels below the peak rate, and operations of several launches, make it longer.
+bandwidth of memory, and its operations at the peak rate. A launch of fewer blocks than there are multiprocessors gets
+that share of both. A convolution in groups counts as two launches for each group: a profile on an H200 with torch 2.11
+shows a kernel of cuDNN for nearly each group, and kernels that copy a group's part. The sum over launches estimates the
+step. Caches make the real step shorter. Kernels below both peaks make it longer, as do operations of
+several launches. Our own kernels read some arguments several times and multiply the padding of their tiles, and
+neither counts.
 """
 
 import argparse
@@ -44,8 +46,8 @@ from fastcifar.training.footprint import footprint
 from fastcifar.training.learner import Learner
 
 PEAK, BANDWIDTH = 989.4e12, 3.35e12  # H100 SXM5, data sheet: dense bfloat16 operations a second, bytes a second
-VECTOR_PEAK = 66.9e12  # the same data sheet: float32 operations a second without tensor cores
 MULTIPROCESSORS = 132
+LAUNCHES_OF_A_GROUP = 2
 LAUNCH = 2e-6  # seconds, assumed: from one short kernel's start to the next one's, in a recorded graph
 STEP_HEADER = ("network, batch", "runs", "way", "launches", "GFLOP", "MB", "µs a step", "of it Adam", "a run, of alone")
 ADAM = ("_foreach_add_", "_fused_adam_", "_foreach_copy_", "write_numbers", "write_step")
@@ -58,8 +60,8 @@ CPU = torch.device("cpu")
 def seconds(launch: Launch) -> float:
     """Return the estimated seconds of a launch."""
     share = 1.0 if launch.blocks is None else min(1.0, launch.blocks / MULTIPROCESSORS)
-    peak = VECTOR_PEAK if launch.grouped else PEAK
-    return max(LAUNCH, launch.flops / peak, launch.moved / (BANDWIDTH * share))
+    launches = 1 if launch.groups == 1 else LAUNCHES_OF_A_GROUP * launch.groups
+    return max(LAUNCH * launches, launch.flops / (PEAK * share), launch.moved / (BANDWIDTH * share))
 
 
 def duration(trace: Trace) -> float:

@@ -22,9 +22,12 @@ BLOCK = re.compile(r"(<!-- rows (\S+(?: \S+)*) -->\n).*?(<!-- end -->)", re.DOTA
 
 # for each page: the files of rows, in the page's order, and the function that renders them
 PAGES: dict[Path, dict[str, Callable[..., str]]] = {
-    ROOT / "README.md": {"gpu-check-h100.jsonl training-cpu.jsonl parity-cpu.jsonl": claims.claims},
+    ROOT / "README.md": {
+        "gpu-check-h100.jsonl gpu-check-h200.jsonl training-cpu.jsonl parity-cpu.jsonl": claims.claims
+    },
     ROOT / "docs" / "benchmarks.md": {
         "gpu-check-h100.jsonl": gpu.measured,
+        "gpu-check-h200.jsonl": gpu.packs,
         "throughput-cpu.jsonl": throughput.throughput,
         "feeding-cpu.jsonl": throughput.feeding,
         "loader-cpu.jsonl": loader.own_cost,
@@ -56,7 +59,7 @@ PAGES: dict[Path, dict[str, Callable[..., str]]] = {
         "compiled-sm90.jsonl": compiled.compiled_candidates,
     },
     ROOT / "fastcifar" / "packs" / "README.md": {
-        "gpu-check-h100.jsonl": gpu.packs,
+        "gpu-check-h200.jsonl": gpu.packs,
         "packs-candidates-h100.jsonl": gpu.candidates,
         "arithmetic-h100.jsonl": compiled.arithmetic,
     },

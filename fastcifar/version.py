@@ -1,3 +1,3 @@
 """The version of the package. setup.py reads this file without importing the package."""
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"

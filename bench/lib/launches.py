@@ -7,7 +7,7 @@ are counted as they are dispatched, and our Triton kernels where they are launch
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -38,6 +38,18 @@ FREE = ("empty", "_unsafe_view", "_record_function", "promote_types")
 """Parts of the names of operations that launch nothing, although their schema does not say so."""
 READ_AND_WRITTEN = {"write_step": (0, 3, 4)}
 """The places of the arguments of our kernels that are both read and written: the weights and moments of Adam."""
+MULTIPLIED = {
+    "write_convolved": (1, 3, ("KERNEL", "KERNEL", "C")),
+    "write_weight_gradients": (1, 2, ("KERNEL", "KERNEL", "C")),
+    "write_pixel_gradients": (1, 2, ("KERNEL", "KERNEL", "C")),
+    "write_linear": (1, 3, ("IN",)),
+    "write_linear_gradients": (1, 1, ("IN",)),
+    "write_attention": (2, 1, ("TOKENS",)),
+    "write_attention_gradients": (5, 1, ("TOKENS",)),  # one of them computes the weights again
+}
+"""Those of our kernels that multiply matrices. For each: the number of products, the place of an argument, and names of
+constants. A product takes as many multiply-adds as that argument has values, times these constants. This is the work
+that torch counts, too: the padding of a convolution's images counts, and the padding of a kernel's tiles does not."""
 AMP = torch.device("cuda")  # the device whose mixed precision is traced
 
 
@@ -50,8 +62,8 @@ class Launch(NamedTuple):
     flops: int
     blocks: int | None = None
     """The blocks of threads of the launch; None where torch chooses enough of them to fill a device."""
-    grouped: bool = False
-    """Whether it is a convolution in several groups."""
+    groups: int = 1
+    """The groups of a convolution."""
 
 
 class Trace(TorchDispatchMode):
@@ -98,18 +110,23 @@ class Trace(TorchDispatchMode):
             blocks = sum(math.ceil(tensor.numel() / CHUNK) for tensor in arguments[0])
         # the groups are the last argument of a convolution, and the last but one of its backward
         groups = arguments[{"convolution": -1, "convolution_backward": -2}[name]] if "convolution" in name else 1
-        self.launches += [Launch(name, moved // parts, flops // parts, blocks, groups > 1)] * parts
+        self.launches += [Launch(name, moved // parts, flops // parts, blocks, groups)] * parts
         return out
 
-    def launched(self, name: str, grid: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
-        """Add a launch of a Triton kernel. The dataset's images count with one image for each program."""
+    def launched(
+        self, name: str, grid: tuple[int, ...], arguments: tuple[Any, ...], constants: Mapping[str, Any]
+    ) -> None:
+        """Add a launch of a Triton kernel. Each argument is read or written once, or both by READ_AND_WRITTEN.
+
+        The dataset's images count with one image for each program.
+        """
         programs, moved = math.prod(grid), 0
         for n, tensor in enumerate(arguments):
-            if isinstance(tensor, Tensor):
+            if isinstance(tensor, Tensor) and not any(tensor is other for other in arguments[:n]):
                 rows = min(len(tensor), programs) if tensor.dtype == torch.uint8 else len(tensor)
                 times = 2 if n in READ_AND_WRITTEN.get(name, ()) else 1
                 moved += times * rows * tensor[0].numel() * tensor.element_size() if rows else 0
-        self.launches.append(Launch(name, moved, 0, programs))
+        self.launches.append(Launch(name, moved, _multiplied(name, arguments, constants), programs))
 
     def _total(self) -> int:
         return 0 if self._counter is None else self._counter.get_total_flops()
@@ -133,16 +150,18 @@ def _moved(function: Any, arguments: Any, named: dict[str, Any], out: Any) -> in
     return total if any(changed) else total + _bytes(out)
 
 
+def _multiplied(name: str, arguments: tuple[Any, ...], constants: Mapping[str, Any]) -> int:
+    """Return the floating-point operations of a Triton kernel's products of matrices, two for each multiply-add."""
+    if name not in MULTIPLIED:
+        return 0
+    products, place, sizes = MULTIPLIED[name]
+    return 2 * products * arguments[place].numel() * math.prod(constants[size] for size in sizes)
+
+
 def _bytes(values: Any) -> int:
     """Return the bytes of all tensors among the values. An expanded tensor counts with the size of its storage."""
     tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
     return sum(min(t.numel() * t.element_size(), t.untyped_storage().nbytes()) for t in tensors)
-
-
-def _fused_attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Return what torch's attention returns on CUDA in 16 bits, by the operation that it chooses there."""
-    result: Tensor = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, False, False, scale=scale)[0]
-    return result
 
 
 class _Traced(Exception):
@@ -155,12 +174,11 @@ def without_a_device(trace: Trace) -> Iterator[None]:
     from triton.runtime.jit import KernelInterface
 
     def launcher(kernel: Any, grid: tuple[int, ...]) -> Callable[..., None]:
-        return lambda *arguments, **options: trace.launched(kernel.__name__, grid, arguments)
+        return lambda *arguments, **constants: trace.launched(kernel.__name__, grid, arguments, constants)
 
     with ExitStack() as patches:
         for target, name, value in (
             (KernelInterface, "__getitem__", launcher),
-            (torch.nn.functional, "scaled_dot_product_attention", _fused_attention),
             (import_module("torch.optim.optimizer"), "_get_fused_kernels_supported_devices", lambda: ["meta"]),
         ):
             patches.enter_context(mock.patch.object(target, name, value))

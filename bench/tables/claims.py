@@ -10,11 +10,14 @@ GPU_CHECK, PARITY = "`make gpu-check`", "`python bench/parity.py`"
 TRAINING = "`python bench/training.py --data data/cifar10`"
 
 
-def claims(gpu: Rows, training: Rows, parity: Rows) -> str:
-    """Return a table with four lines, from the rows of `make gpu-check`, bench/training.py and bench/parity.py."""
+def claims(gpu: Rows, stacks: Rows, training: Rows, parity: Rows) -> str:
+    """Return a table with five lines, from the rows of `make gpu-check`, bench/training.py and bench/parity.py.
+
+    stacks: the rows of a later GPU check, for the line about packs.
+    """
     return table(
         ["claim", "figure", "hardware", "commit", "command"],
-        [kernel(gpu), pipeline(gpu), epoch(gpu, training), pixels(gpu, parity)],
+        [kernel(gpu), pipeline(gpu), epoch(gpu, training), packs(stacks), pixels(gpu, parity)],
         numbers=False,
     )
 
@@ -58,6 +61,20 @@ def epoch(gpu: Rows, training: Rows) -> list[str]:
         f"{ours['seconds']:.1f} s on the CPU, {plain['seconds'] / ours['seconds']:.1f} times as fast; on the GPU, "
         f"where no plain loop was timed, {on_gpu['seconds']:.2f} s",
         *where([ours, plain, on_gpu], f"{TRAINING}; {GPU_CHECK}"),
+    ]
+
+
+def packs(gpu: Rows) -> list[str]:
+    """Return the line of runs that train together: the fastest way of each network against one run after another."""
+    rows, times = of(gpu, "pack"), {}
+    for serial in of(rows, "pack", way="serial"):
+        fastest = max(of(rows, "pack", model=serial["model"]), key=lambda row: row["images_per_s"])
+        times[serial["model"]] = fastest["images_per_s"] / serial["images_per_s"]
+    (runs,) = {row["runs"] for row in rows}
+    return [
+        f"{runs} runs that train as one program are faster than one after another (CUDA graphs, training steps only)",
+        ", ".join(f"{model} {ratio:.1f} times" for model, ratio in times.items()),
+        *where(rows, GPU_CHECK),
     ]
 
 

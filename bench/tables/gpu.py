@@ -11,24 +11,36 @@ MODES = {"graph": "one CUDA graph a step", "none": "one launch an operation"}
 
 
 def measured(found: Rows) -> str:
-    """Return a table with a caption for each kind of work, without profiles, launches and comparisons of bits."""
-    parts = {
+    """Return a table with a caption for each kind of work, without packs, profiles and comparisons of bits."""
+    tables = {
         "Input pipelines, each in a process of its own:": pipelines(found),
         "Kernels alone. The ceiling is the rate at which the device's memory copies the bytes that an image needs:": (
             contests(found)
         ),
         "An epoch of the CNN, 40,000 images:": epochs(found),
-        f"Packs: {_runs(found)} runs at once, training steps only:": ways(found),
         "Fine-tuning EfficientNetV2-S on images of 384 × 384 pixels:": pretrained(found),
     }
-    text = "\n".join(f"{caption}\n\n{lines}" for caption, lines in parts.items())
-    return under(f"{text}\n{grid(found)}", found, PACKAGES)
+    return under("\n".join(f"{caption}\n\n{lines}" for caption, lines in tables.items()), found, PACKAGES)
 
 
 def packs(found: Rows) -> str:
-    """Return the table of the ways to train a pack, and what is known of grids."""
-    kept = [row for row in found if row["what"] in ("pack", "grid", "grid experiment", "grid whole")]
-    return under(f"{ways(kept)}\n{grid(kept)}", kept, PACKAGES)
+    """Return the tables of the ways to train a pack, of the experiments' packs, and of the parts of a pack's step."""
+    layers = f"Parts of a step, forward and backward, {_runs(found)} runs, µs: median (range):\n\n{parts(found)}"
+    return under("\n".join([ways(found), grid(found), layers]), found, PACKAGES)
+
+
+def parts(found: Rows) -> str:
+    """Return the table of the parts of a pack's step, timed alone in each way."""
+    rows = of(found, "part", failed=None)
+    names = list(dict.fromkeys(row["way"] for row in rows))
+    body = []
+    for part in dict.fromkeys(row["part"] for row in rows):
+        timed = {row["way"]: row for row in rows if row["part"] == part}
+        cells = [f"{row['us']:,.0f} ({row['least']:,.0f}-{row['most']:,.0f})" for row in timed.values()]
+        body.append([part, *(dict(zip(timed, cells, strict=True)).get(name, "") for name in names)])
+    same = all(row["same"] for row in rows)
+    text = "Each way gave the same bits each time." if same else "Some ways did NOT give the same bits each time."
+    return table(["part", *names], body) + f"\n{text}\n"
 
 
 def candidates(found: Rows) -> str:
