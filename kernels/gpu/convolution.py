@@ -82,8 +82,8 @@ def _fields(x, m, first, rows, SIDE: tl.constexpr, PLACES: tl.constexpr, C: tl.c
 
 @triton.jit
 def _upstream(upstream, out, at, here):
-    """Return the gradient of the outputs before ReLU: 0 where ReLU gave 0."""
-    return tl.where(tl.load(out + at, here, 0.0) > 0, tl.load(upstream + at, here, 0.0), 0.0)
+    """Return the gradient of the outputs before ReLU: 0 where ReLU gave 0, but not where it gave NaN, as in torch."""
+    return tl.where(tl.load(out + at, here, 0.0) <= 0, 0.0, tl.load(upstream + at, here, 0.0))
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -108,7 +108,8 @@ def write_convolved(
         total = tl.dot(fields, own, total, input_precision="ieee")
     total += tl.load(bias + run * N + n, n < N, 0.0).to(tl.float32)[None, :]
     at, here = (run * rows + m[:, None]) * N + n[None, :], (m < rows)[:, None] & (n < N)[None, :]
-    tl.store(out + at, tl.maximum(total, 0.0).to(out.dtype.element_ty), here)
+    positive = tl.maximum(total, 0.0, propagate_nan=tl.PropagateNan.ALL)  # a run that diverges must show it
+    tl.store(out + at, positive.to(out.dtype.element_ty), here)
 
 
 @triton.jit(do_not_specialize=["rows", "chunk"])

@@ -78,6 +78,20 @@ def test_in_bfloat16_only_results_are_rounded(case):
     assert_close(tensors_of(case, False, "cuda", torch.bfloat16), False, 2**-8)
 
 
+@on_each("device")
+@pytest.mark.parametrize("what", ["a weight", "a pixel", "a bias"])
+def test_nan_stays_nan_as_in_torch(what, device):
+    """Else a run whose weights have become NaN would go on as if nothing had happened. Other runs are not affected."""
+    layer, x, own = tensors_of((6, 8, 6, 3, 1, 1), False, device)
+    with torch.no_grad():
+        {"a weight": own[0], "a pixel": x, "a bias": own[1]}[what][1, 0] = torch.nan
+    ours, theirs = (made(forward, layer, x, own, False) for forward in (activated, plain))
+    for one, other in zip(ours, theirs, strict=True):
+        assert one[1][other[1].isnan()].isnan().all()
+        assert not one[0].isnan().any()
+    assert ours[0][1].isnan().any()
+
+
 @pytest.mark.gpu
 def test_the_gradients_repeat_their_bits():
     tensors = tensors_of((16, 32, 64, 3, 2, 1), False, "cuda", torch.bfloat16)
