@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # `fastcifar runs` reads directories without torch, which tak
     import torch
     from torch import Tensor
 
+SMALL = 1 << 20
+"""The bytes of a tensor up to which it is copied from a device together with others, which takes memory there."""
 LONGEST = 1 << 16
 """The most bytes of a line of JSON. A line of metrics.jsonl has about 250."""
 
@@ -143,9 +145,10 @@ def content_of(tensors: Mapping[str, "Tensor"], note: Mapping[str, Any]) -> byte
 
 
 def on_host(tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
-    """Return the tensors in host memory, contiguous. Those of a device are `gathered` first."""
-    there = gathered({key: tensor for key, tensor in tensors.items() if tensor.device.type != "cpu"})
-    return {key: there[key] if key in there else tensor.detach().contiguous() for key, tensor in tensors.items()}
+    """Return the tensors in host memory, contiguous. Small ones of a device are `gathered` first."""
+    small = {key: tensor for key, tensor in tensors.items() if tensor.device.type != "cpu" and tensor.nbytes <= SMALL}
+    there = gathered(small)
+    return {key: there[key] if key in there else tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
 
 
 def gathered(tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
