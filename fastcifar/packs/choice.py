@@ -33,7 +33,7 @@ ROUNDS = 5  # timed rounds of each way; the ways alternate
 HOPELESS = 0.6  # share of the fastest way's speed; a way whose best round is slower gets no further round
 PAYS = 1.05  # median ratio to serial's speed of the same round that another way must exceed to be chosen
 STACKED_ON_CPU = 4  # runs of a trial stack on a CPU; more runs take longer and are no faster
-VERSION = 5  # of the calibration file's keys; a new version discards old measurements
+VERSION = 6  # of the calibration file's keys; a new version discards old measurements, as faster kernels do
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def shape_of(spec: RunSpec) -> Shape:
 
 def _key(spec: RunSpec, device: torch.device, most: int) -> str:
     shape = shape_of(spec)._asdict()
-    return json.dumps([VERSION, shape, device_name(device), torch.__version__, most], sort_keys=True)
+    about = [VERSION, shape, device_name(device), torch.__version__, most, possible(spec, device)]
+    return json.dumps(about, sort_keys=True)
 
 
 def device_name(device: torch.device) -> str:

@@ -1,6 +1,7 @@
 """Train a stack of runs: epochs, validation, and for each run its own end, checkpoints and resumption."""
 
 import contextlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from fastcifar.training.schedule import last_rate
 from fastcifar.training.steps import Captured, Eager
 
 WRITERS = 8  # threads that write the files of an epoch, each of one run at a time
+WAITING = 256 << 20  # bytes of files that may wait for them
 STAYING = {"cuda": 0.75}
 """By device type: the share of a stack's runs that must still train, or else they are stacked anew. Until then the
 others train in vain. On a GPU a new stack, with its graph, takes as long as some epochs; elsewhere the share is 1."""
@@ -204,7 +206,7 @@ def _epoch(
     rate, stall = runs * sum(trained.sizes) / trained.seconds, trained.waited / trained.seconds
     losses_RS = trained.losses.T
     with ThreadPoolExecutor(min(WRITERS, runs), "fastcifar-record") as pool:  # the threads wait for the disk
-        written: list[Future[None]] = []
+        waiting: deque[tuple[int, Future[None]]] = deque()
         for n, member in enumerate(members):
             if member not in staying:
                 continue
@@ -212,10 +214,11 @@ def _epoch(
             train_loss = mean_loss(losses_RS[n], trained.sizes, means)
             lr = last_rate(member.spec, member.learner.epoch, len(trained.sizes))
             line = epoch_line(member.learner.epoch, train_loss, validated[n], lr, seconds, rate, stall)
-            written.append(pool.submit(prepared(member.learner, member.directory, member.lines, line)))
-            if len(written) > WRITERS:  # so that few contents of files are in memory
-                written[-WRITERS - 1].result()
-        for future in written:
+            files = prepared(member.learner, member.directory, member.lines, line)
+            waiting.append((files.size, pool.submit(files.write)))
+            while sum(size for size, _ in waiting) > WAITING:
+                waiting.popleft()[1].result()
+        for _, future in waiting:
             future.result()
     for member in staying:  # after all are recorded, since a callback may raise Stopped
         packing.callbacks.watch(member.spec, member.lines[-1])

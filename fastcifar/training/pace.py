@@ -52,8 +52,9 @@ class Pace:
         self._next = self._started + FIRST
 
     def step(self, images: int, loss: "Tensor") -> None:
-        """Count a step of a number of images. loss: of the step, () or (R,); it is read only for a report, because on
-        CUDA reading it waits for the device.
+        """Count a step of a number of images. loss: of the step, () or (R,), where those that are NaN do not count.
+
+        It is read only for a report, because on CUDA reading it waits for the device.
         """
         if self.tell is None:
             return
@@ -61,7 +62,7 @@ class Pace:
         self._images += images
         if perf_counter() < self._next:
             return
-        value = float(loss.float().mean())
+        value = float(loss.float().nanmean())
         seconds = perf_counter() - self._started
         left = seconds * (self._of - self._done) / self._done
         self.tell(Steps(self._done, self._of, self._images / seconds, value, left))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -76,13 +76,22 @@ def resume(learner: Learner, directory: RunDirectory) -> Lines:
 
 def record(learner: Learner, directory: RunDirectory, lines: Lines, line: dict[str, Any]) -> None:
     """Add the line of an epoch to a run's lines, and write it and the checkpoint to the disk."""
-    prepared(learner, directory, lines, line)()
+    prepared(learner, directory, lines, line).write()
 
 
-def prepared(learner: Learner, directory: RunDirectory, lines: Lines, line: dict[str, Any]) -> Callable[[], None]:
-    """Add the line of an epoch to a run's lines, and return a function that writes it and the checkpoint to the disk.
+class Prepared(NamedTuple):
+    """The files of a run's epoch, in memory."""
 
-    The learner may go on before the function is called, perhaps in another thread.
+    size: int
+    """Their bytes."""
+    write: Callable[[], None]
+    """Writes them to the disk, in any thread."""
+
+
+def prepared(learner: Learner, directory: RunDirectory, lines: Lines, line: dict[str, Any]) -> Prepared:
+    """Add the line of an epoch to a run's lines, and return it and the checkpoint for writing.
+
+    The learner may go on meanwhile.
     """
     spec, model = learner.spec, None
     belongs = {"epoch": learner.epoch, "line": directory.next_seal(line), "before": directory.end}
@@ -99,4 +108,4 @@ def prepared(learner: Learner, directory: RunDirectory, lines: Lines, line: dict
         directory.append_metrics(line)
         directory.write("checkpoint.safetensors", checkpoint)
 
-    return write
+    return Prepared(len(checkpoint) + len(model or b""), write)

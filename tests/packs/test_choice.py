@@ -123,8 +123,10 @@ def test_what_makes_a_difference_is_measured_by_itself(synthetic, tmp_path, meas
     calibration.of(spec, synthetic, CPU, 12)
     monkeypatch.setattr(torch, "__version__", "0.0")
     calibration.of(spec, synthetic, CPU, 12)
-    assert len(measuring) == 5
-    assert len(json.loads(calibration.path.read_text())) == 5
+    monkeypatch.setattr(choice, "possible", lambda *of: ["serial", "a new way"])
+    calibration.of(spec, synthetic, CPU, 12)
+    assert len(measuring) == 6
+    assert len(json.loads(calibration.path.read_text())) == 6
 
 
 @pytest.mark.parametrize("contents", ["", "{", "[1]", "null"])

@@ -16,6 +16,7 @@ from fastcifar.packs.options import Callbacks, PackOptions
 from fastcifar.packs.stacked import Stacked
 from fastcifar.packs.training import train_stacked
 from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.files import RunFiles
 from fastcifar.training.loop import train
 from fastcifar.training.options import silent
 
@@ -95,6 +96,29 @@ def interrupting(after):
             raise Interrupted
 
     return watch
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("waiting", [0, 1 << 28])
+def test_a_full_disk_ends_the_pack_and_every_run_goes_on_from_whole_files(synthetic, tmp_path, monkeypatch, waiting):
+    specs = [spec_of(synthetic, seed=n, epochs=2, lr=1e-3) for n in range(training.WRITERS + 2)]
+    whole = pack(specs, synthetic, tmp_path / "whole")
+    full, append = RunDirectory.of(specs[3], tmp_path / "full").path, RunFiles.append
+
+    def failing(self, name, content):
+        if self.path == full and b'"epoch": 2' in content:
+            raise FastcifarError("disk full")
+        append(self, name, content)
+
+    monkeypatch.setattr(training, "WAITING", waiting)
+    monkeypatch.setattr(RunFiles, "append", failing)
+    with pytest.raises(FastcifarError, match="disk full"):
+        pack(specs, synthetic, tmp_path / "full")
+    monkeypatch.undo()
+    assert len(RunDirectory(full).metrics()) == 1
+    for spec, (summary, lines, _) in pack(specs, synthetic, tmp_path / "full").items():
+        assert summary["status"] == "finished"
+        assert close(lines, whole[spec][1])
 
 
 @pytest.mark.whole

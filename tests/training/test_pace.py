@@ -31,6 +31,16 @@ def test_the_first_report_comes_after_two_seconds_then_one_a_second(clock):
     assert told[0].text == "step 4/100, 64 images/s, loss 5.000, 48 s left"
 
 
+def test_a_report_has_the_mean_loss_of_the_runs_that_have_one(clock):
+    told = []
+    counting = Pace(told.append, of=2)
+    for loss in (torch.tensor([1.0, torch.nan, 3.0]), torch.tensor(torch.nan)):
+        clock.now += 5
+        counting.step(8, loss)
+    assert told[0].loss == 2.0
+    assert told[1].loss != told[1].loss
+
+
 def test_without_a_callback_the_loss_is_never_read(clock):
     counting = Pace(None, of=3)
     clock.now += 10
