@@ -12,7 +12,7 @@ Products take operands in the dtype of the tensors and are summed in float32; th
 import torch
 import triton
 import triton.language as tl
-from fastcifar.kernels import gpu
+from fastcifar.kernels.gpu.tiles import product
 from torch import Tensor
 
 from fastcifar.system.devices import on
@@ -20,7 +20,6 @@ from fastcifar.system.devices import on
 ROWS = 16  # queries of a block: the smallest tile of a tensor core
 WARPS = {torch.float32: 4}  # of a program, by dtype; others have one. Exact float32 takes no tensor cores
 LOG2_E = tl.constexpr(1.4426950408889634)
-INTERPRETED = tl.constexpr(gpu.INTERPRETED)
 
 
 @triton.jit
@@ -43,17 +42,9 @@ def _inner(x):
 
 
 @triton.jit
-def _product(x, y, before):
-    """Return the float32 matrix product of x and y, plus ``before`` unless it is None."""
-    if INTERPRETED:  # the interpreter would multiply the bit patterns of bfloat16
-        x, y = x.to(tl.float32), y.to(tl.float32)
-    return tl.dot(x, y, before, input_precision="ieee")
-
-
-@triton.jit
 def _along(x, y):
     """Return the products of all rows of x with all rows of y, float32."""
-    return _product(_inner(x), tl.trans(_inner(y)), None)
+    return product(_inner(x), tl.trans(_inner(y)), None)
 
 
 @triton.jit
@@ -90,7 +81,7 @@ def write_attention(
         of_block, there = _places(first, ROWS, 3 * ACROSS, TOKENS, SIZE, WIDE)
         q = tl.load(packed + of_block, there, 0.0)
         main, rest, total = _exponentials(q, k, k_rest, SCALE, TOKENS)
-        attended = _product(rest.to(v.dtype), v_rest, _product(main.to(v.dtype), v, None)) / total[:, None]
+        attended = product(rest.to(v.dtype), v_rest, product(main.to(v.dtype), v, None)) / total[:, None]
         of_block, there = _places(first, ROWS, ACROSS, TOKENS, SIZE, WIDE)
         tl.store(out + of_block, attended.to(out.dtype.element_ty), there)
 
@@ -128,10 +119,10 @@ def write_attention_gradients(
         mean = (tl.sum(main * of_main, 1) + tl.sum(rest * of_rest, 1))[:, None] / total[:, None]
         of_main, of_rest = (main * (of_main - mean)).to(q.dtype), (rest * (of_rest - mean)).to(q.dtype)
         main, rest = main.to(q.dtype), rest.to(q.dtype)
-        of_v, of_v_rest = _product(tl.trans(main), g, of_v), _product(tl.trans(rest), g, of_v_rest)
-        of_q = _product(of_rest, k_rest, _product(of_main, k, None))
+        of_v, of_v_rest = product(tl.trans(main), g, of_v), product(tl.trans(rest), g, of_v_rest)
+        of_q = product(of_rest, k_rest, product(of_main, k, None))
         tl.store(out + of_block, (of_q * SCALE).to(out.dtype.element_ty), there)
-        of_k, of_k_rest = _product(tl.trans(of_main), q, of_k), _product(tl.trans(of_rest), q, of_k_rest)
+        of_k, of_k_rest = product(tl.trans(of_main), q, of_k), product(tl.trans(of_rest), q, of_k_rest)
     at, here = _places(0, MAIN, 3 * ACROSS, TOKENS, SIZE, WIDE)
     tl.store(out + ACROSS + at, (of_k * SCALE).to(out.dtype.element_ty), here)
     tl.store(out + 2 * ACROSS + at, of_v.to(out.dtype.element_ty), here)

@@ -11,6 +11,7 @@ import torch
 import triton
 import triton.language as tl
 from fastcifar.kernels.gpu.sums import summed
+from fastcifar.kernels.gpu.tiles import between_runs, product, wide
 from torch import Tensor
 
 from fastcifar.system.devices import on
@@ -55,7 +56,7 @@ class Sizes(NamedTuple):
         """Return the kernels' constants. Channels are rounded up to powers of two that tensor cores multiply."""
         return {
             "SIDE": self.side, "PLACES": self.places, "C": self.channels, "N": self.out, "KERNEL": self.kernel,
-            "STRIDE": self.stride, "PAD": self.padding, "WIDE": max(16, triton.next_power_of_2(self.out)),
+            "STRIDE": self.stride, "PAD": self.padding, "WIDE": wide(self.out),
         }  # fmt: skip
 
 
@@ -105,7 +106,7 @@ def write_convolved(
         at = n[None, :] * (KERNEL * KERNEL * C) + k[:, None]
         here = (n < N)[None, :] & (k < KERNEL * KERNEL * C)[:, None]
         own = tl.load(weight + run * (N * KERNEL * KERNEL * C) + at, here, 0.0)
-        total = tl.dot(fields, own, total, input_precision="ieee")
+        total = product(fields, own, total)
     total += tl.load(bias + run * N + n, n < N, 0.0).to(tl.float32)[None, :]
     at, here = (run * rows + m[:, None]) * N + n[None, :], (m < rows)[:, None] & (n < N)[None, :]
     positive = tl.maximum(total, 0.0, propagate_nan=tl.PropagateNan.ALL)  # a run that diverges must show it
@@ -133,7 +134,7 @@ def write_weight_gradients(
         fields = _fields(x + run * run_values, m, value, rows, SIDE, PLACES, C, KERNEL, STRIDE, PAD, DEEP)
         at, here = (run * rows + m[:, None]) * N + n[None, :], (m < rows)[:, None] & (n < N)[None, :]
         g = _upstream(upstream, out, at, here)
-        total = tl.dot(tl.trans(g), fields, total, input_precision="ieee")
+        total = product(tl.trans(g), fields, total)
         of_bias += tl.sum(g.to(tl.float32), 0)
     own, k = run * tl.num_programs(1) + part, value + tl.arange(0, DEEP)
     at, here = n[:, None] * (KERNEL * KERNEL * C) + k[None, :], (n < N)[:, None] & (k < KERNEL * KERNEL * C)[None, :]
@@ -170,7 +171,7 @@ def write_pixel_gradients(
             at = (n[:, None] * (KERNEL * KERNEL) + down * KERNEL + across) * C + c[None, :]
             here = (n < N)[:, None] & (c < C)[None, :]
             own = tl.load(weight + run * (N * KERNEL * KERNEL * C) + at, here, 0.0)
-            total = tl.dot(g, own, total, input_precision="ieee")
+            total = product(g, own, total)
     at = ((run * (rows // (PLACES * PLACES)) + image) * SIDE + h) * SIDE + w
     here = known[:, None] & (c < C)[None, :]
     tl.store(made + at[:, None] * C + c[None, :], total.to(made.dtype.element_ty), here)
@@ -187,7 +188,7 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor, sizes: Sizes) -> Tensor:
     rows, tile = x.shape[1] * places * places, _tile(FORWARD, x)
     with on(x.device):
         write_convolved[(triton.cdiv(rows, tile.rows), runs)](
-            x, weight, bias, out, _run_values(x), rows,
+            x, weight, bias, out, between_runs(x), rows,
             **sizes.constants(), ROWS=tile.rows, DEEP=_deep(sizes, tile), num_warps=WARPS, num_stages=tile.stages,
         )  # fmt: skip
     return out
@@ -206,7 +207,7 @@ def gradients(
     shares = torch.empty((runs, chunks, sizes.out * (values + 1)), dtype=torch.float32, device=x.device)
     with on(x.device):
         write_weight_gradients[(triton.cdiv(values, deep), chunks, runs)](
-            x, upstream, out, shares, _run_values(x), rows, CHUNK,
+            x, upstream, out, shares, between_runs(x), rows, CHUNK,
             **constants, STEP=tile.rows, DEEP=deep, num_warps=WARPS, num_stages=tile.stages,
         )  # fmt: skip
     of_pixels = _pixel_gradients(x, weight, out, upstream, sizes) if of_x else None
@@ -218,11 +219,10 @@ def _pixel_gradients(x: Tensor, weight: Tensor, out: Tensor, upstream: Tensor, s
     runs, images = x.shape[:2]
     assert runs == len(weight)  # images that the runs share need no gradient
     made, tile, each = torch.empty_like(x), _tile(PIXELS, x), triton.cdiv(sizes.side, sizes.stride)
-    channels = max(16, triton.next_power_of_2(sizes.channels))
     with on(x.device):
         write_pixel_gradients[(triton.cdiv(images * each * each, tile.rows), sizes.stride**2, runs)](
             weight, upstream, out, made, out[0].numel() // sizes.out,
-            **sizes.constants(), ROWS=tile.rows, CHANNELS=channels, num_warps=WARPS, num_stages=tile.stages,
+            **sizes.constants(), ROWS=tile.rows, CHANNELS=wide(sizes.channels), num_warps=WARPS, num_stages=tile.stages,
         )  # fmt: skip
     return made
 
@@ -233,9 +233,4 @@ def _tile(chosen: Tile, x: Tensor) -> Tile:
 
 def _deep(sizes: Sizes, tile: Tile) -> int:
     """Return how many values of a receptive field to multiply at a time: a power of two."""
-    return max(16, min(tile.deep, triton.next_power_of_2(sizes.kernel**2 * sizes.channels)))
-
-
-def _run_values(x: Tensor) -> int:
-    """Return the number of values from one run's images to the next one's."""
-    return x[0].numel() if len(x) > 1 else 0
+    return min(max(16, tile.deep), wide(sizes.kernel**2 * sizes.channels))

@@ -8,8 +8,8 @@ not depend on the order in which programs run, nor on the number of runs.
 import torch
 import triton
 import triton.language as tl
-from fastcifar.kernels import gpu
 from fastcifar.kernels.gpu.sums import summed
+from fastcifar.kernels.gpu.tiles import between_runs, product, wide
 from torch import Tensor
 
 from fastcifar.system.devices import on
@@ -17,15 +17,6 @@ from fastcifar.system.devices import on
 ROWS = 128  # rows for one program
 CHUNK = 512  # rows whose share of the weights' gradient one program adds up
 STEP = 64  # of these rows at a time
-INTERPRETED = tl.constexpr(gpu.INTERPRETED)
-
-
-@triton.jit
-def _product(x, y, before):
-    """Return the float32 matrix product of x and y, plus ``before`` unless it is None."""
-    if INTERPRETED:  # the interpreter would multiply the bit patterns of bfloat16
-        x, y = x.to(tl.float32), y.to(tl.float32)
-    return tl.dot(x, y, before, input_precision="ieee")
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -44,7 +35,7 @@ def write_linear(
     values = tl.load(x + run * run_values + m[:, None] * IN + k[None, :], (m < rows)[:, None] & (k < IN)[None, :], 0.0)
     at = run * (IN * OUT) + n[None, :] * ACROSS + k[:, None] * ALONG
     own = tl.load(weight + at, (n < OUT)[None, :] & (k < IN)[:, None], 0.0)
-    total = _product(values.to(own.dtype), own, None)
+    total = product(values.to(own.dtype), own, None)
     if BIASED:
         total += tl.load(bias + run * OUT + n, n < OUT, 0.0).to(tl.float32)[None, :]
     at, here = (run * rows + m[:, None]) * OUT + n[None, :], (m < rows)[:, None] & (n < OUT)[None, :]
@@ -70,7 +61,7 @@ def write_linear_gradients(
         values = tl.load(x + at, here, 0.0)
         at, here = (run * rows + m[:, None]) * OUT + n[None, :], (m < rows)[:, None] & (n < OUT)[None, :]
         g = tl.load(upstream + at, here, 0.0)
-        total = _product(tl.trans(values.to(g.dtype)), g, total)
+        total = product(tl.trans(values.to(g.dtype)), g, total)
         of_bias += g.to(tl.float32)
     own = shares + (run * tl.num_programs(0) + part) * ((IN + 1) * OUT)
     tl.store(own + k[:, None] * OUT + n[None, :], total, (k < IN)[:, None] & (n < OUT)[None, :])
@@ -98,35 +89,25 @@ def linear_gradients(x: Tensor, weight: Tensor, upstream: Tensor, of_x: bool) ->
         assert len(x) == len(weight)  # inputs that the runs share need no gradient
         made = torch.empty_like(x)
         _multiply(upstream, weight.mT, None, made)
-    runs, size, wide = len(weight), x.shape[-1], weight.shape[1]
-    rows = upstream[0].numel() // wide
-    shares = torch.empty((runs, triton.cdiv(rows, CHUNK), (size + 1) * wide), dtype=torch.float32, device=x.device)
+    runs, size, outputs = len(weight), x.shape[-1], weight.shape[1]
+    rows = upstream[0].numel() // outputs
+    shares = torch.empty((runs, triton.cdiv(rows, CHUNK), (size + 1) * outputs), dtype=torch.float32, device=x.device)
     with on(x.device):
         write_linear_gradients[(shares.shape[1], runs)](
-            x, upstream, shares, _run_values(x), rows, CHUNK, IN=size, OUT=wide, STEP=STEP, DEEP=_wide(size),
-            WIDE=_wide(wide), num_warps=4,
+            x, upstream, shares, between_runs(x), rows, CHUNK, IN=size, OUT=outputs, STEP=STEP, DEEP=wide(size),
+            WIDE=wide(outputs), num_warps=4,
         )  # fmt: skip
-    of_weight, of_bias = summed(shares, wide, weight.dtype)
-    return made, of_weight.view(runs, size, wide).mT, of_bias
+    of_weight, of_bias = summed(shares, outputs, weight.dtype)
+    return made, of_weight.view(runs, size, outputs).mT, of_bias
 
 
 def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
-    runs, wide, size = weight.shape
-    rows = out[0].numel() // wide
-    assert weight.stride(0) == wide * size  # dense in a run
+    runs, outputs, size = weight.shape
+    rows = out[0].numel() // outputs
+    assert weight.stride(0) == outputs * size  # dense in a run
     with on(x.device):
         write_linear[(triton.cdiv(rows, ROWS), runs)](
-            x, weight, weight if bias is None else bias, out, _run_values(x), rows, IN=size, OUT=wide,
-            ALONG=weight.stride(2), ACROSS=weight.stride(1), ROWS=ROWS, DEEP=_wide(size), WIDE=_wide(wide),
+            x, weight, weight if bias is None else bias, out, between_runs(x), rows, IN=size, OUT=outputs,
+            ALONG=weight.stride(2), ACROSS=weight.stride(1), ROWS=ROWS, DEEP=wide(size), WIDE=wide(outputs),
             BIASED=bias is not None, num_warps=4,
         )  # fmt: skip
-
-
-def _wide(values: int) -> int:
-    """Return a power of two that tensor cores multiply, at least ``values``."""
-    return max(16, triton.next_power_of_2(values))
-
-
-def _run_values(x: Tensor) -> int:
-    """Return the number of values from one run's rows to the next one's."""
-    return x[0].numel() if len(x) > 1 else 0
