@@ -78,7 +78,17 @@ class RunFiles:
 
     def save_tensors(self, name: str, tensors: Mapping[str, "Tensor"], note: Mapping[str, Any]) -> None:
         """Write tensors to NAME.safetensors. note: written as JSON to the file's header, with a seal of both."""
-        self.write(f"{name}.safetensors", content_of(tensors, note))
+        self.write(f"{name}.safetensors", self.content(tensors, note))
+
+    def content(self, tensors: Mapping[str, "Tensor"], note: Mapping[str, Any]) -> bytes:
+        """Return the content of a file that `save_tensors` would write."""
+        from safetensors.torch import save
+
+        contiguous = on_host(tensors)
+        note = {**note, SEAL: tensors_seal(contiguous, json.dumps(note))}
+        # one entry, because safetensors writes several in an order that differs from call to call
+        content: bytes = save(contiguous, {"note": json.dumps(note)})
+        return content
 
     def load_tensors(
         self, name: str, device: "torch.device", must_be_sealed: bool = False
@@ -131,17 +141,6 @@ class RunFiles:
                 f"cannot write {self.path / name} ({error.strerror}); once it can be written, run the same command "
                 "again: it continues from the last whole epoch"
             ) from error
-
-
-def content_of(tensors: Mapping[str, "Tensor"], note: Mapping[str, Any]) -> bytes:
-    """Return the content of a safetensors file with a note, as `RunFiles.save_tensors` writes it."""
-    from safetensors.torch import save
-
-    contiguous = on_host(tensors)
-    note = {**note, SEAL: tensors_seal(contiguous, json.dumps(note))}
-    # one entry, because safetensors writes several in an order that differs from call to call
-    content: bytes = save(contiguous, {"note": json.dumps(note)})
-    return content
 
 
 def on_host(tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:

@@ -10,7 +10,6 @@ from fastcifar.data.dataset import Dataset
 from fastcifar.errors import FastcifarError, first_line
 from fastcifar.experiments import PROTOCOLS
 from fastcifar.runs.directory import RunDirectory
-from fastcifar.runs.files import content_of
 from fastcifar.runs.outcome import Lines, accuracies, diverged
 from fastcifar.show.text import counted
 from fastcifar.system.devices import threads
@@ -97,9 +96,9 @@ def prepared(learner: Learner, directory: RunDirectory, lines: Lines, line: dict
     belongs = {"epoch": learner.epoch, "line": directory.next_seal(line), "before": directory.end}
     lines.append(line)
     if not diverged(lines) and PROTOCOLS[spec.protocol].keeps(accuracies(lines)):
-        model = content_of(learner.model.state_dict(), {**belongs, "model": spec.model})
+        model = directory.content(learner.model.state_dict(), {**belongs, "model": spec.model})
     tensors, note = learner.state()
-    checkpoint = content_of(tensors, {**note, **belongs})
+    checkpoint = directory.content(tensors, {**note, **belongs})
 
     def write() -> None:
         # In this order, a kill between any two writes leaves files that the next session can repair.

@@ -10,11 +10,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support import ROOT
+from support.runs import CPU, spec_of
 
 from fastcifar.errors import UsageError
 from fastcifar.pipeline import Request, open_pipeline
+from fastcifar.runs.directory import RunDirectory
+from fastcifar.runs.outcome import epoch_line
 from fastcifar.system.devices import local_device
 from fastcifar.system.launch import leads
+from fastcifar.training.learner import Learner
+from fastcifar.training.record import record
 from fastcifar.training.steps import Trained
 from fastcifar.training.team import Team
 
@@ -93,6 +98,23 @@ def test_a_process_has_the_device_of_its_place(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(UsageError, match="process 2 here, but there are 2 CUDA devices"):
         local_device("cuda")
+
+
+def test_a_process_that_does_not_write_leaves_the_directory_as_it_is(synthetic, tmp_path):
+    spec = spec_of(synthetic)
+    learner, run = Learner.new(spec, 10, CPU), RunDirectory.of(spec, tmp_path)
+    run.path.mkdir(parents=True)
+    run.start(spec, {})
+    before = {path.name: path.read_bytes() for path in run.path.iterdir()}
+    reading = Team(1, 2).directory(spec, tmp_path)
+    learner.epoch, lines = 1, []
+    record(learner, reading, lines, epoch_line(1, 1.0, (1.0, 0.5), 1e-3, 1.0, 9.0, 0.0))
+    assert len(lines) == 1
+    reading.start(spec, {"other": 1})
+    reading.save_tensors("model", learner.model.state_dict(), {})
+    reading.keep_metrics(0)
+    reading.finish({"status": "finished"})
+    assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
 
 
 def trained(dataset, out, processes, epochs, *more):
