@@ -20,7 +20,10 @@ def multiplying(network: Network) -> Network:
 class Product(nn.Module):
     """A Linear layer whose parameters keep their names. Its result is that of `product`."""
 
-    def __init__(self, like: nn.Linear) -> None:
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, like: "nn.Linear | Product") -> None:
         """Take over the parameters of ``like``."""
         super().__init__()
         self.weight, self.bias = like.weight, like.bias

@@ -31,6 +31,14 @@ def _places(first, COUNT: tl.constexpr, ROW: tl.constexpr, TOKENS: tl.constexpr,
 
 
 @triton.jit
+def _keys_values(packed, first, COUNT: tl.constexpr, ACROSS: tl.constexpr, TOKENS: tl.constexpr, SIZE: tl.constexpr,
+                 WIDE: tl.constexpr):  # fmt: skip
+    """Return keys and values of a head's tokens first, first + 1, ..., (COUNT, WIDE) each."""
+    at, here = _places(first, COUNT, 3 * ACROSS, TOKENS, SIZE, WIDE)
+    return tl.load(packed + ACROSS + at, here, 0.0), tl.load(packed + 2 * ACROSS + at, here, 0.0)
+
+
+@triton.jit
 def _inner(x):
     """Return (tokens, values) with at least 16 values, by zeros between them: tensor cores sum 16 products at once.
 
@@ -73,10 +81,8 @@ def write_attention(
     image, head = (tl.program_id(0) // HEADS).to(tl.int64), tl.program_id(0) % HEADS
     packed += image * (TOKENS * 3 * ACROSS) + head * SIZE
     out += image * (TOKENS * ACROSS) + head * SIZE
-    at, here = _places(0, MAIN, 3 * ACROSS, TOKENS, SIZE, WIDE)
-    k, v = tl.load(packed + ACROSS + at, here, 0.0), tl.load(packed + 2 * ACROSS + at, here, 0.0)
-    at, here = _places(MAIN, REST, 3 * ACROSS, TOKENS, SIZE, WIDE)
-    k_rest, v_rest = tl.load(packed + ACROSS + at, here, 0.0), tl.load(packed + 2 * ACROSS + at, here, 0.0)
+    k, v = _keys_values(packed, 0, MAIN, ACROSS, TOKENS, SIZE, WIDE)
+    k_rest, v_rest = _keys_values(packed, MAIN, REST, ACROSS, TOKENS, SIZE, WIDE)
     for first in range(0, TOKENS, ROWS):
         of_block, there = _places(first, ROWS, 3 * ACROSS, TOKENS, SIZE, WIDE)
         q = tl.load(packed + of_block, there, 0.0)
@@ -101,10 +107,8 @@ def write_attention_gradients(
     packed += image * (TOKENS * 3 * ACROSS) + head * SIZE
     out += image * (TOKENS * 3 * ACROSS) + head * SIZE
     upstream += image * (TOKENS * ACROSS) + head * SIZE
-    at, here = _places(0, MAIN, 3 * ACROSS, TOKENS, SIZE, WIDE)
-    k, v = tl.load(packed + ACROSS + at, here, 0.0), tl.load(packed + 2 * ACROSS + at, here, 0.0)
-    at, here = _places(MAIN, REST, 3 * ACROSS, TOKENS, SIZE, WIDE)
-    k_rest, v_rest = tl.load(packed + ACROSS + at, here, 0.0), tl.load(packed + 2 * ACROSS + at, here, 0.0)
+    k, v = _keys_values(packed, 0, MAIN, ACROSS, TOKENS, SIZE, WIDE)
+    k_rest, v_rest = _keys_values(packed, MAIN, REST, ACROSS, TOKENS, SIZE, WIDE)
     of_k, of_v = tl.zeros((MAIN, WIDE), tl.float32), tl.zeros((MAIN, WIDE), tl.float32)
     of_k_rest, of_v_rest = tl.zeros((REST, WIDE), tl.float32), tl.zeros((REST, WIDE), tl.float32)
     for first in range(0, TOKENS, ROWS):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from fastcifar.models.dropout import Noise
 from fastcifar.models.vit import HEADS, EncoderLayer
+from fastcifar.packs.fused.under_vmap import UnderVmap
 from fastcifar.packs.linear import product
 
 MULTIPLE = 8  # torch's fused attention takes heads whose dimension is a multiple of this number
@@ -68,21 +69,13 @@ def attend_padded(layer: EncoderLayer, x: Tensor, noise: Noise | None) -> Tensor
     return layer.drop_attended(product(out_BHTE.transpose(1, 2).flatten(2), weight, after.bias), noise)
 
 
-class Attention(torch.autograd.Function):
+class Attention(UnderVmap):
     """Scaled dot-product attention of (3, B, H, T, E) queries, keys and values, under vmap as one batch of all runs."""
 
     @staticmethod
     def forward(packed: Tensor, scale: float) -> Tensor:
         q, k, v = packed.unbind()
         return F.scaled_dot_product_attention(q, k, v, scale=scale)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        raise NotImplementedError("only a stack trains with this function; under vmap torch differentiates it")
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int, None], packed: Tensor, scale: float) -> tuple[Tensor, int]:

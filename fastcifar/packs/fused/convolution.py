@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
+from fastcifar.packs.fused.under_vmap import UnderVmap, by_run
+
 
 def activated(convolution: nn.Module, x: Tensor) -> Tensor:
     """Return what `CNN._activated` returns, in the dtype of x. In mixed precision this is the low dtype."""
@@ -19,7 +21,7 @@ def activated(convolution: nn.Module, x: Tensor) -> Tensor:
     return PerRun.apply(x, weight, bias, convolution.stride[0], int(convolution.padding[0]))
 
 
-class PerRun(torch.autograd.Function):
+class PerRun(UnderVmap):
     """Under vmap, `Activated` of all runs."""
 
     @staticmethod
@@ -27,19 +29,10 @@ class PerRun(torch.autograd.Function):
         return conv2d(x, weight, bias, stride, padding).relu()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:
-        raise NotImplementedError("only a stack trains with this function; under vmap `Activated` differentiates it")
-
-    @staticmethod
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int
     ) -> tuple[Tensor, int]:
-        x_RBCHW = x[None] if in_dims[0] is None else x.movedim(in_dims[0], 0)
-        return Activated.apply(x_RBCHW, weight, bias, stride, padding), 0
+        return Activated.apply(by_run(x, in_dims[0]), weight, bias, stride, padding), 0
 
 
 class Activated(torch.autograd.Function):

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from fastcifar.packs.linear import Product, product
+from fastcifar.packs.fused.under_vmap import UnderVmap, by_run
+from fastcifar.packs.linear import Product
 
 MOST = 128  # values of inputs and results that the kernels take
 
@@ -23,18 +24,13 @@ def is_small(layer: Product) -> bool:
 class SmallLinear(Product):
     """A linear layer by the kernels where its weights have a low dtype, in which a stack trains; else as `Product`."""
 
-    def __init__(self, like: Product) -> None:
-        """Take over the parameters of ``like``."""
-        torch.nn.Module.__init__(self)
-        self.weight, self.bias = like.weight, like.bias
-
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.dtype == torch.float32:
-            return product(x, self.weight, self.bias)
+            return super().forward(x)
         return PerRun.apply(x, self.weight, self.bias)
 
 
-class PerRun(torch.autograd.Function):
+class PerRun(UnderVmap):
     """Under vmap, `Small` of all runs."""
 
     @staticmethod
@@ -42,17 +38,8 @@ class PerRun(torch.autograd.Function):
         return F.linear(x.to(weight.dtype), weight, bias)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:
-        raise NotImplementedError("only a stack trains with this function; under vmap `Small` differentiates it")
-
-    @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, int]:
-        x_R = x[None] if in_dims[0] is None else x.movedim(in_dims[0], 0)
-        return Small.apply(x_R, weight, bias), 0
+        return Small.apply(by_run(x, in_dims[0]), weight, bias), 0
 
 
 class Small(torch.autograd.Function):

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from fastcifar.packs.fused.under_vmap import UnderVmap
+
 
 class ShortNorm(nn.Module):
     """A LayerNorm of short rows. Parameters keep their names. The result is float32, as autocast makes it on CUDA."""
@@ -20,20 +22,12 @@ class ShortNorm(nn.Module):
         return PerRun.apply(x, self.weight, self.bias, self._eps)
 
 
-class PerRun(torch.autograd.Function):
+class PerRun(UnderVmap):
     """Under vmap, `Norm` of all runs."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
         return F.layer_norm(x.float(), weight.shape, weight, bias, eps)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:
-        raise NotImplementedError("only a stack trains with this function; under vmap `Norm` differentiates it")
 
     @staticmethod
     def vmap(
